@@ -1,0 +1,270 @@
+"""What a LISP node is told at start: its roles, mappings, peers and keys, as one JSON document.
+
+The lab writes it, the daemon reads it, the engine is built from it. Times are in seconds unless a name says minutes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import IntEnum, StrEnum
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
+from nodes.lisp.errors import ConfigError
+
+
+class Role(StrEnum):
+    """What a LISP node does (RFC 9300 section 3, RFC 9301 section 3, RFC 6832). Any combination runs in one process."""
+
+    ITR = "itr"
+    ETR = "etr"
+    PITR = "pitr"
+    PETR = "petr"
+    MAP_SERVER = "map-server"
+    MAP_RESOLVER = "map-resolver"
+
+
+ROLE_SETS: Mapping[str, tuple[Role, ...]] = {
+    **{role.value: (role,) for role in Role},
+    "xtr": (Role.ITR, Role.ETR),
+    "pxtr": (Role.PITR, Role.PETR),
+    "msmr": (Role.MAP_SERVER, Role.MAP_RESOLVER),
+}
+"""The names a topology may use for one or several roles."""
+
+
+class Algorithm(IntEnum):
+    """Algorithm ID: which KDF and MAC authenticate a message (RFC 9301 section 12.5)."""
+
+    HMAC_SHA_1_96 = 1
+    HMAC_SHA_256_128 = 2
+    HMAC_SHA_256_128_HKDF_SHA256 = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A pre-shared secret between an ETR and a Map-Server (RFC 9301 section 5.6).
+
+    Attributes:
+        key_id: The 8-bit Key ID that names the secret in a message.
+        algorithm: The KDF and MAC used with it.
+        secret: The pre-shared secret; never shown or logged.
+    """
+
+    key_id: int
+    algorithm: Algorithm
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """One RLOC of a locator-set (RFC 9301 section 5.4).
+
+    Attributes:
+        address: The RLOC.
+        priority: 0 to 255, the lowest wins; 255 is never used for unicast.
+        weight: 0 to 255, the share among locators of equal priority.
+    """
+
+    address: IPAddress
+    priority: int = 1
+    weight: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseMapping:
+    """An EID-prefix of this site and the locator-set under which it is reached.
+
+    Attributes:
+        prefix: The EID-prefix that the ETR registers.
+        locators: Its locator-set.
+        ttl_minutes: The Record TTL given to others.
+    """
+
+    prefix: EidPrefix
+    locators: tuple[Locator, ...]
+    ttl_minutes: int = 1440
+
+
+@dataclass(frozen=True, slots=True)
+class MapServerPeer:
+    """A Map-Server that the ETR registers with.
+
+    Attributes:
+        address: Its RLOC.
+        key: The secret shared with it.
+        proxy_reply: Ask it to answer Map-Requests itself (the P-bit).
+    """
+
+    address: IPAddress
+    key: Key
+    proxy_reply: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SitePrefix:
+    """An EID-prefix that a Map-Server accepts from a site.
+
+    Attributes:
+        prefix: The configured prefix.
+        accept_more_specifics: Whether more-specific prefixes may be registered as well.
+    """
+
+    prefix: EidPrefix
+    accept_more_specifics: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationSite:
+    """A site as its Map-Server knows it (RFC 9301 section 8.2): who may register what, with which keys."""
+
+    name: str
+    keys: tuple[Key, ...]
+    prefixes: tuple[SitePrefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """A configured EID-prefix and the Map-Server that holds it, as a Map-Resolver knows it (RFC 9301 section 8.4)."""
+
+    prefix: EidPrefix
+    map_server: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything one LISP node is told.
+
+    Attributes:
+        name: The node's name in the lab.
+        roles: What it does.
+        rlocs: Its own RLOCs, in the order of its core interfaces.
+        core_interfaces: Interfaces towards the RLOC space, in the order of ``rlocs``.
+        site_interfaces: Interfaces towards hosts; empty for nodes that serve none.
+        database: The EID-prefixes of its site (ETR), also the sources it encapsulates for (ITR).
+        map_resolvers: Where the ITR or PITR asks.
+        map_servers: Where the ETR registers.
+        petrs: PETRs that the ITR hands packets for non-LISP destinations to (RFC 6832 section 6), best first.
+        eid_aggregates: The aggregates of all EIDs: what a PITR announces, and the sources a PETR accepts.
+        rloc_space: Prefixes of the RLOC space; hosts are denied them (requirement S01).
+        sites: The sites a Map-Server serves.
+        delegations: The configured EID-prefixes a Map-Resolver knows, each with its Map-Server.
+        xtr_id: 128-bit xTR-ID, as 32 hexadecimal digits, or "" to send none.
+        site_id: 64-bit Site-ID.
+        registration_interval: Seconds between Map-Registers (RFC 9301 section 8.2 suggests 60).
+        registration_timeout: Seconds after which a Map-Server forgets a silent ETR (three intervals).
+        core_mtu: The MTU of the RLOC space in bytes; the inner MTU follows from it.
+        time_scale: How much faster than real time the engine's clock runs.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    rlocs: tuple[IPAddress, ...]
+    core_interfaces: tuple[str, ...] = ()
+    site_interfaces: tuple[str, ...] = ()
+    database: tuple[DatabaseMapping, ...] = ()
+    map_resolvers: tuple[IPAddress, ...] = ()
+    map_servers: tuple[MapServerPeer, ...] = ()
+    petrs: tuple[IPAddress, ...] = ()
+    eid_aggregates: tuple[EidPrefix, ...] = ()
+    rloc_space: tuple[IPNetwork, ...] = ()
+    sites: tuple[RegistrationSite, ...] = ()
+    delegations: tuple[Delegation, ...] = ()
+    xtr_id: str = ""
+    site_id: int = 0
+    registration_interval: float = 60.0
+    registration_timeout: float = 180.0
+    core_mtu: int = 1500
+    time_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.roles:
+            raise ConfigError(f"{self.name}: roles is empty; allowed are {', '.join(sorted(ROLE_SETS))}")
+        if not self.rlocs:
+            raise ConfigError(f"{self.name}: rlocs is empty; a LISP node needs at least one RLOC")
+        if Role.ETR in self.roles and self.database and not self.map_servers:
+            raise ConfigError(
+                f"{self.name}: map_servers is empty; an ETR with EID-prefixes registers with at least one"
+            )
+        if self.roles & {Role.ITR, Role.PITR} and not self.map_resolvers:
+            raise ConfigError(f"{self.name}: map_resolvers is empty; an ITR or PITR asks at least one")
+
+    def to_json(self) -> str:
+        """The document :meth:`from_json` reads. It holds the keys: write it where only root reads."""
+        return json.dumps(_plain(asdict(self)), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> NodeConfig:
+        """Read a document written by :meth:`to_json`.
+
+        Raises:
+            ConfigError: It is not JSON, or a key is missing, unknown or of the wrong kind.
+        """
+        try:
+            return _node(json.loads(text))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(f"node configuration: {type(error).__name__}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Turn dataclass output into what JSON knows; addresses and networks become text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(_plain(item) for item in value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def _prefix(data: Mapping[str, Any]) -> EidPrefix:
+    return EidPrefix(ip_network(data["network"]), int(data["instance_id"]))
+
+
+def _key(data: Mapping[str, Any]) -> Key:
+    return Key(int(data["key_id"]), Algorithm(data["algorithm"]), data["secret"])
+
+
+def _node(data: Mapping[str, Any]) -> NodeConfig:
+    def addresses(name: str) -> tuple[IPAddress, ...]:
+        return tuple(ip_address(text) for text in data.get(name, ()))
+
+    known: dict[str, Any] = {
+        "roles": frozenset(Role(role) for role in data["roles"]),
+        "rlocs": addresses("rlocs"),
+        "core_interfaces": tuple(data.get("core_interfaces", ())),
+        "site_interfaces": tuple(data.get("site_interfaces", ())),
+        "database": tuple(
+            DatabaseMapping(
+                _prefix(item["prefix"]),
+                tuple(Locator(ip_address(one["address"]), one["priority"], one["weight"]) for one in item["locators"]),
+                item["ttl_minutes"],
+            )
+            for item in data.get("database", ())
+        ),
+        "map_resolvers": addresses("map_resolvers"),
+        "map_servers": tuple(
+            MapServerPeer(ip_address(item["address"]), _key(item["key"]), item["proxy_reply"])
+            for item in data.get("map_servers", ())
+        ),
+        "petrs": addresses("petrs"),
+        "eid_aggregates": tuple(_prefix(item) for item in data.get("eid_aggregates", ())),
+        "rloc_space": tuple(ip_network(text) for text in data.get("rloc_space", ())),
+        "sites": tuple(
+            RegistrationSite(
+                item["name"],
+                tuple(_key(one) for one in item["keys"]),
+                tuple(SitePrefix(_prefix(one["prefix"]), one["accept_more_specifics"]) for one in item["prefixes"]),
+            )
+            for item in data.get("sites", ())
+        ),
+        "delegations": tuple(
+            Delegation(_prefix(item["prefix"]), ip_address(item["map_server"])) for item in data.get("delegations", ())
+        ),
+    }
+    return NodeConfig(**{**data, **known})

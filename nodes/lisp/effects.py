@@ -1,0 +1,173 @@
+"""What goes into an engine and what comes out of it: plain values. The daemon carries the effects out, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from nodes.lisp.config import Locator
+from nodes.lisp.eid import EidPrefix, IPAddress
+
+CONTROL_PORT = 4342
+DATA_PORT = 4341
+
+
+# Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A UDP datagram that arrived on a control port.
+
+    Attributes:
+        payload: The LISP control message.
+        source: The sender's RLOC and ``source_port`` its port.
+        destination: The own RLOC it was sent to and ``destination_port`` the own port.
+    """
+
+    payload: bytes
+    source: IPAddress
+    source_port: int
+    destination: IPAddress
+    destination_port: int = CONTROL_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """The data path holds packets for an EID whose map-cache entry says send-map-request (requirement S04).
+
+    Attributes:
+        eid: The host prefix of the destination.
+        source: The inner source address, sent as Source-EID.
+    """
+
+    eid: EidPrefix
+    source: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Somebody asks for a mapping by hand (``lig``, requirement M22).
+
+    Attributes:
+        eid: The EID asked for.
+        token: Returned in the :class:`Answer`.
+    """
+
+    eid: EidPrefix
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: the deadline that the engine asked for is here."""
+
+
+Input = Datagram | Miss | Query | Tick
+
+
+# Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a control message.
+
+    Attributes:
+        payload: The LISP control message.
+        destination: The RLOC it goes to and ``port`` its UDP port.
+        from_control_port: Send from port 4342; otherwise from the node's ephemeral request port.
+    """
+
+    payload: bytes
+    destination: IPAddress
+    port: int = CONTROL_PORT
+    from_control_port: bool = False
+
+
+class Forwarding(StrEnum):
+    """What the data path does with a packet that matches a map-cache entry (requirement S04)."""
+
+    ENCAPSULATE = "encapsulate"
+    NATIVE = "forward-native"
+    SEND_MAP_REQUEST = "send-map-request"
+    DROP = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingEntry:
+    """One map-cache entry as the data path sees it.
+
+    Attributes:
+        prefix: The EID-prefix.
+        forwarding: What to do with a matching packet.
+        locators: The usable locators when encapsulating: R-bit set, priority below 255; sorted by address.
+        reason: For drops: "no-action", "no-reason", "policy-denied" or "auth-failure" (RFC 9301 section 5.4).
+    """
+
+    prefix: EidPrefix
+    forwarding: Forwarding
+    locators: tuple[Locator, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """Write an entry into the data path, replacing one of the same prefix."""
+
+    entry: ForwardingEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take the entry of this prefix out of the data path."""
+
+    prefix: EidPrefix
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """No reply came for this EID: the data path drops what it holds for it."""
+
+    eid: EidPrefix
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Keep this before the effects that follow are carried out; ``value`` None forgets the key (requirement C38)."""
+
+    key: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a :class:`Query`, or a failure in words.
+
+    Attributes:
+        token: The query's token.
+        result: What `lig` shows: records, the replier's RLOC, round-trip time in milliseconds; None on failure.
+        error: What went wrong, or "".
+    """
+
+    token: int
+    result: Mapping[str, Any] | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Something worth a line in the log. Never holds a key.
+
+    Attributes:
+        event: A short name ("map-cache-installed").
+        fields: Details, JSON values only.
+    """
+
+    event: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+Effect = Send | Install | Remove | Unresolved | Persist | Answer | Report

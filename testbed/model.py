@@ -1,0 +1,200 @@
+"""A world, resolved: every node, interface, address, route and link of a topology, as frozen values.
+
+``testbed.load`` reads a topology file into a :class:`Topology`; everything else only reads it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Interface, IPv6Interface
+
+from nodes.lisp.config import NodeConfig
+from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
+
+IPInterface = IPv4Interface | IPv6Interface
+
+
+class NodeKind(StrEnum):
+    """Which Mininet node class a node becomes (``nodes/kinds``)."""
+
+    HOST = "host"
+    FABRIC = "fabric"  # a Linux bridge: the switch inside a data centre
+    ROUTER = "router"  # a plain IP router: the core, or the edge of a non-LISP site
+    LISP_ROUTER = "lisp-router"  # any node that runs the LISP daemon
+
+
+class Side(StrEnum):
+    """What an interface of a LISP router faces."""
+
+    SITE = "site"
+    CORE = "core"
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One end of a link. Its name is the name of the node at the other end ("core1"; a second link: "core1-2").
+
+    Attributes:
+        name: The interface name inside its node, at most 15 characters.
+        node: The node it belongs to.
+        peer: The node at the other end and ``peer_interface`` the interface there.
+        mac: Its MAC address, "02:...".
+        addresses: Its addresses with prefix lengths; empty on a fabric.
+        side: For LISP routers, what it faces; otherwise None.
+        mtu: Bytes.
+    """
+
+    name: str
+    node: str
+    peer: str
+    peer_interface: str
+    mac: str
+    addresses: tuple[IPInterface, ...] = ()
+    side: Side | None = None
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A static route. Without ``via`` the destination is unreachable (the RFC's Null0)."""
+
+    prefix: IPNetwork
+    via: IPAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine of the lab.
+
+    Attributes:
+        name: Unique in the lab, at most 13 characters.
+        kind: Which machine it is.
+        site: The site it stands in, or "core".
+        interfaces: In the order of the file's links.
+        routes: Static routes of its main table.
+        lisp: The daemon's configuration; only for LISP routers.
+    """
+
+    name: str
+    kind: NodeKind
+    site: str
+    interfaces: tuple[Interface, ...] = ()
+    routes: tuple[Route, ...] = ()
+    lisp: NodeConfig | None = None
+
+    def link_to(self, peer: str) -> Interface:
+        """The (first) interface of this node towards ``peer``.
+
+        Raises:
+            KeyError: There is no such link.
+        """
+        for interface in self.interfaces:
+            if interface.peer == peer:
+                return interface
+        raise KeyError(
+            f"{self.name} has no link to {peer}; it has links to {', '.join(i.peer for i in self.interfaces)}"
+        )
+
+    @property
+    def address(self) -> IPAddress:
+        """Its first address: a host's EID, a router's first interface address."""
+        for interface in self.interfaces:
+            for address in interface.addresses:
+                return address.ip
+        raise KeyError(f"{self.name} has no address")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cable between two interfaces, each named by (node, interface)."""
+
+    a: tuple[str, str]
+    b: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place with hosts.
+
+    Attributes:
+        name: Its name.
+        eid_prefixes: Its EID-prefixes; empty for a non-LISP site.
+        subnets: The subnets of its hosts.
+    """
+
+    name: str
+    eid_prefixes: tuple[EidPrefix, ...]
+    subnets: tuple[IPNetwork, ...]
+
+    @property
+    def is_lisp(self) -> bool:
+        """Whether its hosts have EIDs."""
+        return bool(self.eid_prefixes)
+
+
+class Path(StrEnum):
+    """How packets get from one host to another."""
+
+    LOCAL = "local"  # inside one site; never seen in the core
+    ENCAPSULATED = "encapsulated"  # LISP, from xTR to xTR
+    PROXIED = "proxied"  # through the PxTR: LISP on one side, native on the other
+    NATIVE = "native"  # across the core without a LISP header
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the topology says of one ordered pair of hosts."""
+
+    source: str
+    destination: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A whole world, resolved.
+
+    Attributes:
+        name: The topology's name.
+        title: One line that says what it shows.
+        nodes: All machines, by name, in the file's order.
+        links: All cables.
+        sites: All sites, by name.
+        rloc_space: The prefixes of the RLOC space.
+        eid_aggregates: The aggregates that cover all EIDs.
+        expectations: One per ordered pair of hosts.
+        time_scale: How much faster than real time the daemons' clocks run.
+        source: The text of the resolved topology, a valid topology file itself.
+    """
+
+    name: str
+    title: str
+    nodes: dict[str, Node]
+    links: tuple[Link, ...]
+    sites: dict[str, Site]
+    rloc_space: tuple[IPNetwork, ...]
+    eid_aggregates: tuple[EidPrefix, ...]
+    expectations: tuple[Expectation, ...]
+    time_scale: float = 1.0
+    source: str = field(default="", repr=False)
+
+    @cached_property
+    def hosts(self) -> tuple[Node, ...]:
+        """The hosts, in order."""
+        return tuple(node for node in self.nodes.values() if node.kind is NodeKind.HOST)
+
+    @cached_property
+    def lisp_routers(self) -> tuple[Node, ...]:
+        """The nodes that run a LISP daemon, in order."""
+        return tuple(node for node in self.nodes.values() if node.lisp is not None)
+
+    @cached_property
+    def core(self) -> tuple[Node, ...]:
+        """The core routers: what is to know nothing of LISP but the PxTR's aggregates."""
+        return tuple(n for n in self.nodes.values() if n.kind is NodeKind.ROUTER and n.site == "core")
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
