@@ -1,0 +1,68 @@
+"""How long two-dc takes from the typed command to the first reply between EIDs; what a daemon weighs; how fast it ends.
+
+Every round starts fresh processes; nothing is pre-warmed but the kernel's page cache, which the round before filled.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from typing import Any
+
+from testbed.lab import Lab, LabError
+
+from ci.benches import REPOSITORY, medians
+from testbed.act.ping import first_reply
+
+ROUNDS = 5
+LAB = "bench-boot"
+UP = ["ci/lab", "up", "two-dc", "--name", LAB]
+DOWN = ["ci/lab", "down", "--lab", LAB]
+GOALS = {"ready_static_s": 2.0, "daemon_pss_mb": 15.0, "stop_s": 0.5}
+
+
+def measure() -> dict[str, Any]:
+    """Run the rounds; return them with their medians."""
+    rounds = []
+    for number in range(ROUNDS):
+        rounds.append(_round())
+        print(
+            f"round {number + 1} of {ROUNDS}: " + ", ".join(f"{k} {v:.3f}" for k, v in rounds[-1].items()), flush=True
+        )
+    return {"commands": [" ".join(UP), " ".join(DOWN)], "goals": GOALS, "medians": medians(rounds), "rounds": rounds}
+
+
+def _round() -> dict[str, float]:
+    began = time.monotonic()
+    _command(UP)
+    up_returned = time.monotonic()
+    lab = Lab.attach(LAB)
+    try:
+        first_reply(lab, "h1", "h4", within=30)
+        replied = time.monotonic()
+        heaviest = max(_pss_mb(lab, node) for node in lab.status()["nodes"] if node["roles"])
+    finally:
+        stop_began = time.monotonic()
+        _command(DOWN)
+    return {
+        "ready_static_s": replied - began,
+        "up_returned_s": up_returned - began,
+        "daemon_pss_mb": heaviest,
+        "stop_s": time.monotonic() - stop_began,
+    }
+
+
+def _command(words: list[str]) -> None:
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"{' '.join(words)} failed with status {done.returncode}: {done.stderr.strip()}")
+
+
+def _pss_mb(lab: Lab, node: dict[str, Any]) -> float:
+    """Proportional set size of a node's daemon: its own memory and its share of what several processes use."""
+    smaps = lab.run(node["name"], ["cat", f"/proc/{node['pid']}/smaps_rollup"]).stdout
+    found = re.search(r"^Pss:\s+(\d+) kB", smaps, re.MULTILINE)
+    if found is None:
+        raise LabError(f"{node['name']}: no Pss in smaps_rollup of its daemon (PID {node['pid']})")
+    return int(found[1]) / 1024

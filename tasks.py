@@ -1,0 +1,244 @@
+"""The commands of the testbed: `ci/lab TASK …`, or `inv TASK …` inside the virtual environment.
+
+Each task parses its words and calls one function of ``testbed.commands``; an error is one line and exit status 1 or 2.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from invoke import Collection, Context, Exit, Program
+from invoke import task as invoke_task
+
+LAB_HELP = "name of the running lab; needed only when several run"
+
+
+def task(*, help: dict[str, str] | None = None, positional: tuple[str, ...] = (), name: str | None = None) -> Any:
+    """An invoke task whose errors are one line and whose integer result is the exit status."""
+
+    def wrap(body: Callable[..., int | None]) -> Any:
+        @functools.wraps(body)
+        def run(context: Context, *arguments: Any, **options: Any) -> None:
+            from testbed.lab import LabError
+            from testbed.load import TopologyError
+
+            try:
+                status = body(context, *arguments, **options)
+            except TopologyError as error:
+                raise Exit(str(error), code=2) from None
+            except LabError as error:
+                raise Exit(str(error), code=1) from None
+            except KeyboardInterrupt:
+                raise Exit("interrupted", code=130) from None
+            except BrokenPipeError:
+                sys.stdout = None
+                raise Exit(code=141) from None
+            if status:
+                raise Exit(code=status)
+
+        return invoke_task(run, help=help or {}, positional=list(positional), name=name)
+
+    return wrap
+
+
+def _after_dashes() -> list[str]:
+    """The words after `--`, unjoined: invoke would join them with spaces and lose their quoting."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+@task(
+    positional=("file",),
+    help={
+        "file": "a topology file, or the name of one under topologies/",
+        "foreground": "stay until Ctrl-C instead of returning when the lab is ready",
+        "name": "call the lab this instead of its topology's name: two of one topology side by side",
+        "run-dir": "keep the run's files here instead of .runs/NAME",
+    },
+)
+def up(_context: Context, file: str, foreground: bool = False, name: str = "", run_dir: str = "") -> None:
+    """Boot a lab and return when it is ready.
+
+    Example: ci/lab up two-dc
+    """
+    from testbed import commands
+
+    commands.up(file, foreground=foreground, name=name or None, run_dir=run_dir or None)
+
+
+@task(help={"lab": LAB_HELP})
+def down(_context: Context, lab: str = "") -> None:
+    """Take a lab down; nothing stays but its run directory.
+
+    Example: ci/lab down
+    """
+    from testbed import commands
+
+    commands.down(lab or None)
+
+
+@task(help={"lab": LAB_HELP, "json": "print JSON"})
+def status(_context: Context, lab: str = "", json: bool = False) -> None:
+    """Show the running labs and their nodes.
+
+    Example: ci/lab status
+    """
+    from testbed import commands
+
+    commands.status(lab or None, as_json=json)
+
+
+@task(name="exec", positional=("node",), help={"node": "a node of the lab", "lab": LAB_HELP})
+def exec_(_context: Context, node: str, lab: str = "") -> int:
+    """Run a command inside a node; its exit status is ours.
+
+    Example: ci/lab exec h1 -- ping -c 1 192.168.2.11
+    """
+    from testbed import commands
+
+    return commands.execute(lab or None, node, _after_dashes())
+
+
+@task(positional=("node",), help={"node": "a node of the lab", "lab": LAB_HELP})
+def shell(_context: Context, node: str, lab: str = "") -> int:
+    """Open a shell inside a node.
+
+    Example: ci/lab shell xtr1
+    """
+    from testbed import commands
+
+    return commands.shell(lab or None, node)
+
+
+@task(help={"lab": LAB_HELP})
+def cli(_context: Context, lab: str = "") -> None:
+    """Open a prompt inside a lab: `h1 ping -c 1 h4`, `show xtr1 map-cache`.
+
+    Example: ci/lab cli
+    """
+    from testbed import commands
+
+    commands.cli(lab or None)
+
+
+@task(
+    help={
+        "timeout": "seconds to wait for each reply (default 2)",
+        "json": "print JSON instead of the table",
+        "lab": LAB_HELP,
+    },
+)
+def ping(_context: Context, timeout: str = "2", json: bool = False, lab: str = "") -> int:
+    """Ping every ordered pair of hosts and judge each path by what the core saw.
+
+    Example: ci/lab ping
+    """
+    from testbed import commands
+
+    return commands.ping(lab or None, timeout=commands.seconds(timeout), as_json=json)
+
+
+@task(
+    positional=("node", "what"),
+    help={
+        "node": "a LISP node",
+        "what": "map-cache, database, registrations, roles, statistics or interfaces",
+        "json": "print JSON instead of the table",
+        "lab": LAB_HELP,
+    },
+)
+def show(_context: Context, node: str, what: str, json: bool = False, lab: str = "") -> None:
+    """Show a table of a LISP node.
+
+    Example: ci/lab show xtr1 map-cache
+    """
+    from testbed import commands
+
+    commands.show(lab or None, node, what, as_json=json)
+
+
+@task(
+    positional=("node", "eid"),
+    help={
+        "node": "the ITR or PITR that asks",
+        "eid": "the EID asked for",
+        "instance-id": "its instance-ID (default 0)",
+        "json": "print JSON instead of the table",
+        "lab": LAB_HELP,
+    },
+)
+def lig(_context: Context, node: str, eid: str, instance_id: str = "0", json: bool = False, lab: str = "") -> None:
+    """Ask the mapping system for an EID's mapping.
+
+    Example: ci/lab lig xtr1 192.168.2.11
+    """
+    from testbed import commands
+
+    commands.lig(lab or None, node, eid, instance_id=commands.instance_id(instance_id), as_json=json)
+
+
+@task(positional=("node",), help={"node": "a LISP node", "follow": "go on as lines are added", "lab": LAB_HELP})
+def logs(_context: Context, node: str, follow: bool = False, lab: str = "") -> None:
+    """Print a node's log, one JSON object a line.
+
+    Example: ci/lab logs xtr1 --follow
+    """
+    from testbed import commands
+
+    commands.logs(lab or None, node, follow=follow)
+
+
+@task(positional=("node",), help={"node": "a LISP node", "lab": LAB_HELP})
+def restart(_context: Context, node: str, lab: str = "") -> None:
+    """Restart a node's daemon, dead or alive.
+
+    Example: ci/lab restart ms
+    """
+    from testbed import commands
+
+    commands.restart(lab or None, node)
+
+
+@task(help={"topology": "what to boot (default two-dc)"})
+def demo(_context: Context, topology: str = "two-dc") -> int:
+    """Boot two data centres, prove that everybody reaches everybody, take them down.
+
+    Example: sudo ci/lab demo
+    """
+    from testbed import commands
+
+    return commands.demo(topology)
+
+
+@task(positional=("name",), help={"name": "what to measure: boot", "json": "where every raw round goes"})
+def bench(_context: Context, name: str, json: str = "") -> None:
+    """Measure this machine.
+
+    Example: ci/lab bench boot --json boot.json
+    """
+    from testbed import commands
+
+    commands.bench(name, json)
+
+
+class _Program(Program):
+    """Invoke's program without its own options in the help: they are about shell commands, which we run none of."""
+
+    def print_help(self) -> None:
+        print(f"Usage: {self.binary} TASK [ARGUMENTS]\n       {self.binary} TASK --help\n")
+        self.list_tasks()
+
+
+def main() -> None:
+    """Run as `ci/lab`: no tasks.py is searched for, so it works from any directory."""
+    here = sys.modules[__name__]
+    _Program(namespace=Collection.from_module(here), name="ci/lab", binary="ci/lab", version="0.1.0").run()
+
+
+if __name__ == "__main__":
+    main()

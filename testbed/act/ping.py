@@ -1,0 +1,223 @@
+"""`ping`: one ICMP echo for every ordered pair of hosts, and by which path each request really went.
+
+The verdict rests on what arrived at the core routers while the echo was under way, not on what the routers say of
+themselves: a reply that came the wrong way fails its pair.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from nodes.lisp.config import Role
+from nodes.lisp.eid import IPAddress
+from testbed.act.echo import Echo, Pinger
+from testbed.model import Expectation, Node, Topology
+from testbed.model import Path as Via
+from testbed.observe.capture import Capture, Frame, SocketMaker
+from testbed.observe.decoder import Packet, decode
+
+_PACE_S = 0.02
+"""How long the next echo waits for the reply to the last: a healthy lab is pinged one by one, a broken one at once."""
+_RETRY_S = 1.0
+
+
+class PingLab(SocketMaker, Protocol):
+    """What `ping` needs of a lab."""
+
+    @property
+    def topology(self) -> Topology:
+        """The resolved world."""
+        ...
+
+    def show(self, node: str, what: str) -> Any:
+        """Ask a LISP node's daemon."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """What happened to one ordered pair of hosts.
+
+    Attributes:
+        source: The host that asked.
+        destination: The host that was asked.
+        expected: The path that the topology says.
+        seen: The path that was seen, "unreachable" when no reply came.
+        encapsulated: Whether the request crossed the core inside a LISP header.
+        rtt_ms: Round-trip time in milliseconds, None without a reply.
+        ok: Whether what was seen is what the topology says, between the right tunnel ends.
+        evidence: What was seen where, in words.
+    """
+
+    source: str
+    destination: str
+    expected: Via
+    seen: Via
+    encapsulated: bool
+    rtt_ms: float | None
+    ok: bool
+    evidence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of ``ping.json``."""
+        return {
+            "from": self.source,
+            "to": self.destination,
+            "expected": self.expected.value,
+            "seen": self.seen.value,
+            "encapsulated": self.encapsulated,
+            "rtt_ms": self.rtt_ms,
+            "ok": self.ok,
+            "evidence": self.evidence,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PingResult:
+    """All pairs, and how the routers' own counters moved meanwhile.
+
+    Attributes:
+        pairs: One result a pair, in the topology's order.
+        counters: Per LISP node, how far its data-path counters moved.
+        capture: The core's packets, a pcap file.
+    """
+
+    pairs: tuple[PairResult, ...]
+    counters: Mapping[str, Mapping[str, int]]
+    capture: Path
+
+    @property
+    def failures(self) -> tuple[PairResult, ...]:
+        """The pairs that did not do what the topology says."""
+        return tuple(pair for pair in self.pairs if not pair.ok)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document ``ping.json``."""
+        return {
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "counters": {node: dict(moved) for node, moved in self.counters.items()},
+            "capture": self.capture.name,
+        }
+
+
+def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
+    """Send an echo between every ordered pair of hosts and judge each by what the core saw.
+
+    Writes ``ping.json`` and ``ping.pcap`` into ``directory``.
+
+    Args:
+        lab: A lab that is ready.
+        directory: Where the result and the capture go.
+        timeout: Seconds to wait for a reply.
+    """
+    topology = lab.topology
+    before = _data_counters(lab, topology)
+    with Capture(lab, [router.name for router in topology.core]) as capture, Pinger(lab) as pinger:
+        _exchange(pinger, topology, timeout, capture)
+    after = _data_counters(lab, topology)
+    requests = _requests_by_sequence(capture.frames, pinger.identifier)
+    routers = _by_rloc(topology)
+    judged = enumerate(zip(topology.expectations, pinger.echoes, strict=True))
+    pairs = tuple(_judge(one, echo, requests.get(number, []), topology, routers) for number, (one, echo) in judged)
+    moved = {node: {key: value - before[node].get(key, 0) for key, value in after[node].items()} for node in after}
+    result = PingResult(pairs, moved, directory / "ping.pcap")
+    capture.write(result.capture)
+    (directory / "ping.json").write_text(json.dumps(result.to_json(), indent=1) + "\n")
+    return result
+
+
+def _exchange(pinger: Pinger, topology: Topology, timeout: float, capture: Capture) -> None:
+    """Send one echo a pair, the next as soon as the last is answered or has taken its pace, and collect the replies."""
+    for one in topology.expectations:
+        pinger.open(one.source, topology[one.destination].address.version)
+    for one in topology.expectations:
+        echo = pinger.send(one.source, topology[one.destination].address)
+        pinger.wait([echo], echo.sent + _PACE_S)
+        capture.drain()
+    for echo in pinger.echoes:
+        pinger.wait([echo], echo.sent + timeout)
+
+
+def first_reply(lab: PingLab, source: str, destination: str, *, within: float) -> float:
+    """Ping one host from another until the first reply; return its round-trip time in seconds.
+
+    Raises:
+        TimeoutError: No reply came within that many seconds.
+    """
+    until = time.monotonic() + within
+    with Pinger(lab) as pinger:
+        while (now := time.monotonic()) < until:
+            echo = pinger.send(source, lab.topology[destination].address)
+            pinger.wait([echo], min(until, now + _RETRY_S))
+            if echo.rtt is not None:
+                return echo.rtt
+    raise TimeoutError(f"{destination} sent {source} no echo reply within {within:g} s")
+
+
+def _requests_by_sequence(frames: Iterable[Frame], identifier: int) -> dict[int, list[tuple[Frame, Packet]]]:
+    """Our echo requests that the core saw, by sequence number, in the order of time."""
+    seen: dict[int, list[tuple[Frame, Packet]]] = {}
+    for frame in frames:
+        packet = decode(frame.data)
+        if packet is None or packet.echo is None:
+            continue
+        if packet.echo.kind == "request" and packet.echo.identifier == identifier:
+            seen.setdefault(packet.echo.sequence, []).append((frame, packet))
+    return seen
+
+
+def _by_rloc(topology: Topology) -> dict[IPAddress, Node]:
+    """The LISP node behind each RLOC."""
+    return {rloc: node for node in topology.lisp_routers if node.lisp for rloc in node.lisp.rlocs}
+
+
+def _judge(
+    one: Expectation,
+    echo: Echo,
+    crossed: Sequence[tuple[Frame, Packet]],
+    topology: Topology,
+    routers: Mapping[IPAddress, Node],
+) -> PairResult:
+    """Decide by which path one request went, and whether its tunnels end where they should."""
+    natively = list(dict.fromkeys(frame.node for frame, packet in crossed if packet.lisp is None))
+    outers = list(dict.fromkeys((p.headers[0].source, p.headers[0].destination) for _, p in crossed if p.lisp))
+    evidence = []
+    strays = []
+    homes = {topology[one.source].site, topology[one.destination].site}
+    for outer in outers:
+        ends = [routers.get(rloc) for rloc in outer]
+        names = [f"{node.name if node else 'nobody'} ({rloc})" for node, rloc in zip(ends, outer, strict=True)]
+        evidence.append(f"encapsulated from {names[0]} to {names[1]}")
+        strays += [name for name, node in zip(names, ends, strict=True) if not (node and _belongs(node, homes))]
+    if natively:
+        evidence.append(f"native at {', '.join(natively)}")
+    if not crossed:
+        evidence.append("not seen in the core")
+    if strays:
+        evidence.append(f"wrong tunnel end: {', '.join(strays)}")
+    if echo.rtt is None:
+        seen = Via.UNREACHABLE
+        evidence.append(f"refused by {echo.refused_by}" if echo.refused_by else "no reply")
+    elif outers:
+        seen = Via.PROXIED if natively else Via.ENCAPSULATED
+    else:
+        seen = Via.NATIVE if natively else Via.LOCAL
+    rtt_ms = None if echo.rtt is None else round(echo.rtt * 1000, 3)
+    ok = seen is one.path and not strays
+    return PairResult(one.source, one.destination, one.path, seen, bool(outers), rtt_ms, ok, "; ".join(evidence))
+
+
+def _belongs(router: Node, homes: set[str]) -> bool:
+    """Whether a tunnel may end at ``router``: it serves one of the two sites, or it is a proxy."""
+    proxy = router.lisp is not None and bool(router.lisp.roles & {Role.PITR, Role.PETR})
+    return proxy or router.site in homes
+
+
+def _data_counters(lab: PingLab, topology: Topology) -> dict[str, dict[str, int]]:
+    """The data-path counters of every LISP node that has a data path."""
+    return {node.name: dict(lab.show(node.name, "statistics")["data"]) for node in topology.lisp_routers}

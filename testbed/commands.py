@@ -1,0 +1,251 @@
+"""What each command does and prints. `tasks.py` parses the words; one function here carries out each of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from testbed.lab import Lab, LabError
+from testbed.model import Topology
+
+SHOWN = ("map-cache", "database", "registrations", "roles", "statistics", "interfaces")
+"""What `show` shows."""
+
+
+def callers_path(text: str) -> Path:
+    """A path as the caller meant it: relative to where the command was typed."""
+    return Path(os.environ.get("LAB_CWD") or Path.cwd()) / text
+
+
+def _world(text: str) -> str | Path:
+    """`two-dc` names a shipped topology; anything with a slash or a suffix is the caller's file."""
+    return callers_path(text) if "/" in text or text.endswith((".yaml", ".yml")) else text
+
+
+def seconds(text: str) -> float:
+    """Read a positive number of seconds.
+
+    Raises:
+        LabError: It is not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 86400:
+        raise LabError(f"{text} is not a time; allowed are seconds above 0, at most a day")
+    return value
+
+
+def instance_id(text: str) -> int:
+    """Read a 24-bit instance-ID.
+
+    Raises:
+        LabError: It is not one.
+    """
+    if not text.isdecimal() or int(text) >= 1 << 24:
+        raise LabError(f"{text} is not an instance-ID; allowed are 0 to {(1 << 24) - 1}")
+    return int(text)
+
+
+def _progress() -> Callable[[str], None]:
+    """Print each step of a boot with the seconds since it began."""
+    began = time.monotonic()
+
+    def say(step: str) -> None:
+        print(f"{time.monotonic() - began:6.2f} s  {step}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def up(file: str, *, foreground: bool = False, name: str | None = None, run_dir: str | None = None) -> None:
+    """Boot a lab; return when it is ready, or stay with it until Ctrl-C."""
+    lab = Lab(_world(file), name=name, run_dir=callers_path(run_dir) if run_dir else None)
+    if not foreground:
+        lab.boot(detach=True, progress=_progress())
+        print(f"{lab.name} is up. Try: ci/lab ping · ci/lab cli · ci/lab down")
+        return
+    with _terminated_as_interrupted():
+        lab.boot(progress=_progress())
+        try:
+            print(f"{lab.name} is up. Ctrl-C takes it down.", flush=True)
+            for event in lab.follow():
+                print(_event_line(event), flush=True)
+        except KeyboardInterrupt:
+            print(f"\ntaking {lab.name} down", file=sys.stderr)
+        finally:
+            lab.stop()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that whoever ends us gets the same clean end."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    """One event of the lab, for a person."""
+    details = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "log_tail"))
+    tail = "".join(f"\n    {line}" for line in event.get("log_tail", ()))
+    return f"{event.get('event')}: {details}{tail}"
+
+
+def down(lab: str | None) -> None:
+    """Take a lab down."""
+    running = Lab.attach(lab)
+    running.stop()
+    print(f"{running.name} is down; its files are in {running.run_dir}")
+
+
+def status(lab: str | None, *, as_json: bool = False) -> None:
+    """Show the running labs, or one lab's nodes."""
+    names = [lab] if lab else [one.name for one in Lab.running()]
+    reports = [Lab.attach(name).status() for name in names]
+    if as_json:
+        print(json.dumps(reports, indent=1))
+        return
+    if not reports:
+        print("no lab is running; boot one with: ci/lab up two-dc")
+        return
+    from testbed.observe.tables import console, table
+
+    for report in reports:
+        console().print(table("status", report["nodes"], f"{report['lab']}: {report['state']}, {report['run_dir']}"))
+
+
+def execute(lab: str | None, node: str, argv: list[str]) -> int:
+    """Run a command inside a node, with this terminal; return its exit status."""
+    if not argv:
+        raise LabError(f"exec: say what to run after --, for example: ci/lab exec {node} -- ip route")
+    return Lab.attach(lab).exec(node, argv)
+
+
+def shell(lab: str | None, node: str) -> int:
+    """Open a shell inside a node; return its exit status."""
+    return Lab.attach(lab).shell(node)
+
+
+def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> None:
+    """Show a table of a LISP node."""
+    if what not in SHOWN:
+        raise LabError(f"show: nothing is called {what}; there are {', '.join(SHOWN)}")
+    data = Lab.attach(lab).show(node, what)
+    if as_json:
+        print(json.dumps(data, indent=1))
+        return
+    from testbed.observe.tables import console, facts, table
+
+    title = f"{node}: {what}"
+    console().print(table(what, data, title) if isinstance(data, list) else facts(data, title))
+
+
+def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: bool = False) -> None:
+    """Ask the mapping system for an EID from a node, and show the reply (RFC 6835)."""
+    answer = Lab.attach(lab).lig(node, eid, instance_id)
+    if as_json:
+        print(json.dumps(answer, indent=1))
+        return
+    from testbed.observe.tables import console, table
+
+    title = f"{node}: Map-Reply from {answer['from']} in {answer['rtt_ms']:.1f} ms"
+    console().print(table("lig", answer["records"], title))
+
+
+def logs(lab: str | None, node: str, *, follow: bool = False) -> None:
+    """Print a node's log: JSON lines."""
+    for line in Lab.attach(lab).log(node, follow=follow):
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def restart(lab: str | None, node: str) -> None:
+    """Restart a node's daemon."""
+    running = Lab.attach(lab)
+    running.restart(node)
+    print(f"{node} runs again")
+
+
+def ping(lab: str | None, *, timeout: float = 2.0, as_json: bool = False) -> int:
+    """Ping every ordered pair of hosts; return 1 when a pair does not do what the topology says."""
+    return _ping(Lab.attach(lab), timeout=timeout, as_json=as_json)
+
+
+def _ping(lab: Lab, *, timeout: float = 2.0, as_json: bool = False) -> int:
+    from testbed.act.ping import ping as ping_all
+
+    result = ping_all(lab, lab.run_dir, timeout=timeout)
+    lab.publish(lab.run_dir / "ping.json", result.capture)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=1))
+        return 1 if result.failures else 0
+    from testbed.observe.tables import console, reachability
+
+    out = console()
+    out.print(reachability(result.pairs))
+    for pair in result.failures:
+        out.print(
+            f"FAIL {pair.source} -> {pair.destination}: expected {pair.expected}, seen {pair.seen}; {pair.evidence}"
+        )
+    paths: dict[str, int] = {}
+    for pair in result.pairs:
+        paths[pair.seen.value] = paths.get(pair.seen.value, 0) + 1
+    summary = ", ".join(f"{number} {path}" for path, number in paths.items())
+    out.print(f"{len(result.pairs)} pairs: {summary}; {len(result.failures)} failed")
+    out.print(f"result {lab.run_dir / 'ping.json'}\ncore's packets {result.capture}")
+    return 1 if result.failures else 0
+
+
+def demo(topology: str = "two-dc") -> int:
+    """Boot a lab, prove reachability, show what was learned, take it down."""
+    lab = Lab(_world(topology), name=f"demo-{Path(topology).stem}")
+    with _terminated_as_interrupted():
+        lab.boot(progress=_progress())
+        try:
+            print(f"\n{lab.topology.title}\n")
+            failed = _ping(lab)
+            _show_what_was_learned(lab, lab.topology)
+        finally:
+            lab.stop()
+    print(f"\n{lab.name} is down; the run's files are in {lab.run_dir}")
+    print("Keep one running with: ci/lab up two-dc")
+    return failed
+
+
+def _show_what_was_learned(lab: Lab, topology: Topology) -> None:
+    """The map-cache of the first ITR: what the pings made it ask for."""
+    from testbed.observe.tables import console, table
+
+    for router in topology.lisp_routers:
+        if router.lisp is not None and "itr" in router.lisp.roles:
+            console().print(table("map-cache", lab.show(router.name, "map-cache"), f"{router.name}: map-cache"))
+            return
+
+
+def bench(name: str, json_file: str) -> None:
+    """Measure, print the medians and keep every raw round in a JSON file."""
+    from ci.benches import run
+
+    run(name, callers_path(json_file))
+
+
+def cli(lab: str | None) -> None:
+    """A prompt inside a lab: `h1 ping h4`, `xtr1 show map-cache`, `help`."""
+    from testbed.prompt import Prompt
+
+    Prompt(Lab.attach(lab)).cmdloop()

@@ -1,0 +1,1 @@
+"""What was seen: captures, an independent LISP decoder, tables."""

@@ -1,0 +1,107 @@
+"""Packets seen at chosen nodes, merged on one time line and kept as a pcap file.
+
+A capture looks at what *arrives* at a node: each packet is seen once per hop, in the order of the hops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+_ETH_P_ALL = 0x0003
+_SOL_PACKET = 263
+_PACKET_IGNORE_OUTGOING = 23
+_SO_TIMESTAMPNS = 35
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER = 32 << 20
+_PCAP_MAGIC_NANOSECONDS = 0xA1B23C4D
+_LINKTYPE_ETHERNET = 1
+_SNAPSHOT = 65535
+
+
+class SocketMaker(Protocol):
+    """Whoever can open a socket inside a node's network namespace: a :class:`testbed.lab.Lab`."""
+
+    def socket(self, node: str, family: int, kind: int, protocol: int) -> socket.socket:
+        """Open a socket in the namespace of ``node``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame that arrived.
+
+    Attributes:
+        time_ns: Kernel time stamp, nanoseconds since the epoch.
+        node: Where it arrived, and ``interface`` on which interface.
+        data: The frame, from its Ethernet header on.
+    """
+
+    time_ns: int
+    node: str
+    interface: str
+    data: bytes
+
+
+class Capture:
+    """Frames that arrive at some nodes, from ``with`` to its end; :attr:`frames` grows with each :meth:`drain`."""
+
+    def __init__(self, lab: SocketMaker, nodes: Iterable[str]) -> None:
+        """Open a packet socket at each of ``nodes``."""
+        self.frames: list[Frame] = []
+        self._sockets: dict[str, socket.socket] = {}
+        for node in nodes:
+            tap = lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+            tap.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            tap.setblocking(False)
+            self._sockets[node] = tap
+        self.drain()
+        self.frames.clear()
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def drain(self) -> list[Frame]:
+        """Take what the kernel holds; return the new frames in the order of time."""
+        fresh = [frame for node, tap in self._sockets.items() for frame in _waiting(node, tap)]
+        fresh.sort(key=lambda frame: frame.time_ns)
+        self.frames.extend(fresh)
+        return fresh
+
+    def close(self) -> None:
+        """Take the last frames and close the sockets."""
+        self.drain()
+        for tap in self._sockets.values():
+            tap.close()
+        self._sockets.clear()
+
+    def write(self, path: Path) -> None:
+        """Keep the frames as a pcap file with nanosecond times."""
+        with open(path, "wb") as file:
+            file.write(struct.pack("=IHHiIII", _PCAP_MAGIC_NANOSECONDS, 2, 4, 0, 0, _SNAPSHOT, _LINKTYPE_ETHERNET))
+            for frame in sorted(self.frames, key=lambda one: one.time_ns):
+                seconds, nanoseconds = divmod(frame.time_ns, 1_000_000_000)
+                file.write(struct.pack("=IIII", seconds, nanoseconds, len(frame.data), len(frame.data)))
+                file.write(frame.data)
+
+
+def _waiting(node: str, tap: socket.socket) -> Iterator[Frame]:
+    """Every frame that the kernel holds for one socket."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            data, ancillary, _flags, address = tap.recvmsg(_SNAPSHOT, 64)
+            seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
+            yield Frame(seconds * 1_000_000_000 + nanoseconds, node, address[0], data)

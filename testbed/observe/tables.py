@@ -1,0 +1,171 @@
+"""Tables for people, in the field's own words. Rich draws them; every function here takes plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from testbed.act.ping import PairResult
+
+Row = Mapping[str, Any]
+Column = tuple[str, Callable[[Row], Any]]
+
+_WIDTH_WHEN_PIPED = 140
+
+
+def console() -> Console:
+    """Where tables go: the terminal's width, or a fixed one when the output is piped."""
+    made = Console(highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(highlight=False, width=_WIDTH_WHEN_PIPED)
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds as routers print them: 00:01:02, or a dash."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{rest:02}"
+
+
+def _locators(row: Row) -> str:
+    """A locator-set, one RLOC a line with priority/weight and state."""
+    lines = []
+    for one in row.get("locators", ()):
+        state = f" {one['state']}" if one.get("state") else ""
+        lines.append(f"{one['rloc']} {one['priority']}/{one['weight']}{state}")
+    return "\n".join(lines) or "-"
+
+
+def _map_servers(row: Row) -> str:
+    return "\n".join(f"{one['address']} {one['state']}" for one in row["map_servers"]) or "-"
+
+
+def _field(name: str) -> Callable[[Row], Any]:
+    return lambda row: row.get(name)
+
+
+_EID: list[Column] = [("Instance-ID", _field("instance_id")), ("EID-prefix", _field("eid"))]
+_LOCATORS: Column = ("RLOC priority/weight", _locators)
+
+COLUMNS: Mapping[str, Sequence[Column]] = {
+    "map-cache": [
+        *_EID,
+        ("Action", _field("action")),
+        _LOCATORS,
+        ("Uptime", lambda row: _duration(row["uptime_s"])),
+        ("Expires", lambda row: _duration(row["expires_s"])),
+        ("Learned by", _field("source")),
+    ],
+    "database": [
+        *_EID,
+        _LOCATORS,
+        ("Record TTL", lambda row: f"{row['ttl_minutes']} min"),
+        ("Map-Servers", _map_servers),
+    ],
+    "registrations": [
+        ("Site", _field("site")),
+        *_EID,
+        ("State", _field("state")),
+        ("Registered by", _field("etr")),
+        _LOCATORS,
+        ("Proxy-reply", _field("proxy_reply")),
+        ("Age", lambda row: _duration(row["age_s"])),
+        ("Expires", lambda row: _duration(row["expires_s"])),
+    ],
+    "lig": [
+        *_EID,
+        ("Action", _field("action")),
+        _LOCATORS,
+        ("Record TTL", lambda row: f"{row['ttl_minutes']} min"),
+        ("Authoritative", _field("authoritative")),
+    ],
+    "interfaces": [
+        ("Interface", _field("name")),
+        ("Side", _field("side")),
+        ("Addresses", _field("addresses")),
+        ("MTU", _field("mtu")),
+        ("RX packets", _field("rx_packets")),
+        ("TX packets", _field("tx_packets")),
+    ],
+    "status": [
+        ("Node", _field("name")),
+        ("Kind", _field("kind")),
+        ("Roles", _field("roles")),
+        ("Site", _field("site")),
+        ("Addresses", _field("addresses")),
+        ("State", _field("state")),
+        ("PID", _field("pid")),
+    ],
+}
+"""The columns of each table: its title and what stands in it."""
+
+
+def _text(value: Any) -> str:
+    """A cell: lists one item a line, nothing as a dash, truth as yes and no."""
+    if value is None or value == "" or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return "\n".join(str(one) for one in value)
+    return str(value)
+
+
+def table(what: str, rows: Iterable[Row], title: str) -> Table:
+    """The table called ``what`` (a key of :data:`COLUMNS`)."""
+    columns = COLUMNS[what]
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading, _ in columns:
+        drawn.add_column(heading, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(_text(cell(row)) for _, cell in columns))
+    return drawn
+
+
+def facts(data: Mapping[str, Any], title: str) -> Table:
+    """Names and values; a mapping inside becomes one line a name, prefixed by its own."""
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+    drawn.add_column()
+    drawn.add_column(overflow="fold")
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            for inner, number in value.items():
+                drawn.add_row(f"{name} {inner}", _text(number))
+        else:
+            drawn.add_row(name, _text(value))
+    return drawn
+
+
+_LETTER = {"local": "local", "encapsulated": "LISP", "proxied": "proxy", "native": "native", "unreachable": "none"}
+_STYLE = {"local": "dim", "encapsulated": "green", "proxied": "cyan", "native": "yellow", "unreachable": "magenta"}
+
+
+def reachability(pairs: Sequence[PairResult]) -> Table:
+    """A matrix of hosts: by which path each reached each, and the round-trip time in milliseconds."""
+    names = list(dict.fromkeys(pair.source for pair in pairs))
+    found = {(pair.source, pair.destination): pair for pair in pairs}
+    drawn = Table(title="path and round-trip time (ms), row to column", title_justify="left", box=SIMPLE_HEAD)
+    drawn.add_column("from \\ to", style="bold")
+    for name in names:
+        drawn.add_column(name, justify="right")
+    for source in names:
+        cells: list[Text] = []
+        for destination in names:
+            pair = found.get((source, destination))
+            cells.append(Text("") if pair is None else _pair_cell(pair))
+        drawn.add_row(source, *cells)
+    return drawn
+
+
+def _pair_cell(pair: PairResult) -> Text:
+    time = "" if pair.rtt_ms is None else f" {pair.rtt_ms:.1f}"
+    if pair.ok:
+        return Text(f"{_LETTER[pair.seen.value]}{time}", style=_STYLE[pair.seen.value])
+    return Text(f"FAIL {_LETTER[pair.seen.value]}{time}", style="bold red")
