@@ -1,0 +1,102 @@
+"""From a resolved topology to a running Mininet network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from nodes.kinds.base import Machine
+from nodes.kinds.fabric import Fabric
+from nodes.kinds.host import Host
+from nodes.kinds.link import VethLink
+from nodes.kinds.lisp_router import LispRouter
+from nodes.kinds.router import Router
+from nodes.kinds.stock import Mininet
+from testbed.model import Interface, NodeKind, Topology
+
+_KINDS: dict[NodeKind, type[Machine]] = {
+    NodeKind.HOST: Host,
+    NodeKind.FABRIC: Fabric,
+    NodeKind.ROUTER: Router,
+    NodeKind.LISP_ROUTER: LispRouter,
+}
+
+
+class Network(Mininet):
+    """Mininet's network with routers beside hosts and switches, and without a controller.
+
+    Attributes:
+        routers: The routers, LISP or not; ``hosts`` are hosts only, so that ``pingAll`` means what it says.
+    """
+
+    def __init__(self) -> None:
+        self.routers: list[Machine] = []
+        super().__init__(switch=Fabric, host=Host, link=VethLink, intf=None, controller=None, build=False)
+
+    def add_router(self, name: str, cls: type[Machine] = Router, **params: Any) -> Machine:
+        """Add a router, as ``addHost`` adds a host."""
+        router = cls(name, **params)
+        self.routers.append(router)
+        self.nameToNode[name] = router
+        return router
+
+    def start(self) -> None:
+        """Start the switches."""
+        for switch in self.switches:
+            switch.start()
+
+    def stop(self) -> None:
+        """Let everything go."""
+        super().stop()
+        for router in self.routers:
+            router.terminate()
+
+    def __iter__(self) -> Iterator[str]:
+        for node in chain(self.hosts, self.switches, self.routers):
+            yield node.name
+
+    def __len__(self) -> int:
+        return len(self.hosts) + len(self.switches) + len(self.routers)
+
+
+def build(topology: Topology) -> Network:
+    """Make every machine, cable, address and static route of ``topology``, all up.
+
+    Raises:
+        NetlinkError: The kernel refused something; the text says what.
+    """
+    network = Network()
+    for node in topology.nodes.values():
+        kind = _KINDS[node.kind]
+        routes = tuple((route.prefix, route.via) for route in node.routes)
+        ipv6 = any(address.version == 6 for interface in node.interfaces for address in interface.addresses)
+        if kind is Host:
+            network.addHost(node.name, cls=kind, ip=None, routes=routes, ipv6=ipv6)
+        elif kind is Fabric:
+            network.addSwitch(node.name, cls=kind)
+        else:
+            network.add_router(node.name, kind, routes=routes, ipv6=ipv6)
+    interfaces = {(one.node, one.name): one for node in topology.nodes.values() for one in node.interfaces}
+    for link in topology.links:
+        _connect(network, interfaces[link.a], interfaces[link.b])
+    network.start()
+    for node in network.values():
+        node.add_routes()
+    for host in network.hosts:
+        host.announce()
+    network.built = True
+    return network
+
+
+def _connect(network: Network, a: Interface, b: Interface) -> None:
+    network.addLink(
+        a.node,
+        b.node,
+        intfName1=a.name,
+        intfName2=b.name,
+        addr1=a.mac,
+        addr2=b.mac,
+        params1={"addresses": a.addresses, "mtu": a.mtu},
+        params2={"addresses": b.addresses, "mtu": b.mtu},
+    )

@@ -1,0 +1,57 @@
+"""Small worlds made by hand, for tests of the lab that need no topology file."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+from testbed.model import Interface, Link, Node, NodeKind, Route, Site, Topology
+
+_MAC = "02:00:00:00:00:{:02x}"
+
+
+def plain_world(hosts: int = 2) -> Topology:
+    """Hosts h1, h2, ... of 192.0.2.0/24 on the switch ``fabric``, and ``far`` (198.51.100.2) behind ``router``."""
+    names = [f"h{number}" for number in range(1, hosts + 1)]
+    nodes = {
+        name: Node(
+            name,
+            NodeKind.HOST,
+            "site",
+            (Interface("fabric", name, "fabric", name, _MAC.format(number), (ip_interface(f"192.0.2.{number}/24"),)),),
+            (Route(ip_network("0.0.0.0/0"), ip_address("192.0.2.254")),),
+        )
+        for number, name in enumerate(names, 1)
+    }
+    ports = tuple(
+        Interface(name, "fabric", name, "fabric", _MAC.format(0x20 + number))
+        for number, name in enumerate([*names, "router"])
+    )
+    nodes["fabric"] = Node("fabric", NodeKind.FABRIC, "site", ports)
+    nodes["router"] = Node(
+        "router",
+        NodeKind.ROUTER,
+        "core",
+        (
+            Interface("fabric", "router", "fabric", "router", _MAC.format(0x40), (ip_interface("192.0.2.254/24"),)),
+            Interface("far", "router", "far", "router", _MAC.format(0x41), (ip_interface("198.51.100.1/24"),)),
+        ),
+    )
+    nodes["far"] = Node(
+        "far",
+        NodeKind.HOST,
+        "far",
+        (Interface("router", "far", "router", "far", _MAC.format(0x42), (ip_interface("198.51.100.2/24"),)),),
+        (Route(ip_network("0.0.0.0/0"), ip_address("198.51.100.1")),),
+    )
+    links = [Link((name, "fabric"), ("fabric", name)) for name in [*names, "router"]]
+    return Topology(
+        name="plain",
+        title="Hosts, a switch and a router without LISP",
+        nodes=nodes,
+        links=(*links, Link(("router", "far"), ("far", "router"))),
+        sites={"site": Site("site", (), (ip_network("192.0.2.0/24"),))},
+        rloc_space=(),
+        eid_aggregates=(),
+        expectations=(),
+        source="name: plain\n",
+    )
