@@ -1,0 +1,161 @@
+"""The IP and UDP headers inside an Encapsulated Control Message (RFC 9301 section 5.8)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from nodes.lisp.eid import IPAddress
+from nodes.lisp.wire.cursor import Cursor, fit
+
+_UDP = 17
+_UDP_HEADER = 8
+_IPV4_HEADER = 20
+_DONT_FRAGMENT = 0x4000
+_MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
+_DATA_PORT = 4341
+
+
+@dataclass(frozen=True, slots=True)
+class InnerControl:
+    """A control message and the headers it had inside its Encapsulated Control Message.
+
+    Attributes:
+        source: The inner source address.
+        source_port: The port a Map-Reply goes to (requirement C01).
+        destination: The inner destination address; for a Map-Request, an EID.
+        destination_port: 4342 but for a Map-Reply.
+        message: The control message.
+    """
+
+    source: IPAddress
+    source_port: int
+    destination: IPAddress
+    destination_port: int
+    message: bytes
+
+    def encode(self, ttl: int = 64) -> bytes:
+        """The inner packet, from its IP header on. The checksum is never zero (RFC 9301 section 5.8).
+
+        Raises:
+            ValueError: The address families differ, a port is the data port 4341, or the message is too long.
+        """
+        source, destination = self.source, self.destination
+        if source.version != destination.version:
+            raise ValueError(f"inner addresses {source} and {destination} are of different families")
+        # RFC 9301 section 5.8: port 4341 MUST NOT be assigned to either port.
+        if _DATA_PORT in (self.source_port, self.destination_port):
+            raise ValueError(f"port {_DATA_PORT} carries data, never a control message")
+        length = fit(_UDP_HEADER + len(self.message), 16, "UDP Length")
+        ports = struct.pack("!HHH", self.source_port, self.destination_port, length)
+        checksum = udp_checksum(source, destination, ports + b"\0\0" + self.message)
+        datagram = ports + struct.pack("!H", checksum) + self.message
+        if source.version == 6:
+            return struct.pack("!IHBB", 6 << 28, length, _UDP, ttl) + source.packed + destination.packed + datagram
+        total = fit(_IPV4_HEADER + length, 16, "Total Length")
+        start = struct.pack("!BBHHHBB", 0x45, 0, total, 0, _DONT_FRAGMENT, ttl, _UDP)
+        addresses = source.packed + destination.packed
+        return start + struct.pack("!H", checksum_of(start + b"\0\0" + addresses)) + addresses + datagram
+
+    @classmethod
+    def decode(cls, packet: bytes) -> InnerControl:
+        """Read an inner packet, from its IP header on.
+
+        Raises:
+            DecodeError: A length or checksum is wrong, the UDP checksum is zero, it is a fragment, no UDP, or a port
+                is 4341.
+        """
+        cursor = Cursor(packet, "Encapsulated-Control-Message, inner packet")
+        version = packet[0] >> 4 if packet else None
+        source: IPAddress
+        destination: IPAddress
+        if version == 4:
+            source, destination = _decode_ipv4(cursor, packet)
+        elif version == 6:
+            source, destination = _decode_ipv6(cursor)
+        else:
+            raise cursor.error(f"is {version}, allowed are 4 and 6", "Version")
+        datagram = cursor.take_all()
+        cursor = Cursor(datagram, "Encapsulated-Control-Message, inner UDP")
+        source_port = cursor.u16("Source Port")
+        destination_port = cursor.u16("Dest Port")
+        length = cursor.u16("UDP Length")
+        checksum = cursor.u16("UDP Checksum")
+        if length != len(datagram):
+            raise cursor.error(f"is {length}, the IP packet holds {len(datagram)} bytes", "UDP Length")
+        # RFC 9301 section 5.8: the checksum MUST be non-zero.
+        if not checksum:
+            raise cursor.error("is zero", "UDP Checksum")
+        if not checksum_is_right(source, destination, datagram):
+            raise cursor.error("is wrong", "UDP Checksum")
+        # RFC 9301 section 5.8: port 4341 MUST NOT be assigned to either port.
+        if _DATA_PORT in (source_port, destination_port):
+            raise cursor.error(f"is {_DATA_PORT}, the data port", "ports")
+        return cls(source, source_port, destination, destination_port, cursor.take_all())
+
+
+def _decode_ipv4(cursor: Cursor, packet: bytes) -> tuple[IPv4Address, IPv4Address]:
+    """Read and check an IPv4 header (RFC 791); the cursor stands behind it and its options."""
+    header_length = (cursor.u8("Version and IHL") & 0xF) * 4
+    cursor.u8("Type of Service")
+    total_length = cursor.u16("Total Length")
+    cursor.u16("Identification")
+    fragment = cursor.u16("Flags and Fragment Offset")
+    cursor.u8("Time to Live")
+    protocol = cursor.u8("Protocol")
+    cursor.u16("Header Checksum")
+    source = IPv4Address(cursor.take(4, "Source Address"))
+    destination = IPv4Address(cursor.take(4, "Destination Address"))
+    if header_length < _IPV4_HEADER:
+        raise cursor.error(f"is {header_length} bytes, at least {_IPV4_HEADER} are needed", "IHL")
+    cursor.take(header_length - _IPV4_HEADER, "Options")
+    if total_length != len(packet):
+        raise cursor.error(f"is {total_length}, the message holds {len(packet)} bytes", "Total Length")
+    if fragment & _MORE_FRAGMENTS_OR_OFFSET:
+        raise cursor.error("the packet is a fragment", "Flags and Fragment Offset")
+    if protocol != _UDP:
+        raise cursor.error(f"is {protocol}, not UDP", "Protocol")
+    if checksum_of(packet[:header_length]):
+        raise cursor.error("is wrong", "Header Checksum")
+    return source, destination
+
+
+def _decode_ipv6(cursor: Cursor) -> tuple[IPv6Address, IPv6Address]:
+    """Read and check an IPv6 header (RFC 8200); the cursor stands behind it."""
+    cursor.u32("Version, Traffic Class and Flow Label")
+    payload_length = cursor.u16("Payload Length")
+    next_header = cursor.u8("Next Header")
+    cursor.u8("Hop Limit")
+    source = IPv6Address(cursor.take(16, "Source Address"))
+    destination = IPv6Address(cursor.take(16, "Destination Address"))
+    if payload_length != cursor.left:
+        raise cursor.error(f"is {payload_length}, the message holds {cursor.left} bytes", "Payload Length")
+    if next_header != _UDP:
+        raise cursor.error(f"is {next_header}, not UDP", "Next Header")
+    return source, destination
+
+
+def checksum_of(data: bytes) -> int:
+    """The Internet checksum (RFC 1071); 0 over data that holds its own right checksum."""
+    if len(data) % 2:
+        data += b"\0"
+    # 2**16 is 1 modulo 0xFFFF: the remainder is the one's complement sum, but for which of its two zeros it is.
+    total = int.from_bytes(data, "big")
+    remainder = total % 0xFFFF
+    return 0xFFFF - (remainder or (0xFFFF if total else 0))
+
+
+def udp_checksum(source: IPAddress, destination: IPAddress, datagram: bytes) -> int:
+    """The UDP checksum of a datagram whose checksum field is zero (RFC 768, RFC 8200 section 8.1); never 0."""
+    return checksum_of(_pseudo_header(source, destination, len(datagram)) + datagram) or 0xFFFF
+
+
+def checksum_is_right(source: IPAddress, destination: IPAddress, datagram: bytes) -> bool:
+    """Whether the checksum that a datagram holds is the right one."""
+    return checksum_of(_pseudo_header(source, destination, len(datagram)) + datagram) == 0
+
+
+def _pseudo_header(source: IPAddress, destination: IPAddress, length: int) -> bytes:
+    # The IPv4 and IPv6 pseudo-headers differ in layout only where zeros stand, so their sums agree.
+    return source.packed + destination.packed + struct.pack("!II", length, _UDP)
