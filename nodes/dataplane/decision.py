@@ -1,0 +1,274 @@
+"""The forwarding decision: what becomes of one packet, from its headers and the tables alone. No input, no output.
+
+Outbound is what came from the site (or, at a PITR, from the core) and is a candidate for encapsulation; inbound is what
+came out of a LISP header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import gcd
+
+from nodes.dataplane.packet import Packet
+from nodes.lisp.config import Locator, NodeConfig, Role
+from nodes.lisp.effects import Forwarding, ForwardingEntry
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.eid_table import EidTable
+
+OVERHEAD = {4: 36, 6: 56}
+"""Bytes that encapsulation adds, by the RLOC's IP version: outer IP, UDP and LISP header (RFC 9300 section 7.1)."""
+
+_DYNAMIC_PORTS, _PORT_MASK = 0xC000, 0x3FFF
+_UNICAST_UNUSED = 255
+
+
+class Unreachable(StrEnum):
+    """What an ICMP message tells the sender of a dropped packet."""
+
+    NETWORK = "network unreachable"
+    HOST = "host unreachable"
+    PROHIBITED = "administratively prohibited"
+    TOO_BIG = "fragmentation needed"
+
+
+@dataclass(frozen=True, slots=True)
+class Encapsulate:
+    """Send the packet inside a LISP header.
+
+    Attributes:
+        locator: The outer destination and ``source`` the outer source (requirement S05).
+        source_port: The outer UDP source port, the flow's own (requirement D02).
+        instance_id: The instance-ID in the LISP header; 0 sends none.
+    """
+
+    locator: IPAddress
+    source: IPAddress
+    source_port: int
+    instance_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """Forward the packet as any router would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand a decapsulated packet to the site."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep the packet until the mapping of its destination is known."""
+
+    eid: EidPrefix
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Drop the packet.
+
+    Attributes:
+        reason: Under which name it is counted.
+        icmp: What the sender is told, or None for silence.
+        mtu: For TOO_BIG, the largest packet in bytes that would pass (requirement D16).
+    """
+
+    reason: str
+    icmp: Unreachable | None = None
+    mtu: int = 0
+
+
+Outbound = Encapsulate | Native | Hold | Drop
+Inbound = Deliver | Native | Drop
+
+SourceOf = Callable[[IPAddress], IPAddress | None]
+"""The own RLOC from which a locator is reached, after a look at the route to it; None without a route."""
+
+
+def _table(prefixes: Iterable[EidPrefix]) -> EidTable[bool]:
+    table: EidTable[bool] = EidTable()
+    for prefix in prefixes:
+        table.set(prefix, True)
+    return table
+
+
+def _instances(prefixes: Iterable[EidPrefix]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(prefix.instance_id for prefix in prefixes))
+
+
+@dataclass(slots=True)
+class Tables:
+    """Everything a decision depends on.
+
+    Attributes:
+        roles: What the node does.
+        local: Its site's EID-prefixes.
+        instances: The instance-IDs of those.
+        map_cache: What the control plane installed.
+        native: The main table's routes but the default: True where a specific route leads somewhere, False for Null0.
+        aggregates: The aggregates of all EIDs (PITR, PETR).
+        proxied: The instance-IDs of those.
+        rloc_space: The RLOC space (instance-ID 0).
+        petrs: The PETRs, as locators of rising priority.
+        own: The node's own RLOCs.
+        core_mtu: MTU of the RLOC space in bytes.
+    """
+
+    roles: frozenset[Role]
+    local: EidTable[bool]
+    instances: tuple[int, ...]
+    aggregates: EidTable[bool]
+    proxied: tuple[int, ...]
+    rloc_space: EidTable[bool]
+    petrs: tuple[Locator, ...]
+    own: frozenset[IPAddress]
+    core_mtu: int
+    map_cache: EidTable[ForwardingEntry] = field(default_factory=EidTable)
+    native: EidTable[bool] = field(default_factory=EidTable)
+
+    @classmethod
+    def of(cls, config: NodeConfig) -> Tables:
+        """The tables of a node at start: nothing in the map-cache yet."""
+        return cls(
+            roles=config.roles,
+            local=_table(mapping.prefix for mapping in config.database),
+            instances=_instances(mapping.prefix for mapping in config.database),
+            aggregates=_table(config.eid_aggregates),
+            proxied=_instances(config.eid_aggregates),
+            rloc_space=_table(EidPrefix(network) for network in config.rloc_space),
+            petrs=tuple(Locator(address, priority) for priority, address in enumerate(config.petrs)),
+            own=frozenset(config.rlocs),
+            core_mtu=config.core_mtu,
+        )
+
+
+def decide_outbound(packet: Packet, tables: Tables, source_of: SourceOf) -> Outbound:
+    """What to do with a packet on its way to its destination's site."""
+    destination = packet.destination
+    if _not_unicast(packet):
+        return Drop("not unicast")
+    # S02: only a default, a missing or a Null0 route makes a candidate for encapsulation.
+    route = tables.native.lookup_address(0, destination)
+    if route is not None and route[1]:
+        return Native()
+    instance_id = None
+    if Role.ITR in tables.roles:
+        instance_id = _instance_of(packet.source, tables.local, tables.instances)
+    if instance_id is not None:
+        return _as_itr(packet, tables, instance_id, source_of)
+    if Role.PITR in tables.roles:
+        # RFC 6832 section 5: a PITR encapsulates for sources that have no EID, towards the aggregates it announces.
+        instance_id = _instance_of(destination, tables.aggregates, tables.proxied)
+        if instance_id is not None:
+            return _as_pitr(packet, tables, instance_id, source_of)
+    # S03: the source is no EID of this site.
+    return Native()
+
+
+def _as_itr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
+    verdict = _by_map_cache(packet, tables, instance_id, source_of)
+    if isinstance(verdict, Native) and tables.petrs:
+        # RFC 6832 section 6: a PETR takes what goes to non-LISP sites.
+        return _encapsulate(packet, tables, tables.petrs, instance_id, source_of)
+    return verdict
+
+
+def _as_pitr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
+    verdict = _by_map_cache(packet, tables, instance_id, source_of)
+    # M24: natively it would come straight back, for this router announces the aggregate.
+    return Drop("unregistered EID", Unreachable.HOST) if isinstance(verdict, Native) else verdict
+
+
+def _by_map_cache(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
+    """S04: the map-cache decides."""
+    found = tables.map_cache.lookup_address(instance_id, packet.destination)
+    if found is None:
+        return Drop("no map-cache entry", Unreachable.NETWORK)
+    entry = found[1]
+    if entry.forwarding is Forwarding.ENCAPSULATE:
+        return _encapsulate(packet, tables, entry.locators, instance_id, source_of)
+    if entry.forwarding is Forwarding.SEND_MAP_REQUEST:
+        return Hold(host_prefix(packet.destination, instance_id))
+    if entry.forwarding is Forwarding.NATIVE:
+        return Native()
+    # RFC 9301 section 5.4: the drop actions; policy and authentication failures are told apart to the sender.
+    prohibited = entry.reason in ("policy-denied", "auth-failure")
+    return Drop(f"map-cache: {entry.reason or 'drop'}", Unreachable.PROHIBITED if prohibited else Unreachable.HOST)
+
+
+def _encapsulate(
+    packet: Packet, tables: Tables, locators: Sequence[Locator], instance_id: int, source_of: SourceOf
+) -> Encapsulate | Drop:
+    if any(locator.address in tables.own for locator in locators):
+        # The mapping leads here and the site has no route: encapsulating would bring the packet back.
+        return Drop("mapping leads to this node", Unreachable.HOST)
+    # S05: the route to the RLOC comes first; it gives the interface and so the source RLOC.
+    reachable = {locator: source for locator in locators if (source := source_of(locator.address)) is not None}
+    flow = packet.flow_hash()
+    chosen = choose(tuple(reachable), flow >> 16)
+    if chosen is None:
+        return Drop("no route to a locator", Unreachable.HOST)
+    # D16: a packet that may not be fragmented and would exceed the core's MTU.
+    mtu = tables.core_mtu - OVERHEAD[chosen.address.version]
+    if packet.length > mtu and packet.dont_fragment:
+        return Drop("too big", Unreachable.TOO_BIG, mtu)
+    return Encapsulate(chosen.address, reachable[chosen], _DYNAMIC_PORTS | flow & _PORT_MASK, instance_id)
+
+
+def choose(locators: Sequence[Locator], flow: int) -> Locator | None:
+    """The locator of one flow: the lowest priority wins, weights share the flows among equals (RFC 9300 section 9).
+
+    Args:
+        locators: The candidates.
+        flow: The flow's hash.
+    """
+    best = min((locator.priority for locator in locators), default=_UNICAST_UNUSED)
+    if best == _UNICAST_UNUSED:
+        return None
+    equals = [locator for locator in locators if locator.priority == best]
+    weights = [locator.weight for locator in equals]
+    # All weights 0: the sender shares as it likes, here evenly.
+    share = gcd(*weights) or 1
+    buckets = [max(weight // share, 0) for weight in weights] if any(weights) else [1] * len(equals)
+    left = flow % sum(buckets)
+    for locator, bucket in zip(equals, buckets, strict=True):
+        left -= bucket
+        if left < 0:
+            return locator
+    return None
+
+
+def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
+    """What to do with a packet that came out of a LISP header with this instance-ID (0: none)."""
+    if _not_unicast(packet):
+        return Drop("not unicast")
+    destination = packet.destination
+    if Role.ETR in tables.roles and tables.local.lookup_address(instance_id, destination):
+        return Deliver()
+    if Role.PETR not in tables.roles:
+        return Drop("not an EID of this site")
+    # RFC 6832 section 6: a PETR serves LISP sites, and only towards those that are none: what goes back into the
+    # aggregates would be encapsulated again, without end.
+    if not tables.aggregates.lookup_address(instance_id, packet.source):
+        return Drop("source outside the aggregates")
+    if tables.aggregates.lookup_address(instance_id, destination):
+        return Drop("destination inside the aggregates", Unreachable.HOST)
+    # S01: hosts do not reach the RLOC space, by no way round.
+    if tables.rloc_space.lookup_address(0, destination) or destination in tables.own:
+        return Drop("destination is an RLOC", Unreachable.PROHIBITED)
+    return Native()
+
+
+def _instance_of(address: IPAddress, table: EidTable[bool], instances: Iterable[int]) -> int | None:
+    """The first instance-ID in which ``table`` has a prefix that holds the address, or None."""
+    return next((instance for instance in instances if table.lookup_address(instance, address)), None)
+
+
+def _not_unicast(packet: Packet) -> bool:
+    return any(
+        address.is_multicast or address.is_unspecified or address.is_loopback or address.is_link_local
+        for address in (packet.source, packet.destination)
+    ) or (packet.version == 4 and int(packet.destination) == 0xFFFFFFFF)

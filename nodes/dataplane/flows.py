@@ -1,0 +1,55 @@
+"""What the Python path remembers of a flow, so that the decision is taken once for all its packets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nodes.dataplane.decision import Drop, Encapsulate
+from nodes.dataplane.encapsulation import header_writer
+from nodes.dataplane.holding import Holding, Waiting
+from nodes.dataplane.statistics import Statistics
+
+MOST_FLOWS = 8192
+"""Remembered flows; when there are more, all are forgotten and learned anew."""
+
+Flow = Callable[[bytes, int, int], None]
+"""Handles one packet of a flow: the packet, its DSCP and ECN byte, its TTL."""
+
+
+def encapsulating(verdict: Encapsulate, send: Callable[[bytes], int], statistics: Statistics) -> Flow:
+    """Puts the packets into LISP headers and sends them to the flow's locator."""
+    header = header_writer(verdict)
+
+    def forward(packet: bytes, tos: int, ttl: int) -> None:
+        length = len(packet)
+        try:
+            send(header(tos, ttl, length) + packet)
+        except OSError as error:
+            name = "send buffer full" if isinstance(error, BlockingIOError) else "send failed"
+            statistics.drops[name] += 1
+            return
+        statistics.encapsulated += 1
+        statistics.encapsulated_bytes += length
+
+    return forward
+
+
+def holding(waiting: Waiting, held: Holding, statistics: Statistics) -> Flow:
+    """Keeps the packets until their mapping is known."""
+
+    def forward(packet: bytes, tos: int, ttl: int) -> None:  # noqa: ARG001
+        if held.hold(waiting, packet):
+            statistics.held += 1
+        else:
+            statistics.drops["holding queue full"] += 1
+
+    return forward
+
+
+def dropping(verdict: Drop, tell: Callable[[Drop, bytes], None]) -> Flow:
+    """Counts the packets, and tells the sender within the ICMP budget."""
+
+    def forward(packet: bytes, tos: int, ttl: int) -> None:  # noqa: ARG001
+        tell(verdict, packet)
+
+    return forward

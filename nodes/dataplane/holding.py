@@ -1,0 +1,83 @@
+"""Packets that wait for a mapping: bounded for each EID and in all, released in the order they came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nodes.lisp.eid import EidPrefix
+
+PER_EID = 4096
+IN_ALL = 16384
+SECONDS = 12.0
+"""How long packets wait: past ten retransmissions of the Map-Request (RFC 9301 section 5.2) nothing comes any more."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """The packets held for one EID.
+
+    Attributes:
+        eid: The host prefix of their destination.
+        expires: When they are given up, in the clock of the caller.
+        packets: Oldest first.
+    """
+
+    eid: EidPrefix
+    expires: float
+    packets: list[bytes] = field(default_factory=list)
+
+
+class Holding:
+    """All packets that wait.
+
+    Attributes:
+        in_all: How many packets are held now.
+        overflows: How many were refused because a bound was reached.
+    """
+
+    def __init__(self, per_eid: int = PER_EID, in_all: int = IN_ALL, seconds: float = SECONDS) -> None:
+        """Set the bounds: packets for each EID, packets in all, and how long they wait."""
+        self._per_eid, self._bound, self._seconds = per_eid, in_all, seconds
+        self._waiting: dict[EidPrefix, Waiting] = {}
+        self.in_all = 0
+        self.overflows = 0
+
+    def queue(self, eid: EidPrefix, now: float) -> tuple[Waiting, bool]:
+        """The queue of an EID, and whether it is new: then the control plane has to be told."""
+        found = self._waiting.get(eid)
+        if found is not None:
+            return found, False
+        found = self._waiting[eid] = Waiting(eid, now + self._seconds)
+        return found, True
+
+    def hold(self, waiting: Waiting, packet: bytes) -> bool:
+        """Add a packet to a queue; False when a bound is reached and the packet is lost."""
+        if len(waiting.packets) >= self._per_eid or self.in_all >= self._bound:
+            self.overflows += 1
+            return False
+        waiting.packets.append(packet)
+        self.in_all += 1
+        return True
+
+    def release(self, eid: EidPrefix) -> list[bytes]:
+        """Take out all packets of one EID, oldest first."""
+        waiting = self._waiting.pop(eid, None)
+        if waiting is None:
+            return []
+        self.in_all -= len(waiting.packets)
+        return waiting.packets
+
+    def covered(self, prefix: EidPrefix) -> list[EidPrefix]:
+        """The EIDs inside ``prefix`` that packets wait for, in the order of their first packets."""
+        return [eid for eid in self._waiting if prefix.covers(eid)]
+
+    def expired(self, now: float) -> list[EidPrefix]:
+        """The EIDs whose packets have waited too long."""
+        return [eid for eid, waiting in self._waiting.items() if waiting.expires <= now]
+
+    def deadline(self) -> float | None:
+        """When the next queue expires, or None when nothing waits."""
+        return next(iter(self._waiting.values())).expires if self._waiting else None
+
+    def __len__(self) -> int:
+        return len(self._waiting)

@@ -1,0 +1,59 @@
+"""ICMP errors about packets that the data path drops (RFC 792, RFC 1812 section 4.3.2, RFC 4443)."""
+
+from __future__ import annotations
+
+import struct
+
+from nodes.dataplane.decision import Drop, Unreachable
+from nodes.dataplane.packet import ICMP, ICMPV6, Packet, checksum
+
+_V4_CODES = {Unreachable.NETWORK: 0, Unreachable.HOST: 1, Unreachable.TOO_BIG: 4, Unreachable.PROHIBITED: 13}
+_V6_CODES = {Unreachable.NETWORK: 0, Unreachable.HOST: 3, Unreachable.PROHIBITED: 1}
+_V4_UNREACHABLE, _V6_UNREACHABLE, _V6_TOO_BIG = 3, 1, 2
+_V4_QUERIES = frozenset({0, 8, 9, 10, 13, 14, 15, 16, 17, 18})
+_V4_MOST, _V6_MOST = 576 - 28, 1280 - 48
+
+
+def may_be_told(packet: Packet, data: bytes) -> bool:
+    """Whether an ICMP error may be sent about a packet: not about errors, later fragments or group addresses."""
+    if packet.later_fragment or packet.source.is_multicast or packet.source.is_unspecified:
+        return False
+    if packet.destination.is_multicast:
+        return False
+    kind = data[packet.header_length] if len(data) > packet.header_length else 0
+    if packet.protocol == ICMP and packet.version == 4:
+        return kind in _V4_QUERIES
+    return not (packet.protocol == ICMPV6 and kind < 128)
+
+
+def error_message(verdict: Drop, packet: Packet, data: bytes) -> bytes:
+    """The ICMP message that tells the sender why its packet was dropped.
+
+    Returns:
+        The message without an IP header; the ICMPv6 checksum is left to the kernel, which chooses the source address.
+    """
+    reason = verdict.icmp or Unreachable.HOST
+    if packet.version == 4:
+        message = struct.pack("!BBHHH", _V4_UNREACHABLE, _V4_CODES[reason], 0, 0, verdict.mtu) + data[:_V4_MOST]
+        return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
+    if reason is Unreachable.TOO_BIG:
+        return struct.pack("!BBHI", _V6_TOO_BIG, 0, 0, verdict.mtu) + data[:_V6_MOST]
+    return struct.pack("!BBHI", _V6_UNREACHABLE, _V6_CODES[reason], 0, 0) + data[:_V6_MOST]
+
+
+class Budget:
+    """A token bucket: at most ``rate`` messages a second, ``burst`` at once (RFC 1812 section 4.3.2.8)."""
+
+    def __init__(self, rate: float = 100.0, burst: float = 50.0) -> None:
+        """Start full."""
+        self._rate, self._burst = rate, burst
+        self._tokens, self._last = burst, 0.0
+
+    def take(self, now: float) -> bool:
+        """Whether one more message may be sent at ``now`` (seconds)."""
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._last) * self._rate)
+        self._last = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
