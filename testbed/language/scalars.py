@@ -1,0 +1,200 @@
+"""The kinds of single values a topology file holds, each with the words that say what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+from testbed.language.document import Mapping, Scalar, Value
+from testbed.language.problems import one_of
+
+MAX_NAME = 13  # an interface is named after its peer: 15 characters less room for "-2"
+RESERVED = frozenset({"lo", "lisp0", "all", "default"})  # interfaces of every router, and of the kernel's settings
+
+
+class Wrong(Exception):  # noqa: N818 - control flow of the reader, never seen outside
+    """A value is not of its kind: what is wrong and what is allowed."""
+
+    def __init__(self, what: str, allowed: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.allowed = allowed
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarShape:
+    """A kind of single value.
+
+    Attributes:
+        name: Its name in documentation.
+        allowed: The phrase that says what is allowed.
+        parse: The value of a scalar; raises :class:`Wrong`.
+    """
+
+    name: str
+    allowed: str
+    parse: Callable[[Scalar, str], Any]
+
+    def read(self, value: Value) -> Any:
+        """The value in ``value``.
+
+        Raises:
+            Wrong: It is not of this kind.
+        """
+        if not isinstance(value, Scalar) or value.kind == "null":
+            raise Wrong(f"is {described(value)}", self.allowed)
+        return self.parse(value, self.allowed)
+
+
+def described(value: Value) -> str:
+    """What a value is, for messages."""
+    if isinstance(value, Scalar):
+        kinds = {"null": "empty", "str": f"'{value.text}'", "bool": f"the boolean {value.text}"}
+        return kinds.get(value.kind, f"the number {value.text}" if value.kind in ("int", "float") else value.text)
+    return "a mapping" if isinstance(value, Mapping) else "a list"
+
+
+def _name(scalar: Scalar, allowed: str) -> str:
+    text = scalar.text
+    if scalar.kind != "str":
+        raise Wrong(f"is {described(scalar)}", f'{allowed}; in quotes ("{text}") if it is meant')
+    if text.lower() in RESERVED:
+        raise Wrong(f"'{text}' is reserved", f"allowed is any name but {', '.join(sorted(RESERVED))}")
+    if len(text) > MAX_NAME:
+        raise Wrong(f"'{text}' has {len(text)} characters", f"allowed are at most {MAX_NAME}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text):
+        raise Wrong(f"'{text}' is not a name", allowed)
+    return text
+
+
+def _lab_name(scalar: Scalar, allowed: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", scalar.text):
+        raise Wrong(f"'{scalar.text}' is not a name", allowed)
+    return scalar.text
+
+
+def _text(scalar: Scalar, allowed: str) -> str:
+    if scalar.kind != "str":
+        raise Wrong(f"is {described(scalar)}", f'{allowed}; in quotes ("{scalar.text}") if it is meant')
+    if not scalar.text or not scalar.text.isprintable():
+        raise Wrong("is empty" if not scalar.text else "has control characters or line breaks", allowed)
+    return scalar.text
+
+
+def _boolean(scalar: Scalar, allowed: str) -> bool:
+    if scalar.kind != "bool":
+        raise Wrong(f"is {described(scalar)}", allowed)
+    return scalar.text.lower() in ("true", "yes", "on")
+
+
+def _unicast(address: IPv4Address, text: str) -> None:
+    if address.is_multicast or address.is_loopback or address.is_reserved or address.is_link_local or not int(address):
+        raise Wrong(f"'{text}' is not unicast", "allowed are unicast addresses outside 0/8, 127/8 and 169.254/16")
+
+
+def _prefix(scalar: Scalar, allowed: str) -> IPv4Network:
+    text = scalar.text
+    if "/" not in text:
+        raise Wrong(f"'{text}' has no prefix length", allowed)
+    try:
+        interface = IPv4Interface(text)
+    except ValueError:
+        raise Wrong(f"'{text}' is not an IPv4 prefix", allowed) from None
+    network = interface.network
+    if interface.ip != network.network_address:
+        raise Wrong(f"'{text}' has host bits set", f"allowed is {network}")
+    if not network.prefixlen:
+        raise Wrong(f"'{text}' covers every address", allowed)
+    _unicast(network.network_address, text)
+    return network
+
+
+def _interface(scalar: Scalar, allowed: str) -> IPv4Interface:
+    text = scalar.text
+    if "/" not in text:
+        raise Wrong(f"'{text}' has no prefix length", allowed)
+    try:
+        interface = IPv4Interface(text)
+    except ValueError:
+        raise Wrong(f"'{text}' is not an IPv4 address with a prefix length", allowed) from None
+    network = interface.network
+    if network.prefixlen == 32 or not network.prefixlen:
+        raise Wrong(f"'{text}' leaves no room for a neighbour", "allowed are prefix lengths from 1 to 31")
+    if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
+        which = "network" if interface.ip == network.network_address else "broadcast"
+        raise Wrong(
+            f"'{text}' is the {which} address of {network}", f"allowed are the addresses between, {_span(network)}"
+        )
+    _unicast(interface.ip, text)
+    return interface
+
+
+def _span(network: IPv4Network) -> str:
+    return f"{network[1]} to {network[-2]}"
+
+
+def _address(scalar: Scalar, allowed: str) -> IPv4Address:
+    try:
+        address = IPv4Address(scalar.text)
+    except ValueError:
+        raise Wrong(f"'{scalar.text}' is not an IPv4 address", allowed) from None
+    _unicast(address, scalar.text)
+    return address
+
+
+def _mac(scalar: Scalar, allowed: str) -> str:
+    text = scalar.text.lower()
+    if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", text):
+        raise Wrong(f"'{scalar.text}' is not a MAC address", allowed)
+    if int(text[:2], 16) & 1 or text == "00:00:00:00:00:00":
+        raise Wrong(f"'{scalar.text}' is not a unicast MAC address", allowed)
+    return text
+
+
+def word(name: str, words: Iterable[str]) -> ScalarShape:
+    """One of a few words."""
+    known = tuple(words)
+
+    def parse(scalar: Scalar, _allowed: str) -> str:
+        if scalar.text not in known:
+            raise Wrong(f"unknown {name} {described(scalar)}", one_of(known, scalar.text))
+        return scalar.text
+
+    return ScalarShape(name, one_of(known), parse)
+
+
+def number(name: str, low: float, high: float, *, whole: bool = True) -> ScalarShape:
+    """A number between two bounds, both allowed."""
+
+    def parse(scalar: Scalar, allowed: str) -> int | float:
+        if scalar.kind not in (("int",) if whole else ("int", "float")):
+            raise Wrong(f"is {described(scalar)}", allowed)
+        try:
+            value = int(scalar.text, 0) if whole else float(scalar.text)
+        except ValueError:
+            raise Wrong(f"is {described(scalar)}", allowed) from None
+        if not low <= value <= high:
+            raise Wrong(f"{scalar.text} is out of range", allowed)
+        return value
+
+    kind = "whole numbers" if whole else "numbers"
+    return ScalarShape(name, f"allowed are {kind} from {low:g} to {high:g}", parse)
+
+
+NAME = ScalarShape(
+    "name", f"allowed is a name: at most {MAX_NAME} letters, digits, - and _, a letter or digit first", _name
+)
+LAB_NAME = ScalarShape(
+    "lab name", "allowed are at most 40 letters, digits, '.', - and _, a letter or digit first", _lab_name
+)
+TEXT = ScalarShape("text", "allowed is one line of text", _text)
+BOOLEAN = ScalarShape("boolean", "allowed is true or false", _boolean)
+PREFIX = ScalarShape("prefix", "allowed is an IPv4 prefix such as 192.168.1.0/24", _prefix)
+INTERFACE = ScalarShape(
+    "address/length", "allowed is an IPv4 address with its length, such as 192.168.1.11/24", _interface
+)
+ADDRESS = ScalarShape("address", "allowed is an IPv4 address such as 192.168.1.1", _address)
+MAC = ScalarShape("MAC address", "allowed is a unicast MAC address such as 02:00:00:00:00:01", _mac)
