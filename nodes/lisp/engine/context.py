@@ -1,0 +1,53 @@
+"""What the roles of one node share: configuration, randomness, counters, and how much fits into a message."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from nodes.lisp.config import NodeConfig
+from nodes.lisp.effects import Report
+from nodes.lisp.eid import IPAddress
+from nodes.lisp.locators import is_unicast
+from nodes.lisp.wire import Address
+
+REPORT_EVERY = 1.0
+
+
+class Context:
+    """Shared by the roles of one engine.
+
+    Attributes:
+        config: What the node was told.
+        counters: Messages and drops by name; the names come from the code, never from the network.
+    """
+
+    def __init__(self, config: NodeConfig, random: Callable[[int], int]) -> None:
+        self.config = config
+        self.counters: Counter[str] = Counter()
+        self._random = random
+        self._reported: dict[str, tuple[float, int]] = {}
+
+    def nonce(self) -> int:
+        """A 64-bit random nonce (RFC 9301 section 5.2)."""
+        return self._random(64)
+
+    def drop(self, reason: str, now: float, **fields: Any) -> Iterator[Report]:
+        """Count a message that is dropped, and report it: once a second for each reason, or strangers fill the log."""
+        name = f"dropped-{reason}"
+        self.counters[name] += 1
+        last, total = self._reported.get(reason, (now - REPORT_EVERY, 0))
+        if now - last >= REPORT_EVERY:
+            self._reported[reason] = (now, self.counters[name])
+            yield Report("dropped", {"reason": reason, "count": self.counters[name] - total, **fields})
+
+    def reply_address(self, itr_rlocs: Iterable[Address]) -> IPAddress | None:
+        """The first ITR-RLOC that this node can send to (RFC 9301 section 5.5), or None."""
+        families = {rloc.version for rloc in self.config.rlocs}
+        return next((one for one in itr_rlocs if is_unicast(one) and one.version in families), None)
+
+
+def payload_limit(destination: IPAddress) -> int:
+    """How many bytes a control message may have: 576 or 1280 less IP and UDP headers (RFC 9301 section 5)."""
+    return 576 - 20 - 8 if destination.version == 4 else 1280 - 40 - 8

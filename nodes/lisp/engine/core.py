@@ -1,0 +1,179 @@
+"""The engine: joins the roles of one node by one table, message type to handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from nodes.lisp.config import NodeConfig, Role
+from nodes.lisp.effects import CONTROL_PORT, Answer, Datagram, Effect, Input, Miss, Query, Send, Tick, Unresolved
+from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.etr import Etr
+from nodes.lisp.engine.itr import Itr
+from nodes.lisp.engine.map_resolver import MapResolver
+from nodes.lisp.engine.map_server import MapServer
+from nodes.lisp.engine.replies import MapReplier
+from nodes.lisp.errors import DecodeError
+from nodes.lisp.wire import (
+    EncapsulatedControlMessage,
+    MapNotify,
+    MapNotifyAck,
+    MapRegister,
+    MapReply,
+    MapRequest,
+    MessageType,
+    decode,
+)
+
+Handler = Callable[[Any, Datagram, float], Iterator[Effect]]
+
+
+class Engine:
+    """The control plane of one node, without input or output.
+
+    The caller passes every input to :meth:`step` and carries out the effects in order; when the clock reaches
+    :meth:`deadline`, it passes a :class:`Tick`. No datagram makes :meth:`step` raise.
+
+    Attributes:
+        counters: Messages received and sent by type, and drops by reason.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        random: Callable[[int], int],
+        now: float,
+        *,
+        start_time: int,
+        durable: Mapping[str, Any],
+        request_port: int,
+    ) -> None:
+        """Make an engine that has done nothing yet; :meth:`start` sets it going.
+
+        Args:
+            config: What the node is told.
+            random: Gives that many random bits; the source of nonces.
+            now: Seconds of the clock that all later calls go by.
+            start_time: Wall-clock seconds; keeps nonces increasing across restarts (RFC 9301 section 5.6).
+            durable: What :class:`Persist` effects of earlier runs kept.
+            request_port: The ephemeral UDP port that Map-Requests leave from and Map-Replies come back to.
+        """
+        roles = config.roles
+        self._config = config
+        self._context = context = Context(config, random)
+        self.counters = context.counters
+        # Any node with a Map-Resolver can ask by hand; only an ITR or PITR keeps the answers.
+        self._itr = Itr(context, request_port) if config.map_resolvers else None
+        self._etr = Etr(context, durable, start_time) if Role.ETR in roles else None
+        self._map_server = MapServer(context, durable, now) if Role.MAP_SERVER in roles else None
+        map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
+        replier = MapReplier(context, self._etr, self._map_server, map_resolver)
+        self._timed = [role for role in (self._map_server, self._etr, self._itr) if role is not None]
+        # A role that is absent leaves its message types out: RFC 9301 section 8.3 has a Map-Server that is no
+        # Map-Resolver discard Map-Replies, and so for the rest.
+        self._handlers: dict[type, Handler] = {
+            MapRequest: replier.map_request,
+            EncapsulatedControlMessage: replier.encapsulated,
+        }
+        if self._itr:
+            self._handlers[MapReply] = self._itr.map_reply
+        if self._etr:
+            self._handlers[MapNotify] = self._etr.map_notify
+        if self._map_server:
+            self._handlers[MapRegister] = self._map_server.map_register
+            self._handlers[MapNotifyAck] = self._map_server.map_notify_ack
+
+    def start(self, now: float) -> list[Effect]:
+        """Default map-cache entries and first Map-Registers."""
+        return self._done(effect for role in self._timed for effect in role.start(now))
+
+    def step(self, happened: Input, now: float) -> list[Effect]:
+        """Take one input at a time and say what is to be done.
+
+        Args:
+            happened: The input.
+            now: Seconds of the clock; never less than in an earlier call.
+        """
+        effects = self._done(effect for role in self._timed for effect in role.tick(now))
+        match happened:
+            case Datagram():
+                effects += self._done(self._datagram(happened, now))
+            case Miss(eid=eid):
+                effects += self._done(self._itr.miss(happened, now) if self._itr else [Unresolved(eid)])
+            case Query(token=token):
+                nobody = [Answer(token, None, f"{self._config.name} has no Map-Resolver to ask")]
+                effects += self._done(self._itr.query(happened, now) if self._itr else nobody)
+            case Tick():
+                pass
+        return effects
+
+    def deadline(self) -> float | None:
+        """When a :class:`Tick` is due, in seconds of the clock; None if nothing is."""
+        return min((one for role in self._timed if (one := role.deadline()) is not None), default=None)
+
+    @property
+    def registered(self) -> bool:
+        """Whether every Map-Register has been acknowledged; True for a node that registers nothing."""
+        return self._etr is None or self._etr.registered
+
+    def show(self, what: str, now: float) -> list[dict[str, Any]] | dict[str, Any]:
+        """A table for people, JSON values only.
+
+        Args:
+            what: "map-cache", "database", "registrations" or "roles".
+            now: Seconds of the clock.
+
+        Raises:
+            KeyError: There is no such table.
+        """
+        tables: dict[str, Callable[[], list[dict[str, Any]] | dict[str, Any]]] = {
+            "map-cache": lambda: self._itr.map_cache.rows(now) if self._itr else [],
+            "database": lambda: self._etr.rows(now) if self._etr else [],
+            "registrations": lambda: self._map_server.rows(now) if self._map_server else [],
+            "roles": self._roles,
+        }
+        return tables[what]()
+
+    def _datagram(self, arrival: Datagram, now: float) -> Iterator[Effect]:
+        source = str(arrival.source)
+        # RFC 9301 section 5: a control message has 4342 as source or destination port.
+        if CONTROL_PORT not in (arrival.source_port, arrival.destination_port):
+            yield from self._context.drop("not-a-control-port", now, source=source)
+            return
+        # RFC 9301 section 5.1: what cannot be read, unknown address families included, is dropped and logged.
+        try:
+            message = decode(arrival.payload)
+            self.counters[f"received-{_name(arrival.payload)}"] += 1
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                yield from self._context.drop(f"no-role-for-{_name(arrival.payload)}", now, source=source)
+            else:
+                yield from handler(message, arrival, now)
+        except DecodeError as error:
+            yield from self._context.drop("malformed", now, source=source, error=str(error))
+
+    def _done(self, effects: Iterable[Effect]) -> list[Effect]:
+        done = list(effects)
+        for effect in done:
+            if isinstance(effect, Send):
+                self.counters[f"sent-{_name(effect.payload)}"] += 1
+        return done
+
+    def _roles(self) -> dict[str, Any]:
+        config = self._config
+        return {
+            "name": config.name,
+            "roles": sorted(config.roles),
+            "rlocs": [str(rloc) for rloc in config.rlocs],
+            "xtr_id": config.xtr_id,
+            "site_id": config.site_id,
+            "map_resolvers": [str(one) for one in config.map_resolvers],
+            "map_servers": [str(peer.address) for peer in config.map_servers],
+            "petrs": [str(one) for one in config.petrs],
+            "eid_aggregates": [str(prefix) for prefix in config.eid_aggregates],
+        }
+
+
+def _name(payload: bytes) -> str:
+    """The message type in words, for counters (RFC 9301 section 5.1: the first four bits)."""
+    return MessageType(payload[0] >> 4).name.lower().replace("_", "-")

@@ -1,0 +1,167 @@
+"""ITR and PITR: misses become Map-Requests, accepted Map-Replies become map-cache entries (RFC 9301 section 8.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nodes.lisp.config import NodeConfig, Role
+from nodes.lisp.effects import Answer, Datagram, Effect, Forwarding, Miss, Query, Report, Unresolved
+from nodes.lisp.eid import EidPrefix
+from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.requests import MapRequester, Resolution
+from nodes.lisp.holes import everything
+from nodes.lisp.locators import forbidden
+from nodes.lisp.map_cache import MapCache
+from nodes.lisp.wire import EidRecord, MapReply
+
+
+class Itr:
+    """Resolves EIDs for the data path (ITR, PITR) and for people (``lig``, on any node with a Map-Resolver)."""
+
+    def __init__(self, context: Context, request_port: int) -> None:
+        config = context.config
+        self._context = context
+        self._database = tuple(mapping.prefix for mapping in config.database)
+        self._is_itr = Role.ITR in config.roles
+        self._is_pitr = Role.PITR in config.roles
+        self._requests = MapRequester(context, request_port)
+        self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs))
+
+    def start(self, _now: float) -> Iterator[Effect]:
+        """Install the default entries, so that a lookup never misses (requirement S04)."""
+        yield from self.map_cache.install_defaults()
+
+    def miss(self, miss: Miss, now: float) -> Iterator[Effect]:
+        """The data path met an EID whose entry says send-map-request."""
+        for_site = self._is_itr and (
+            miss.source is None
+            or not self._is_pitr
+            or any(p.instance_id == miss.eid.instance_id and p.contains(miss.source) for p in self._database)
+        )
+        # RFC 6832 section 5: a PITR serves the aggregates that it announces, and nothing else.
+        if not for_site and not (self._is_pitr and self._in_aggregates(miss.eid)):
+            yield from self._context.drop("miss-outside-aggregates", now, eid=str(miss.eid))
+            yield Unresolved(miss.eid)
+            return
+        if self._undecided(miss.eid):
+            yield from self._requests.ask(miss.eid, now, miss.source, pitr=not for_site)
+
+    def query(self, query: Query, now: float) -> Iterator[Effect]:
+        """Somebody asks by hand."""
+        yield from self._requests.ask(query.eid, now, pitr=self._is_pitr and not self._is_itr, token=query.token)
+
+    def map_reply(self, reply: MapReply, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """Accept a Map-Reply that answers one of our Map-Requests; drop any other."""
+        # RFC 9301 section 5.2: the nonce is what ties a Map-Reply to its request, and all that an off-path attacker
+        # lacks. The source address does not matter: it may be an ETR, a Map-Server, an anycast Map-Resolver.
+        resolution = self._requests.match(reply.nonce)
+        if resolution is None:
+            yield from self._context.drop("map-reply-unknown-nonce", now, source=str(arrival.source))
+            return
+        if reason := _refusal(reply, resolution.eid):
+            yield from self._context.drop(reason, now, source=str(arrival.source), eid=str(resolution.eid))
+            return
+        sent = resolution.sent[reply.nonce]
+        tokens = self._requests.finish(resolution)
+        if self._is_itr or self._is_pitr:
+            for record in reply.records:
+                yield from self._store(record, now)
+            yield from self._settle(reply, resolution)
+        for token in tokens:
+            yield Answer(token, _answer(reply, resolution.eid, arrival, now - sent))
+
+    def tick(self, now: float) -> Iterator[Effect]:
+        """End mappings, retransmit requests."""
+        yield from self.map_cache.expire(now)
+        yield from self._requests.tick(now)
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do."""
+        return min((d for d in (self.map_cache.deadline(), self._requests.deadline()) if d is not None), default=None)
+
+    def _in_aggregates(self, eid: EidPrefix) -> bool:
+        return any(aggregate.covers(eid) for aggregate in self._context.config.eid_aggregates)
+
+    def _store(self, record: EidRecord, now: float) -> Iterator[Effect]:
+        yield from self.map_cache.store(record, now)
+        yield Report(
+            "map-cache-updated",
+            {
+                "eid": str(record.prefix),
+                "ttl_minutes": record.ttl_minutes,
+                "locators": [str(one.address) for one in record.locators],
+                "action": record.action,
+            },
+        )
+
+    def _settle(self, reply: MapReply, resolution: Resolution) -> Iterator[Effect]:
+        """End what the reply answers as well, and let go of packets that it does not help."""
+        if self._undecided(resolution.eid):
+            yield Unresolved(resolution.eid)
+        for record in reply.records:
+            for other in self._requests.under_way(record.prefix):
+                if not self._undecided(other.eid):
+                    self._requests.finish(other)
+
+    def _undecided(self, eid: EidPrefix) -> bool:
+        entry = self.map_cache.lookup(eid)
+        return entry is None or entry.forwarding.forwarding is Forwarding.SEND_MAP_REQUEST
+
+
+def _defaults(config: NodeConfig) -> set[EidPrefix]:
+    """Where send-map-request is the default: for an ITR everywhere, for a PITR inside the aggregates it announces."""
+    defaults = set(config.eid_aggregates) if Role.PITR in config.roles else set()
+    if Role.ITR in config.roles:
+        sources = [mapping.prefix for mapping in config.database]
+        sources = sources or [EidPrefix.of("0.0.0.0/0"), EidPrefix.of("::/0")]
+        defaults |= {everything(prefix) for prefix in sources}
+    return defaults
+
+
+def _refusal(reply: MapReply, asked: EidPrefix) -> str:
+    """Why this reply cannot be the answer to a request for ``asked``, or "" if it can."""
+    # RFC 9301 section 7.1: a probe reply answers a probe, which never went through the mapping system.
+    if reply.probe:
+        return "map-reply-unexpected-probe"
+    # RFC 9301 section 5.5: one record covers the EID asked for; others are its more-specifics.
+    covering = [record.prefix for record in reply.records if record.prefix.covers(asked)]
+    if not covering:
+        return "map-reply-other-eid"
+    best = max(covering, key=lambda prefix: prefix.mask_len)
+    if not all(best.covers(record.prefix) for record in reply.records):
+        return "map-reply-other-eid"
+    # RFC 9301 section 5.4: a locator is not a broadcast or multicast address.
+    if any(forbidden(record.locators) for record in reply.records):
+        return "map-reply-forbidden-locator"
+    return ""
+
+
+def _answer(reply: MapReply, eid: EidPrefix, arrival: Datagram, round_trip: float) -> dict[str, Any]:
+    """What ``lig`` shows."""
+    return {
+        "eid": str(eid.network),
+        "instance_id": eid.instance_id,
+        "replier": str(arrival.source),
+        "rtt_ms": round(1000 * round_trip, 3),
+        "records": [
+            {
+                "eid": str(record.prefix.network),
+                "instance_id": record.prefix.instance_id,
+                "ttl_minutes": record.ttl_minutes,
+                "action": record.action,
+                "authoritative": record.authoritative,
+                "locators": [
+                    {
+                        "rloc": str(one.address),
+                        "priority": one.priority,
+                        "weight": one.weight,
+                        "local": one.local,
+                        "state": "up" if one.reachable else "down",
+                    }
+                    for one in record.locators
+                ],
+            }
+            for record in reply.records
+        ],
+    }

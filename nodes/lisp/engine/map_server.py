@@ -1,0 +1,190 @@
+"""Map-Server: accepts registrations and says who answers a Map-Request (RFC 9301 sections 5.6, 5.7, 8.2 and 8.3)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from nodes.lisp.config import Key, RegistrationSite
+from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Persist, Report, Send
+from nodes.lisp.eid import EidPrefix
+from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.verdict import Forward, Verdict, negative
+from nodes.lisp.errors import DecodeError
+from nodes.lisp.holes import least_specific_hole
+from nodes.lisp.locators import forbidden
+from nodes.lisp.registrations import Registration, Registrations
+from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, MapRegister, sign, sorted_locators, verify
+
+NOT_REGISTERED_TTL = 1
+MAX_XTRS_PER_SITE = 1024
+NONCES, REGISTRATIONS = "nonce/", "registration/"
+
+
+class MapServer:
+    """The registrations of the configured sites, kept across restarts."""
+
+    def __init__(self, context: Context, durable: Mapping[str, Any], now: float) -> None:
+        """Make one that remembers what an earlier run kept.
+
+        Args:
+            context: What the node's roles share.
+            durable: What an earlier run kept: nonces and registrations.
+            now: Seconds of the engine's clock.
+        """
+        self._context = context
+        self._registrations = Registrations(context.config.sites, context.config.registration_timeout)
+        # RFC 9301 section 5.6: the last nonce of each xTR and key is saved in persistent storage.
+        self._nonces: dict[str, int] = {}
+        self._xtrs: Counter[str] = Counter()
+        for key, value in durable.items():
+            if key.startswith(NONCES) and isinstance(value, int):
+                self._remember_nonce(key, value)
+        self._lost = [key for key in durable if key.startswith(REGISTRATIONS) and not self._restore(durable[key], now)]
+
+    def start(self, _now: float) -> Iterator[Effect]:
+        """Forget kept registrations that the configuration no longer allows."""
+        yield from (Persist(key, None) for key in self._lost)
+        if len(self._registrations):
+            yield Report("registrations-restored", {"count": len(self._registrations)})
+
+    def map_register(self, register: MapRegister, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """An ETR registers EID-prefixes: all of them are accepted, or none."""
+        source = str(arrival.source)
+        # RFC 9301 section 8.2: only EID-prefixes that are configured for that ETR.
+        prefixes = [record.prefix for record in register.records]
+        site = self._registrations.site_for(prefixes[0]) if prefixes else None
+        if site is None or any(self._registrations.site_for(prefix) != site for prefix in prefixes):
+            yield from self._context.drop(
+                "map-register-foreign-prefix", now, source=source, eids=[str(prefix) for prefix in prefixes]
+            )
+            return
+        # RFC 9301 section 5.7: if the Authentication Data fails to validate, the message is dropped.
+        key = _key(site, register)
+        if key is None or not verify(arrival.payload, register, key.secret):
+            yield from self._context.drop(
+                "map-register-authentication", now, source=source, site=site.name, key_id=register.key_id
+            )
+            return
+        # RFC 9301 section 5.6: a nonce that is not greater than the saved one may be a replay.
+        slot = _nonce_key(site, register, arrival)
+        if register.nonce <= self._nonces.get(slot, -1):
+            yield from self._context.drop("map-register-replay", now, source=source, site=site.name)
+            return
+        if slot not in self._nonces and self._xtrs[site.name] >= MAX_XTRS_PER_SITE:
+            yield from self._context.drop("map-register-too-many-xtrs", now, source=source, site=site.name)
+            return
+        self._remember_nonce(slot, register.nonce)
+        yield Persist(slot, register.nonce)
+        # RFC 9301 section 5.4: a locator is not a broadcast or multicast address.
+        if any(forbidden(record.locators) for record in register.records):
+            yield from self._context.drop("map-register-forbidden-locator", now, source=source, site=site.name)
+            return
+        for record in register.records:
+            yield from self._register(_registration(record, site, register, arrival, now))
+        # RFC 9301 section 5.7: a Map-Notify only if the M-bit asks for it; it is not retransmitted.
+        if register.want_notify:
+            notify = MapNotify(register.nonce, register.key_id, register.algorithm_id, register.records)
+            # RFC 9301 section 8.2: to port 4342, not to the port that the Map-Register came from.
+            yield Send(sign(notify, key.secret).encode(), arrival.source, CONTROL_PORT, from_control_port=True)
+
+    def map_notify_ack(self, _ack: MapNotifyAck, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """Nothing here waits for one: this Map-Server sends no unsolicited Map-Notify (RFC 9301 section 5.7)."""
+        yield from self._context.drop("map-notify-ack-unexpected", now, source=str(arrival.source))
+
+    def verdict(self, eid: EidPrefix) -> tuple[EidPrefix, Verdict] | None:
+        """Who answers for ``eid``, and the prefix that decides it; None outside every configured prefix."""
+        found = self._registrations.lookup(eid)
+        if found is None:
+            return None
+        prefix, registration = found
+        # RFC 9301 section 8.3: configured, and nobody registered it: natively-forward for 1 minute. Section 8.4: the
+        # least-specific prefix around the EID that holds nothing known.
+        if registration is None:
+            hole = least_specific_hole(eid, self._registrations.known_inside(prefix), prefix)
+            return prefix, negative(hole, NOT_REGISTERED_TTL)
+        # RFC 9301 section 8.3: an ETR asked for proxy replies. Section 5.4: neither A nor L is set.
+        if registration.proxy_reply:
+            locators = sorted_locators(replace(one, local=False, probed=False) for one in registration.record.locators)
+            return prefix, replace(registration.record, locators=locators, authoritative=False, action=0)
+        # RFC 9301 section 8.3: otherwise the Map-Request goes to the ETR.
+        return prefix, Forward(registration.etr)
+
+    def configured(self) -> Iterator[EidPrefix]:
+        """Every configured EID-prefix."""
+        yield from (prefix for prefix, _ in self._registrations.configured.items())
+
+    def tick(self, now: float) -> Iterator[Effect]:
+        """Forget ETRs that fell silent (RFC 9301 section 8.2)."""
+        for registration in self._registrations.expire(now):
+            prefix = registration.record.prefix
+            yield Persist(f"{REGISTRATIONS}{prefix}", None)
+            yield Report("registration-expired", {"site": registration.site, "eid": str(prefix)})
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do."""
+        return self._registrations.deadline()
+
+    def rows(self, now: float) -> list[dict[str, Any]]:
+        """The registrations as a table."""
+        return self._registrations.rows(now)
+
+    def _register(self, registration: Registration) -> Iterator[Effect]:
+        prefix = registration.record.prefix
+        key = f"{REGISTRATIONS}{prefix}"
+        fields = {"site": registration.site, "eid": str(prefix), "etr": str(registration.etr)}
+        # RFC 9301 section 5.4: a Record TTL of 0 removes the mapping; only the ETR that registered it may.
+        if registration.record.ttl_minutes == 0:
+            if self._registrations.withdraw(registration):
+                yield Persist(key, None)
+                yield Report("registration-withdrawn", fields)
+        elif self._registrations.register(registration):
+            yield Persist(key, registration.to_json())
+            yield Report("registration-changed", fields)
+
+    def _remember_nonce(self, slot: str, nonce: int) -> None:
+        if slot not in self._nonces:
+            self._xtrs[slot.removeprefix(NONCES).split("/", 1)[0]] += 1
+        self._nonces[slot] = nonce
+
+    def _restore(self, kept: Any, now: float) -> bool:
+        """Take back a kept registration; it lives on for one time-out, in which its ETR registers again.
+
+        Without it, a restarted Map-Server would answer "not registered" for sites that are, and ITRs would believe it.
+        """
+        try:
+            registration = Registration.from_json(kept, now)
+            site = self._registrations.site_for(registration.record.prefix)
+        except (KeyError, ValueError, TypeError, DecodeError):
+            return False
+        if site is None or site.name != registration.site:
+            return False
+        self._registrations.register(registration)
+        return True
+
+
+def _key(site: RegistrationSite, register: MapRegister) -> Key | None:
+    """The site's key that the message names (RFC 9301 section 5.6); its algorithm is not the sender's choice."""
+    return next((k for k in site.keys if (k.key_id, k.algorithm) == (register.key_id, register.algorithm_id)), None)
+
+
+def _nonce_key(site: RegistrationSite, register: MapRegister, arrival: Datagram) -> str:
+    """Where the last nonce is kept: per Site-ID, xTR-ID and key; per source RLOC and key if the I-bit is 0."""
+    xtr = f"{register.site_id}/{register.xtr_id.hex()}" if register.xtr_id is not None else str(arrival.source)
+    return f"{NONCES}{site.name}/{xtr}/{register.key_id}"
+
+
+def _registration(
+    record: EidRecord, site: RegistrationSite, register: MapRegister, arrival: Datagram, now: float
+) -> Registration:
+    return Registration(
+        record=record,
+        site=site.name,
+        etr=arrival.source,
+        xtr_id=register.xtr_id.hex() if register.xtr_id is not None else "",
+        proxy_reply=register.proxy_reply,
+        use_ttl=register.use_ttl,
+        registered_at=now,
+    )

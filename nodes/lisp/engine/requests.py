@@ -1,0 +1,177 @@
+"""Map-Requests under way to a Map-Resolver: nonces, pace, retransmission, giving up (RFC 9301 sections 5.3 and 8.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from nodes.lisp.effects import CONTROL_PORT, Answer, Effect, Send, Unresolved
+from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.eid_table import EidTable
+from nodes.lisp.engine.context import Context
+from nodes.lisp.timers import Timers
+from nodes.lisp.wire import Address, EncapsulatedControlMessage, MapRequest, NoAddress, RequestRecord, in_instance
+
+INTERVAL = 1.0
+RETRANSMISSIONS = 10
+SILENCE = 30.0
+MAX_RESOLUTIONS = 4096
+
+
+@dataclass(slots=True)
+class Resolution:
+    """One EID being resolved, or resting after it: the pause keeps the pace of one request a second.
+
+    Attributes:
+        eid: The EID asked for.
+        source: The inner source that caused it, or None.
+        pitr: Whether a PITR asks (the p-bit).
+        sent: When each Map-Request went out, by nonce; a reply to any of them counts.
+        last: When the last one went out.
+        resting: Nothing is outstanding; ``again`` says that it is wanted after the pause.
+        failed: The last round got no reply; until the pause is over, nobody asks.
+        tokens: Queries that wait for the outcome.
+    """
+
+    eid: EidPrefix
+    source: IPAddress | None
+    pitr: bool
+    sent: dict[int, float] = field(default_factory=dict)
+    last: float = 0.0
+    resting: bool = False
+    again: bool = False
+    failed: bool = False
+    tokens: list[int] = field(default_factory=list)
+
+
+class MapRequester:
+    """Asks the configured Map-Resolvers, one request per EID and second at most."""
+
+    def __init__(self, context: Context, request_port: int, max_resolutions: int = MAX_RESOLUTIONS) -> None:
+        """Make one with nothing under way.
+
+        Args:
+            context: What the node's roles share.
+            request_port: The UDP port that Map-Replies come back to.
+            max_resolutions: The bound on EIDs under way and resting together.
+        """
+        self._context = context
+        self._port = request_port
+        self._max = max_resolutions
+        self._by_eid: EidTable[Resolution] = EidTable()
+        self._by_nonce: dict[int, Resolution] = {}
+        self._timers: Timers[EidPrefix] = Timers()
+
+    def ask(
+        self, eid: EidPrefix, now: float, source: IPAddress | None = None, pitr: bool = False, token: int | None = None
+    ) -> Iterator[Effect]:
+        """Resolve ``eid``, unless that is under way.
+
+        Args:
+            eid: The EID.
+            now: Seconds of the engine's clock.
+            source: The inner source of the packet that missed, sent as Source-EID.
+            pitr: Set the p-bit (RFC 6832 section 5).
+            token: A query to answer with the outcome.
+        """
+        resolution = self._by_eid.get(eid)
+        if resolution is None:
+            if len(self._by_eid) >= self._max:
+                yield from self._context.drop("too-many-resolutions", now, eid=str(eid))
+                yield from _failure(eid, [] if token is None else [token], "too many resolutions are under way")
+                return
+            resolution = Resolution(eid, source, pitr)
+            self._by_eid.set(eid, resolution)
+            yield from self._transmit(resolution, now)
+        # RFC 9301 section 5.3: after 10 retransmissions without a reply the sender is silent for 30 seconds.
+        elif resolution.failed:
+            yield from _failure(eid, [] if token is None else [token], "no reply; the Map-Resolver is given a pause")
+            return
+        elif resolution.resting:
+            resolution.again = True
+        if token is not None:
+            resolution.tokens.append(token)
+
+    def match(self, nonce: int) -> Resolution | None:
+        """The resolution that this nonce was sent for, if it is outstanding."""
+        return self._by_nonce.get(nonce)
+
+    def finish(self, resolution: Resolution) -> list[int]:
+        """The reply is here: forget the nonces, rest until another request may go out; returns waiting queries."""
+        tokens, resolution.tokens = resolution.tokens, []
+        self._rest(resolution, resolution.last + INTERVAL)
+        return tokens
+
+    def under_way(self, prefix: EidPrefix) -> list[Resolution]:
+        """The resolutions inside ``prefix`` that wait for a reply and that no query waits for."""
+        found = (resolution for _, resolution in self._by_eid.covered(prefix))
+        return [one for one in found if not one.resting and not one.tokens]
+
+    def tick(self, now: float) -> Iterator[Effect]:
+        """Retransmit, give up, end pauses."""
+        for eid in self._timers.due(now):
+            resolution = self._by_eid.get(eid)
+            if resolution is None:
+                continue
+            if resolution.resting and not resolution.again:
+                self._by_eid.pop(eid)
+            elif resolution.resting or len(resolution.sent) <= RETRANSMISSIONS:
+                resolution.resting = resolution.again = False
+                yield from self._transmit(resolution, now)
+            else:
+                tokens, resolution.tokens = resolution.tokens, []
+                resolution.failed = True
+                self._rest(resolution, resolution.last + SILENCE)
+                self._context.counters["resolutions-failed"] += 1
+                yield from _failure(eid, tokens, f"no reply after {RETRANSMISSIONS} retransmissions")
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do."""
+        return self._timers.deadline()
+
+    def _rest(self, resolution: Resolution, until: float) -> None:
+        for nonce in resolution.sent:
+            self._by_nonce.pop(nonce, None)
+        resolution.sent = {}
+        resolution.resting = True
+        self._timers.set(resolution.eid, until)
+
+    def _transmit(self, resolution: Resolution, now: float) -> Iterator[Send]:
+        # RFC 9301 section 5.2: each Map-Request has a nonce of its own, as random as the source of randomness is.
+        nonce = self._context.nonce()
+        resolvers = self._context.config.map_resolvers
+        resolver = resolvers[len(resolution.sent) % len(resolvers)]
+        resolution.sent[nonce] = resolution.last = now
+        self._by_nonce[nonce] = resolution
+        # RFC 9301 section 5.3: at most one Map-Request per second and EID-prefix.
+        self._timers.set(resolution.eid, now + INTERVAL)
+        yield Send(self._message(resolution, nonce), resolver)
+
+    def _message(self, resolution: Resolution, nonce: int) -> bytes:
+        eid = resolution.eid
+        rlocs = self._context.config.rlocs
+        request = MapRequest(
+            nonce,
+            _source_eid(resolution),
+            rlocs,
+            (RequestRecord.of(eid),),  # RFC 9301 section 5.2: a sender puts exactly one record
+            pitr=resolution.pitr,
+        )
+        # RFC 9301 section 5.8: the inner destination is the EID; the inner source is an RLOC, or an EID where no RLOC
+        # is of that family. The reply goes to an ITR-RLOC, never to this address.
+        inside = [rloc for rloc in rlocs if rloc.version == eid.version]
+        inside += [mapping.prefix.address for mapping in self._context.config.database]
+        source = next((one for one in inside if one.version == eid.version), eid.address)
+        return EncapsulatedControlMessage.wrap(request.encode(), source, self._port, eid.address, CONTROL_PORT).encode()
+
+
+def _source_eid(resolution: Resolution) -> Address:
+    """The Source-EID: the inner source, inside its instance; the AFI is 0 if nobody's packet caused the request."""
+    if resolution.source is None:
+        return NoAddress()
+    return in_instance(resolution.source, resolution.eid.instance_id)
+
+
+def _failure(eid: EidPrefix, tokens: list[int], error: str) -> Iterator[Effect]:
+    yield Unresolved(eid)
+    yield from (Answer(token, None, error) for token in tokens)

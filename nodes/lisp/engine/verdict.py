@@ -1,0 +1,23 @@
+"""What a role says about one EID of a Map-Request: the record to reply with, or whom to forward to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.wire import Action, EidRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The Map-Request goes on, inside an Encapsulated Control Message, to the ETR or Map-Server at this RLOC."""
+
+    destination: IPAddress
+
+
+Verdict = EidRecord | Forward
+
+
+def negative(prefix: EidPrefix, ttl_minutes: int) -> EidRecord:
+    """No EID is in ``prefix``: natively-forward (RFC 9301 section 8.1), never authoritative (section 5.4)."""
+    return EidRecord.of(prefix, ttl_minutes, action=Action.NATIVELY_FORWARD)

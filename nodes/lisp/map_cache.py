@@ -1,0 +1,173 @@
+"""The map-cache of an ITR or PITR: what mappings say, for how long, and what the data path is to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nodes.lisp.effects import Forwarding, ForwardingEntry, Install, Remove
+from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.eid_table import EidTable
+from nodes.lisp.locators import usable
+from nodes.lisp.timers import Timers
+from nodes.lisp.wire import Action, EidRecord, LocatorRecord
+
+MAX_ENTRIES = 65_536
+TTL_AS_RECEIVER_LIKES = 0xFFFFFFFF
+LOCAL_TTL_MINUTES = 1440
+
+# RFC 9301 section 5.4 and 12.3: what an empty locator-set tells the ITR. Values 6 and 7 are not assigned.
+ACTIONS: Mapping[int, tuple[Forwarding, str]] = {
+    Action.NO_ACTION: (Forwarding.DROP, "no-action"),
+    Action.NATIVELY_FORWARD: (Forwarding.NATIVE, ""),
+    Action.SEND_MAP_REQUEST: (Forwarding.SEND_MAP_REQUEST, ""),
+    Action.DROP_NO_REASON: (Forwarding.DROP, "no-reason"),
+    Action.DROP_POLICY_DENIED: (Forwarding.DROP, "policy-denied"),
+    Action.DROP_AUTH_FAILURE: (Forwarding.DROP, "auth-failure"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MapCacheEntry:
+    """One mapping in the map-cache.
+
+    Attributes:
+        forwarding: The entry as the data path sees it.
+        locators: The locator-set as it was received, usable or not.
+        installed_at: When it was learned, in seconds of the engine's clock.
+        expires_at: When it ends, or None for a default entry.
+    """
+
+    forwarding: ForwardingEntry
+    locators: tuple[LocatorRecord, ...]
+    installed_at: float
+    expires_at: float | None
+
+
+class MapCache:
+    """Mappings by EID-prefix, above default entries that never end (requirement S04)."""
+
+    def __init__(
+        self, defaults: Iterable[EidPrefix], rlocs: Collection[IPAddress], max_entries: int = MAX_ENTRIES
+    ) -> None:
+        """Make a cache that holds its defaults only.
+
+        Args:
+            defaults: Prefixes whose default entry says send-map-request.
+            rlocs: The node's own RLOCs; they decide which locators are usable.
+            max_entries: The bound; when it is reached, the mapping that would end first makes room.
+        """
+        self._rlocs = rlocs
+        self._max_entries = max_entries
+        self._learned: EidTable[MapCacheEntry] = EidTable()
+        self._expiry: Timers[EidPrefix] = Timers()
+        self._defaults: EidTable[MapCacheEntry] = EidTable()
+        for prefix in defaults:
+            entry = ForwardingEntry(prefix, Forwarding.SEND_MAP_REQUEST)
+            self._defaults.set(prefix, MapCacheEntry(entry, (), 0.0, None))
+
+    def install_defaults(self) -> Iterator[Install]:
+        """Write the default entries into the data path."""
+        yield from (Install(entry.forwarding) for _, entry in self._defaults.items())
+
+    def lookup(self, eid: EidPrefix) -> MapCacheEntry | None:
+        """The entry that decides for ``eid``."""
+        found = [hit for table in (self._learned, self._defaults) if (hit := table.lookup(eid))]
+        return max(found, key=lambda hit: hit[0].mask_len)[1] if found else None
+
+    def store(self, record: EidRecord, now: float) -> Iterator[Install | Remove]:
+        """Take in one record of an accepted Map-Reply.
+
+        Args:
+            record: The record.
+            now: Seconds of the engine's clock.
+        """
+        prefix = record.prefix
+        # RFC 9301 section 5.4: a Record TTL of 0 removes the entry at once.
+        if record.ttl_minutes == 0:
+            if self._learned.pop(prefix) is not None:
+                self._expiry.cancel(prefix)
+                yield self._uncover(prefix)
+            return
+        if prefix not in self._learned and len(self._learned) >= self._max_entries:
+            yield from self._evict()
+        entry = MapCacheEntry(self._forwarding(record), record.locators, now, self._expires_at(record, now))
+        self._learned.set(prefix, entry)
+        if entry.expires_at is not None:
+            self._expiry.set(prefix, entry.expires_at)
+        yield Install(entry.forwarding)
+
+    def expire(self, now: float) -> Iterator[Install | Remove]:
+        """Take out the mappings whose time is over."""
+        for prefix in self._expiry.due(now):
+            self._learned.pop(prefix)
+            yield self._uncover(prefix)
+
+    def deadline(self) -> float | None:
+        """When the next mapping ends."""
+        return self._expiry.deadline()
+
+    def rows(self, now: float) -> list[dict[str, Any]]:
+        """The cache as a table, in address order; a default entry shows while no mapping of its prefix hides it."""
+        shown: EidTable[MapCacheEntry] = EidTable()
+        for table in (self._defaults, self._learned):
+            for prefix, entry in table.items():
+                shown.set(prefix, entry)
+        return [_row(prefix, entry, now) for prefix, entry in shown.items()]
+
+    def __len__(self) -> int:
+        return len(self._learned)
+
+    def _forwarding(self, record: EidRecord) -> ForwardingEntry:
+        # RFC 9301 section 5.4: the action bits speak only when the locator-set is empty.
+        if not record.locators:
+            forwarding, reason = ACTIONS.get(record.action, ACTIONS[Action.NO_ACTION])
+            return ForwardingEntry(record.prefix, forwarding, reason=reason)
+        if locators := usable(record.locators, self._rlocs):
+            return ForwardingEntry(record.prefix, Forwarding.ENCAPSULATE, locators)
+        return ForwardingEntry(record.prefix, Forwarding.DROP, reason="no-usable-locator")
+
+    def _expires_at(self, record: EidRecord, now: float) -> float:
+        # RFC 9301 section 5.4: the Record TTL is in minutes; all ones leave it to the receiver.
+        as_we_like = record.ttl_minutes == TTL_AS_RECEIVER_LIKES
+        expires_at = now + 60.0 * (LOCAL_TTL_MINUTES if as_we_like else record.ttl_minutes)
+        # RFC 9301 section 5.5: a less-specific prefix that comes later ends with the first of its more-specifics,
+        # so that it never stands alone where more-specifics exist.
+        for prefix, entry in self._learned.covered(record.prefix):
+            if prefix != record.prefix and entry.expires_at is not None:
+                expires_at = min(expires_at, entry.expires_at)
+        return expires_at
+
+    def _evict(self) -> Iterator[Install | Remove]:
+        first = self._expiry.first()
+        if first is not None:
+            self._learned.pop(first[1])
+            self._expiry.cancel(first[1])
+            yield self._uncover(first[1])
+
+    def _uncover(self, prefix: EidPrefix) -> Install | Remove:
+        """What to tell the data path when the mapping of ``prefix`` is gone: a default of that prefix returns."""
+        default = self._defaults.get(prefix)
+        return Install(default.forwarding) if default else Remove(prefix)
+
+
+def _row(prefix: EidPrefix, entry: MapCacheEntry, now: float) -> dict[str, Any]:
+    forwarding = entry.forwarding
+    return {
+        "eid": str(prefix.network),
+        "instance_id": prefix.instance_id,
+        "action": f"{forwarding.forwarding}/{forwarding.reason}" if forwarding.reason else str(forwarding.forwarding),
+        "locators": [
+            {
+                "rloc": str(one.address),
+                "priority": one.priority,
+                "weight": one.weight,
+                "state": "up" if one.reachable else "down",
+            }
+            for one in entry.locators
+        ],
+        "uptime_s": round(now - entry.installed_at, 1),
+        "expires_s": None if entry.expires_at is None else round(entry.expires_at - now, 1),
+        "source": "default" if entry.expires_at is None else "map-reply",
+    }
