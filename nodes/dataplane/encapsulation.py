@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from nodes.dataplane.decision import Encapsulate
 from nodes.lisp.effects import DATA_PORT
+from nodes.lisp.wire.data_header import DataHeader
 
 FLAG_INSTANCE = 0x08
 MASK_ENCRYPTION_KEY = 0x03
@@ -45,22 +46,19 @@ def decapsulated_tos(inner: int, outer: int) -> int | None:
     return None if ecn == _ECN_DROP else outer & 0xFC | ecn
 
 
-def lisp_header(instance_id: int) -> bytes:
-    """The eight bytes of a LISP header: no nonce, no Locator-Status-Bits (requirement D10), reserved bits 0 (D08)."""
-    return struct.pack("!II", (FLAG_INSTANCE << 24) if instance_id else 0, instance_id << 8)
-
-
 def header_writer(verdict: Encapsulate) -> Callable[[int, int, int], bytes]:
     """Everything in front of the packets of one flow, prepared once.
 
     Returns:
-        A function of (DSCP and ECN byte, TTL, length) of the inner packet that gives outer IP, UDP and LISP header. TTL, DSCP and ECN are the inner ones (RFC 9300 section 5.3, RFC 6040 section 4.1); the UDP checksum
-        is zero (section 5.3), DF is set (section 7.1); total length, identification and header checksum of IPv4 are 0:
-        the kernel fills them in.
+        A function of (DSCP and ECN byte, TTL, length) of the inner packet that gives outer IP, UDP and LISP header.
+        TTL, DSCP and ECN are the inner ones (RFC 9300 section 5.3, RFC 6040 section 4.1); the UDP checksum is zero
+        (section 5.3), DF is set (section 7.1); total length, identification and header checksum of IPv4 are 0: the
+        kernel fills them in.
     """
     ports = struct.pack("!HH", verdict.source_port, DATA_PORT)
+    # D10: no nonce, no Locator-Status-Bits; D08: reserved bits 0.
     addresses = verdict.source.packed + verdict.locator.packed
-    tail = b"\0\0" + lisp_header(verdict.instance_id)
+    tail = b"\0\0" + DataHeader(instance_id=verdict.instance_id or None).encode()
     added = 8 + LISP_HEADER
     if verdict.locator.version == 4:
         middle = struct.pack("!BH", _UDP, 0) + addresses + ports

@@ -23,6 +23,7 @@ _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_STATS64, _IFLA_NET_NS_FD = (
     1, 3, 4, 10, 18, 23, 28,
 )  # fmt: skip
+_IFLA_TXQLEN = 13
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD = 0x02
@@ -135,6 +136,12 @@ def set_mtu(kernel: Connection, index: int, mtu: int) -> None:
     """Set an interface's MTU in bytes."""
     body = _header(index) + number_attribute(_IFLA_MTU, mtu)
     kernel.request(RTM_NEWLINK, body, 0, f"set the MTU of interface {index} to {mtu}")
+
+
+def set_queue_length(kernel: Connection, index: int, packets: int) -> None:
+    """Set how many packets an interface queues for sending (for a TUN device: until its reader comes)."""
+    body = _header(index) + number_attribute(_IFLA_TXQLEN, packets)
+    kernel.request(RTM_NEWLINK, body, 0, f"set the queue length of interface {index} to {packets}")
 
 
 def set_mac(kernel: Connection, index: int, mac: str) -> None:

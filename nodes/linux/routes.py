@@ -23,9 +23,8 @@ from nodes.linux.netlink import (
 RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE = 7, 11
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
-_RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_TABLE, _RTA_VIA = (
-    1, 2, 3, 4, 5, 6, 7, 15, 18,
-)  # fmt: skip
+_RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
+_RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE = 1, 2, 3, 6, 15
 _RTPROT_STATIC, _RT_SCOPE_LINK, _RTM_F_CLONED = 4, 253, 0x200
 _RULE_TO_TABLE = 1
@@ -62,6 +61,7 @@ class Route:
         table: The table it stands in.
         metric: The lower wins; 0 is the kernel's default.
         source: The preferred source address, or None.
+        multipath: The next hops of a multipath route, as the kernel spells them; only to be copied.
     """
 
     prefix: IPNetwork
@@ -71,6 +71,7 @@ class Route:
     table: int = MAIN_TABLE
     metric: int = 0
     source: IPAddress | None = None
+    multipath: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def _family(version: int) -> int:
 
 def _route_body(route: Route) -> bytes:
     prefix, scope = route.prefix, 0
-    if route.type is RouteType.UNICAST and route.via is None and prefix.version == 4:
+    if route.type is RouteType.UNICAST and not route.via and not route.multipath and prefix.version == 4:
         scope = _RT_SCOPE_LINK
     table = route.table if route.table < 256 else 0
     body = struct.pack(
@@ -119,6 +120,8 @@ def _route_body(route: Route) -> bytes:
         body += number_attribute(_RTA_PRIORITY, route.metric)
     if route.source is not None:
         body += attribute(_RTA_PREFSRC, route.source.packed)
+    if route.multipath:
+        body += attribute(_RTA_MULTIPATH, route.multipath)
     return body
 
 
@@ -145,7 +148,7 @@ def delete_route(kernel: Connection, route: Route) -> None:
 
 
 def parse_route(payload: bytes) -> Route:
-    """Read a route message (a dump's or a notification's); of a multipath route the first next hop is left out."""
+    """Read a route message (a dump's or a notification's)."""
     family, length, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", payload)
     found = parse_attributes(payload, 12)
     any_address = bytes(4 if family == _AF_INET else 16)
@@ -161,6 +164,7 @@ def parse_route(payload: bytes) -> Route:
         table=number(found, _RTA_TABLE, table),
         metric=number(found, _RTA_PRIORITY),
         source=ip_address(source) if source else None,
+        multipath=found.get(_RTA_MULTIPATH, b""),
     )
 
 

@@ -19,3 +19,8 @@ def write_sysctl(name: str, value: int) -> None:
 def read_sysctl(name: str) -> int:
     """Read one, as :func:`write_sysctl` names it."""
     return int((_ROOT / name).read_text())
+
+
+def has_sysctl(name: str) -> bool:
+    """Whether this kernel has it: those of IPv6 can be missing."""
+    return (_ROOT / name).exists()

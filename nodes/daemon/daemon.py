@@ -1,0 +1,307 @@
+"""The daemon of one LISP router: joins engine, data path and sockets, and carries the engine's effects out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from nodes.daemon.control import Client, ControlSocket, Request
+from nodes.daemon.journal import Journal
+from nodes.daemon.loop import Loop
+from nodes.daemon.plumbing import DATA_ROLES, Plumbing, interface_rows
+from nodes.daemon.ports import ControlPorts
+from nodes.daemon.state import DurableState
+from nodes.dataplane.decision import Tables
+from nodes.dataplane.python_path import PythonPath
+from nodes.linux import netlink
+from nodes.lisp.config import NodeConfig
+from nodes.lisp.effects import Answer, Effect, Input, Install, Persist, Query, Remove, Report, Send, Tick, Unresolved
+from nodes.lisp.eid import EidPrefix
+from nodes.lisp.engine import Engine
+
+CRASHED = 70
+"""Exit status after an error that nobody expected; the traceback is the log's last line."""
+
+ENGINE_TABLES = ("map-cache", "database", "registrations", "roles")
+TABLES = (*ENGINE_TABLES, "statistics", "interfaces")
+_LIG_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a daemon is started with.
+
+    Attributes:
+        config: The node's configuration (JSON, holds keys).
+        state_dir: Directory of ``control.sock`` and ``state.jsonl``.
+        log: The log file.
+        report: Descriptor of the pipe that :class:`Daemon` reports its progress to, or None.
+        signals: The signals that end it cleanly.
+    """
+
+    config: Path
+    state_dir: Path
+    log: Path
+    report: int | None = None
+    signals: tuple[int, ...] = (signal.SIGTERM,)
+
+
+def run(arguments: Arguments) -> int:
+    """Run a daemon in the caller's network namespace until it is told to stop; returns its exit status.
+
+    Raises:
+        OSError: The configuration or the log cannot be opened.
+        ConfigError: The configuration is wrong.
+    """
+    config = NodeConfig.from_json(arguments.config.read_text())
+    journal = Journal(arguments.log, config.name)
+    try:
+        daemon = Daemon(config, arguments, journal)
+        try:
+            daemon.serve()
+        finally:
+            daemon.close()
+    except Exception as error:
+        words = "".join(traceback.format_exception(error))
+        journal.write("crash", {"error": f"{type(error).__name__}: {error}", "traceback": words})
+        return CRASHED
+    journal.write("stopped")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """Who waits for the answer to a query, and until when on the loop's clock."""
+
+    client: Client
+    until: float
+
+
+class Daemon:
+    """One LISP router at work."""
+
+    def __init__(self, config: NodeConfig, arguments: Arguments, journal: Journal) -> None:
+        """Open everything: kernel plumbing, sockets, state. Nothing is sent yet."""
+        self._config = config
+        self._journal = journal
+        self._report_pipe = arguments.report
+        self._scale = config.time_scale
+        self._loop = Loop()
+        self._loop.stop_on(arguments.signals)
+        self._state = DurableState(arguments.state_dir / "state.jsonl")
+        self._ports = ControlPorts(frozenset(rloc.version for rloc in config.rlocs))
+        self._plumbing: Plumbing | None = None
+        self._path: PythonPath | None = None
+        if config.roles & DATA_ROLES:
+            tables = Tables.of(config)
+            self._plumbing = plumbing = Plumbing(config, tables)
+            self._path = PythonPath(tables, plumbing.tun, plumbing.source_of, self._now, plumbing.versions)
+        self._control = ControlSocket(arguments.state_dir, self._loop, self._request)
+        self._engine = Engine(
+            config,
+            _random_bits,
+            self._now(),
+            start_time=int(time.time()),
+            durable=self._state.values,
+            request_port=self._ports.request_port,
+        )
+        self._registered = False
+        self._waiters: dict[int, _Waiter] = {}
+        self._tokens = 0
+        self._carry: dict[type, Callable[[Any], None]] = {
+            Send: self._send,
+            Install: self._install,
+            Remove: self._remove,
+            Unresolved: self._unresolved,
+            Persist: lambda effect: self._state.keep(effect.key, effect.value),
+            Answer: self._answered,
+            Report: lambda effect: self._journal.write(effect.event, effect.fields),
+        }
+
+    def serve(self) -> None:
+        """Report "listening", start the engine and work until told to stop."""
+        for descriptor, receive in self._ports.readers.items():
+            self._loop.add(descriptor, partial(self._datagrams, receive))
+        if self._path is not None and self._plumbing is not None:
+            for descriptor, read in self._path.readers.items():
+                self._loop.add(descriptor, partial(_ignore_events, read))
+            self._loop.add(self._plumbing.native.fileno(), self._routes)
+        self._journal.write("listening", {"roles": sorted(self._config.roles), "pid": os.getpid()})
+        self._tell("listening")
+        self._do(self._engine.start(self._now()))
+        self._loop.run(self._timeout, self._turn)
+
+    def close(self) -> None:
+        """Close everything that was opened."""
+        self._control.close()
+        self._ports.close()
+        if self._path is not None:
+            self._path.close()
+        if self._plumbing is not None:
+            self._plumbing.close()
+        self._state.close()
+        self._loop.close()
+
+    # The clock
+
+    def _now(self) -> float:
+        """Seconds of the engine's clock."""
+        return time.monotonic() * self._scale
+
+    def _timeout(self) -> float | None:
+        deadlines = [self._engine.deadline(), self._path.deadline() if self._path else None]
+        waits = [(one - self._now()) / self._scale for one in deadlines if one is not None]
+        if self._waiters:
+            waits.append(min(waiter.until for waiter in self._waiters.values()) - time.monotonic())
+        # Never to wake a moment too early, and find nothing due.
+        return max(0.0, min(waits)) + 0.0005 if waits else None
+
+    def _turn(self) -> None:
+        path = self._path
+        if path is not None:
+            expires = path.deadline()
+            if expires is not None and expires <= self._now():
+                path.expire()
+            for miss in path.take_misses():
+                self._step(miss)
+        due = self._engine.deadline()
+        if due is not None and due <= self._now():
+            self._step(Tick())
+        self._forget_waiters()
+
+    # The engine
+
+    def _step(self, happened: Input) -> None:
+        self._do(self._engine.step(happened, self._now()))
+
+    def _do(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            self._carry[type(effect)](effect)
+        if not self._registered and self._engine.registered:
+            self._registered = True
+            self._journal.write("registered")
+            self._tell("registered")
+
+    def _datagrams(self, receive: Callable[[], Iterable[Input]], _events: int) -> None:
+        for datagram in receive():
+            self._step(datagram)
+
+    def _send(self, effect: Send) -> None:
+        try:
+            self._ports.send(effect)
+        except OSError as error:
+            # The engine sends again when no answer comes.
+            self._engine.counters["send-failed"] += 1
+            self._journal.write("send-failed", {"destination": str(effect.destination), "error": str(error)})
+
+    def _install(self, effect: Install) -> None:
+        if self._path is not None:
+            self._path.install(effect.entry)
+
+    def _remove(self, effect: Remove) -> None:
+        if self._path is not None:
+            self._path.remove(effect.prefix)
+
+    def _unresolved(self, effect: Unresolved) -> None:
+        if self._path is not None:
+            self._path.unresolved(effect.eid)
+
+    def _answered(self, effect: Answer) -> None:
+        waiter = self._waiters.pop(effect.token, None)
+        if waiter is None:
+            return
+        if effect.result is None:
+            waiter.client.fail(effect.error)
+        else:
+            waiter.client.succeed(dict(effect.result))
+
+    # The kernel's routes
+
+    def _routes(self, _events: int) -> None:
+        if self._plumbing is None or self._path is None or not self._plumbing.native.changed():
+            return
+        for refused in self._plumbing.refresh():
+            self._journal.write("route-refused", {"error": refused})
+        self._path.routes_changed()
+
+    # The control socket
+
+    def _request(self, request: Request, client: Client) -> None:
+        try:
+            match request.get("op"):
+                case "show":
+                    client.succeed(self._show(str(request.get("what", ""))))
+                case "lig":
+                    self._lig(request, client)
+                case "stop":
+                    client.succeed(None)
+                    self._loop.stop()
+                case other:
+                    client.fail(f"op {other!r} is unknown; known are show, lig, stop")
+        except (ValueError, TypeError) as error:
+            client.fail(str(error))
+
+    def _show(self, what: str) -> Any:
+        if what in ENGINE_TABLES:
+            return self._engine.show(what, self._now())
+        if what == "statistics":
+            return self._statistics()
+        if what == "interfaces":
+            with netlink.Connection() as kernel:
+                return interface_rows(kernel, self._config)
+        raise ValueError(f"{what!r} cannot be shown; {', '.join(TABLES)} can")
+
+    def _statistics(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"control": dict(sorted(self._engine.counters.items())), "data": {}, "drops": {}}
+        if self._path is not None:
+            statistics, held = self._path.statistics, self._path.held
+            shown["data"] = statistics.data()
+            shown["drops"] = dict(sorted(statistics.drops.items()))
+            shown["held"] = {
+                "now": held.in_all,
+                "eids": len(held),
+                "ever": statistics.held,
+                "overflows": held.overflows,
+            }
+        return shown
+
+    def _lig(self, request: Request, client: Client) -> None:
+        """Ask for a mapping by hand (RFC 6835)."""
+        eid = EidPrefix.of(str(request.get("eid", "")), int(request.get("instance_id", 0)))
+        self._tokens += 1
+        until = time.monotonic() + float(request.get("timeout", _LIG_SECONDS))
+        self._waiters[self._tokens] = _Waiter(client, until)
+        self._step(Query(eid, self._tokens))
+
+    def _forget_waiters(self) -> None:
+        now = time.monotonic()
+        for token in [token for token, waiter in self._waiters.items() if waiter.until <= now]:
+            self._waiters.pop(token).client.fail("no Map-Reply within the time given")
+
+    # The report pipe
+
+    def _tell(self, event: str) -> None:
+        if self._report_pipe is None:
+            return
+        try:
+            os.write(self._report_pipe, json.dumps({"event": event}).encode() + b"\n")
+        except OSError:  # nobody listens any more; the daemon works on
+            self._report_pipe = None
+
+
+def _ignore_events(read: Callable[[], None], _events: int) -> None:
+    read()
+
+
+def _random_bits(count: int) -> int:
+    """That many random bits, for nonces (RFC 9301 section 5.2)."""
+    octets = (count + 7) // 8
+    return int.from_bytes(os.urandom(octets), "big") >> (octets * 8 - count)
