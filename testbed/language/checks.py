@@ -12,7 +12,7 @@ from nodes.lisp.config import ROLE_SETS, Role
 from testbed.language.prefixes import Claim, inside, overlaps
 from testbed.language.problems import Problems, one_of
 from testbed.language.shapes import At
-from testbed.language.tables import AddressSpaceRow, NodeRow, SiteRow, TopologyRow
+from testbed.language.tables import AddressSpaceRow, HostRow, NodeRow, SiteRow, TopologyRow
 
 
 def roles_of(node: NodeRow, default: str = "") -> frozenset[Role]:
@@ -40,6 +40,7 @@ def is_lisp(site: SiteRow) -> bool:
 def check(topology: TopologyRow, problems: Problems) -> None:
     """Note every contradiction in ``topology``."""
     _names(topology, problems)
+    _macs(topology, problems)
     _spaces(topology, problems)
     _core(topology, problems)
     _links(topology, problems)
@@ -73,6 +74,17 @@ def _names(topology: TopologyRow, problems: Problems) -> None:
             take("fabric", site.fabric.value, site.fabric.line)
         for host in site.hosts:
             take("host", host.name, host.line)
+
+
+def _macs(topology: TopologyRow, problems: Problems) -> None:
+    seen: dict[str, HostRow] = {}
+    for site in topology.sites:
+        for host in site.hosts:
+            if host.mac:
+                other = seen.setdefault(host.mac.value, host)
+                if other is not host:
+                    what = f"MAC address {host.mac} of host {host.name} is taken"
+                    problems.add(host.mac.line, what, f"allowed is each once (host {other.name} has it)")
 
 
 def _spaces(topology: TopologyRow, problems: Problems) -> None:
@@ -240,10 +252,8 @@ def _roles(topology: TopologyRow, problems: Problems) -> None:
                     tunnel.line, f"role {tunnel} of node {node.name}, which stands in no site", one_of(allowed)
                 )
     # A misspelt role or a broken section may be the very node that is missed.
-    unsure = any("roles" in node.broken for node, _, _ in nodes) or topology.broken & {"mapping_system", "sites"}
-    if unsure and not topology.mapping_system:
-        return
-    if any("roles" in node.broken for node, _, _ in nodes):
+    unsure = "mapping_system" in topology.broken or ("sites" in topology.broken and not topology.mapping_system)
+    if unsure or any("roles" in node.broken for node, _, _ in nodes):
         return
     line = topology.mapping_system[0].line if topology.mapping_system else topology.line
     hint = "with the role {0} or msmr, under mapping-system or in a site"

@@ -1,0 +1,90 @@
+"""Read a topology file: YAML in, the whole resolved world out, or every mistake in it at once."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from testbed.address import allot
+from testbed.language.checks import check
+from testbed.language.document import MAX_BYTES, decode, parse
+from testbed.language.problems import Problems, TopologyError, one_of
+from testbed.language.shapes import Table
+from testbed.language.tables import TopologyRow
+from testbed.model import Topology
+from testbed.resolve import resolve
+
+__all__ = ["SHIPPED", "TopologyError", "load", "loads", "shipped"]
+
+SHIPPED = Path(__file__).resolve().parent.parent / "topologies"
+"""Where the topologies that come with the testbed are."""
+
+
+def shipped() -> list[str]:
+    """The names of the topologies that come with the testbed."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def load(topology: str | Path, *, cwd: Path | None = None) -> Topology:
+    """Load a topology.
+
+    Args:
+        topology: A file, or the name of a shipped topology ("two-dc").
+        cwd: What a relative path starts from, if not the current directory.
+
+    Raises:
+        TopologyError: There is no such file, or there are mistakes in it, each told in one line.
+    """
+    shown = str(topology)
+    path = (cwd or Path()) / topology
+    if "/" not in shown and "." not in shown and (SHIPPED / f"{shown}.yaml").exists():
+        path = SHIPPED / f"{shown}.yaml"
+        shown = f"topologies/{shown}.yaml"
+    problems = Problems(shown)
+    return _loads(decode(_read(path, shown), problems), problems, path.stem)
+
+
+def loads(text: str, *, name: str = "topology", shown: str = "topology.yaml") -> Topology:
+    """Load a topology from its text.
+
+    Args:
+        text: The text of a file.
+        name: The topology's name unless the text gives one.
+        shown: What messages call the file.
+
+    Raises:
+        TopologyError: There are mistakes in it.
+    """
+    problems = Problems(shown)
+    return _loads(decode(text.encode(), problems), problems, name)
+
+
+def _loads(text: str, problems: Problems, name: str) -> Topology:
+    row = Table(TopologyRow).read_row(parse(text, problems), "the file", problems, 1)
+    if row is None:
+        problems.raise_any()
+        raise AssertionError("a file that cannot be read has a mistake")
+    check(row, problems)
+    plan = allot(row, problems)
+    problems.raise_any()
+    return resolve(row, plan, name)
+
+
+def _read(path: Path, shown: str) -> bytes:
+    """The bytes of a file, at most one more than are allowed."""
+    try:
+        # Non-blocking: a pipe without a writer is refused below instead of waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        names = one_of(shipped(), Path(shown).stem)
+        raise TopologyError([f"{shown}: no such file, {names}, or the path of a topology file"]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise TopologyError([f"{shown}: cannot be read ({reason}), allowed is a readable file"]) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise TopologyError([f"{shown}: is not a regular file, allowed is a topology file"])
+        return os.read(descriptor, MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
