@@ -16,7 +16,7 @@ from nodes.lisp.wire.registration import AUTH_DATA_OFFSET
 Authenticated = MapRegister | MapNotify | MapNotifyAck
 """The messages that carry Authentication Data."""
 
-_M = TypeVar("_M", MapRegister, MapNotify, MapNotifyAck)
+_M = TypeVar("_M", bound=Authenticated)
 
 _SALTS: Mapping[MessageType, bytes] = {
     MessageType.MAP_REGISTER: b"Map-Register Authentication",

@@ -43,19 +43,32 @@ class Registration(Protocol):
     TYPE: ClassVar[MessageType]
 
     @property
-    def nonce(self) -> int: ...  # noqa: D102
+    def nonce(self) -> int:
+        """64 bits."""
+
     @property
-    def key_id(self) -> int: ...  # noqa: D102
+    def key_id(self) -> int:
+        """Which shared secret."""
+
     @property
-    def algorithm_id(self) -> int: ...  # noqa: D102
+    def algorithm_id(self) -> int:
+        """Which KDF and MAC."""
+
     @property
-    def records(self) -> tuple[EidRecord, ...]: ...  # noqa: D102
+    def records(self) -> tuple[EidRecord, ...]:
+        """The mappings."""
+
     @property
-    def xtr_id(self) -> bytes | None: ...  # noqa: D102
+    def xtr_id(self) -> bytes | None:
+        """16 bytes, or None."""
+
     @property
-    def site_id(self) -> int: ...  # noqa: D102
+    def site_id(self) -> int:
+        """64 bits, sent with the xTR-ID only."""
+
     @property
-    def auth_data(self) -> bytes: ...  # noqa: D102
+    def auth_data(self) -> bytes:
+        """The MAC."""
 
 
 def encode_registration(message: Registration, flags: int = 0) -> bytes:
