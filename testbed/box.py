@@ -1,0 +1,207 @@
+"""The client's side of a lab's box: prepare the run directory, start the init, wait for its end, let it live on."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pickle
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from testbed.channel import Channel, LabError
+from testbed.order import Order, RunFiles
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout."""
+
+START_SECONDS = 10.0
+STOP_SECONDS = 10.0
+_OF_A_RUN = (
+    "topology.yaml",
+    "control.sock",
+    "lab.jsonl",
+    "lab.stderr",
+    "ping.json",
+    "nodes",
+    "captures",
+    "results",
+    "reports",
+)
+
+
+def owner() -> tuple[int, int] | None:
+    """Who reads what root writes here: the user and group that called sudo, or None."""
+    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    return (int(user), int(group)) if user.isdecimal() and group.isdecimal() else None
+
+
+def give(path: Path, to: tuple[int, int] | None) -> None:
+    """Give a file or directory to its reader."""
+    if to:
+        os.chown(path, *to)
+
+
+def lock(files: RunFiles) -> int:
+    """Make the run directory and take its lock; the lab runs as long as anybody holds the descriptor.
+
+    Raises:
+        LabError: A lab runs there, or the directory holds something else.
+    """
+    reader = owner()
+    try:
+        for directory in (files.root.parent, files.root):
+            if not directory.exists():
+                directory.mkdir(parents=True)
+                give(directory, reader)
+        if not files.lock.exists() and any(files.root.iterdir()):
+            raise LabError(f"{files.root} is not empty and not a run directory of a lab; choose another")
+        descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise LabError(f"run directory {files.root}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise LabError(f"a lab named {files.root.name} runs already; take it down or choose another name") from None
+    return descriptor
+
+
+def prepare(order: Order) -> None:
+    """Clear what an earlier run left and write this one's topology, configurations and empty logs."""
+    files = RunFiles(order.run_dir)
+    for name in _OF_A_RUN:
+        path = files.root / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    files.topology.write_text(order.topology.source, encoding="utf-8")
+    readable = [files.topology, files.log, files.errors]
+    if order.topology.lisp_routers:
+        readable.append(files.root / "nodes")
+        (files.root / "nodes").mkdir()
+    for node in order.topology.lisp_routers:
+        files.node(node.name).mkdir()
+        readable += [files.node(node.name), files.node_log(node.name)]
+        if node.lisp is not None:
+            _write_secret(files.node_config(node.name), node.lisp.to_json())
+    for path in readable:
+        if not path.exists():
+            path.touch()
+        give(path, order.owner)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write a file that only root may read, at no moment anybody else."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as secret:
+        secret.write(text)
+
+
+class Box:
+    """A box that this process may have started.
+
+    Attributes:
+        init: A pidfd of its init; readable when nothing of the box is left.
+    """
+
+    def __init__(self, init: int, lifeline: int | None = None) -> None:
+        self.init = init
+        self._lifeline = lifeline
+
+    @classmethod
+    def start(cls, order: Order, lock_descriptor: int) -> tuple[Box, Channel]:
+        """Start a box and in it the lab process, which holds the lock from now on.
+
+        Returns:
+            The box, and the channel on which the lab process tells its events.
+
+        Raises:
+            LabError: The kernel refused; the text is what it said.
+        """
+        files = RunFiles(order.run_dir)
+        with ExitStack() as ours:
+            alive, lifeline = os.pipe()
+            ours.callback(os.close, alive)
+            keep = ours.enter_context(ExitStack())
+            keep.callback(os.close, lifeline)
+            events, theirs = socket.socketpair()
+            keep.callback(events.close)
+            ours.enter_context(theirs)
+            memory = os.memfd_create("order")
+            with open(memory, "wb", closefd=False) as written:
+                pickle.dump(order, written, pickle.HIGHEST_PROTOCOL)
+            os.lseek(memory, 0, os.SEEK_SET)
+            ours.callback(os.close, memory)
+            passed = (theirs.fileno(), lock_descriptor, memory)
+            command = [sys.executable, "-I", "-S", str(ROOT / "testbed/server/init.py"), str(ROOT), str(alive)]
+            command.append(",".join(map(str, passed)))
+            command += [sys.executable, "-m", "testbed.server", order.lab, *map(str, passed)]
+            with open(files.errors, "ab") as errors:
+                first = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, pass_fds=(alive, *passed)
+                )
+            with first:  # closes its standard input, upon which it ends, and waits for it
+                assert first.stdout is not None
+                number = first.stdout.readline()
+                if not number:
+                    raise LabError(f"the box could not be made: {last_line(files.errors)}")
+                init = os.pidfd_open(int(number))
+            keep.pop_all()
+            return cls(init, lifeline), Channel(events)
+
+    def ended(self, seconds: float) -> bool:
+        """Wait for the end of everything in the box; say whether it has come."""
+        events = select.poll()
+        events.register(self.init, select.POLLIN)
+        deadline = time.monotonic() + seconds
+        while not events.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if time.monotonic() >= deadline:
+                return False
+        return True
+
+    def kill(self) -> None:
+        """End everything in the box and wait for it.
+
+        Raises:
+            LabError: Something in it does not end.
+        """
+        try:
+            signal.pidfd_send_signal(self.init, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        if not self.ended(STOP_SECONDS):
+            raise LabError(
+                f"the box does not end within {STOP_SECONDS:g} s; is a command that entered it (exec, shell) suspended?"
+            )
+
+    def detach(self) -> None:
+        """Let the box live on when this process ends."""
+        if self._lifeline is not None:
+            os.write(self._lifeline, b"d")
+            self._close_lifeline()
+
+    def close(self) -> None:
+        """Forget the box; one that was not detached ends."""
+        self._close_lifeline()
+        os.close(self.init)
+
+    def _close_lifeline(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
+
+
+def last_line(path: Path) -> str:
+    """The last line of a file, or a word that there is none."""
+    with suppress(OSError):
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote no reason")
+    return os.strerror(errno.ENOENT)

@@ -1,0 +1,128 @@
+"""JSON lines over a Unix socket: how a client asks the lab process, and a node's daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_MAX_DESCRIPTORS = 8
+_CHUNK = 1 << 16
+
+
+class LabError(Exception):
+    """Something about a lab does not work; one clear line."""
+
+
+class Channel:
+    """A connection on which requests are answered in order."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self.socket = connected
+        self._received = b""
+        self._descriptors: list[int] = []
+
+    @classmethod
+    def open(cls, path: Path) -> Channel:
+        """Connect to the socket at ``path``, which may be longer than the 108 bytes a socket address holds.
+
+        Raises:
+            OSError: Nobody listens there.
+        """
+        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connected.connect(f"/proc/self/fd/{directory}/{path.name}")
+        except OSError:
+            connected.close()
+            raise
+        finally:
+            os.close(directory)
+        return cls(connected)
+
+    def ask(self, op: str, seconds: float, **fields: Any) -> tuple[Any, list[int]]:
+        """Send a request and wait for its reply.
+
+        Args:
+            op: What is asked for.
+            seconds: How long to wait.
+            fields: The request's other fields.
+
+        Returns:
+            The reply's data, and the descriptors that came with it; the caller closes them.
+
+        Raises:
+            LabError: The request was refused, or there was no answer.
+        """
+        self.tell(op, **fields)
+        self.socket.settimeout(seconds)
+        try:
+            line = self._line()
+        except TimeoutError:
+            raise LabError(f"no answer to {op} within {seconds:g} s") from None
+        except ConnectionError:
+            line = b""
+        if not line:
+            raise LabError(f"{op}: the connection ended before an answer")
+        reply = json.loads(line)
+        descriptors, self._descriptors = self._descriptors, []
+        if not reply["ok"]:
+            raise LabError(reply["error"])
+        return reply.get("data"), descriptors
+
+    def tell(self, op: str, **fields: Any) -> None:
+        """Send a request without waiting for a reply."""
+        try:
+            self.socket.sendall(json.dumps({"op": op} | fields).encode() + b"\n")
+        except ConnectionError as error:
+            raise LabError(f"{op}: {error.strerror}") from error
+
+    def _line(self) -> bytes:
+        while b"\n" not in self._received:
+            data, descriptors, _flags, _address = socket.recv_fds(
+                self.socket, _CHUNK, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
+            self._descriptors += descriptors
+            if not data:
+                return b""
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        return line
+
+    def events(self, timeout: float | None) -> list[dict[str, Any]] | None:
+        """The events that have arrived on a connection that asked for them.
+
+        Args:
+            timeout: Seconds to wait for the first; 0 takes what is there, None waits for ever.
+
+        Returns:
+            The events, none of them when the time is over; None when the other side has ended.
+        """
+        self.socket.settimeout(timeout)
+        while b"\n" not in self._received:
+            try:
+                data = self.socket.recv(_CHUNK)
+            except (TimeoutError, BlockingIOError):
+                return []
+            except ConnectionError:
+                data = b""
+            if not data:
+                return None
+            self._received += data
+        *lines, self._received = self._received.split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.socket.close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

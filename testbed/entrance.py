@@ -1,0 +1,63 @@
+"""The way into a node of a running lab for a command, and the wait for what a log gains."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from testbed.box import ROOT
+
+_IN_MODIFY = 0x2
+
+
+class Entrance:
+    """What is needed to enter a node, as a context: the descriptors are closed at its end.
+
+    Attributes:
+        descriptors: The node's network namespace, and a pidfd of the box's init.
+    """
+
+    def __init__(self, descriptors: Sequence[int]) -> None:
+        self.descriptors = tuple(descriptors)
+
+    def command(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs ``argv`` in the node; it needs the descriptors."""
+        script = ROOT / "testbed" / "crossing.py"
+        return [sys.executable, "-I", "-S", str(script), str(ROOT), *map(str, self.descriptors), *argv]
+
+    def __enter__(self) -> Entrance:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+def follow_file(path: Path, init: int) -> Iterator[str]:
+    """The lines of a file, and those it gains until the process of the pidfd ``init`` has ended."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    notify = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if notify < 0 or libc.inotify_add_watch(notify, os.fsencode(path), _IN_MODIFY) < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
+        events = select.poll()
+        events.register(notify, select.POLLIN)
+        events.register(init, select.POLLIN)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            ended = False
+            while not ended:
+                yield from file
+                ended = any(descriptor == init for descriptor, _ in events.poll())
+                if not ended:
+                    os.read(notify, 1 << 16)
+            yield from file
+    finally:
+        if notify >= 0:
+            os.close(notify)

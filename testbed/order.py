@@ -1,0 +1,73 @@
+"""What a client hands to the lab process that it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which world to build, and where its files go.
+
+    Attributes:
+        lab: The lab's name.
+        topology: The world.
+        run_dir: The run directory, made by the client.
+        owner: User and group ID of those who read its files, or None for root.
+    """
+
+    lab: str
+    topology: Topology
+    run_dir: Path
+    owner: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """Where things are in a run directory."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Locked (flock) by the lab process as long as the lab runs."""
+        return self.root / "lock"
+
+    @property
+    def control(self) -> Path:
+        """The lab process's control socket, for root only."""
+        return self.root / "control.sock"
+
+    @property
+    def topology(self) -> Path:
+        """The resolved topology, a valid topology file."""
+        return self.root / "topology.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What happened in the lab: JSON lines."""
+        return self.root / "lab.jsonl"
+
+    @property
+    def errors(self) -> Path:
+        """What the lab's processes wrote to standard error; empty when all is well."""
+        return self.root / "lab.stderr"
+
+    def node(self, name: str) -> Path:
+        """A LISP router's directory."""
+        return self.root / "nodes" / name
+
+    def node_config(self, name: str) -> Path:
+        """What its daemon is told, keys included: for root only."""
+        return self.node(name) / "config.json"
+
+    def node_log(self, name: str) -> Path:
+        """What its daemon did: JSON lines."""
+        return self.node(name) / "log.jsonl"
+
+    def node_control(self, name: str) -> Path:
+        """Its daemon's control socket, for root only."""
+        return self.node(name) / "control.sock"

@@ -1,0 +1,38 @@
+"""Start of the lab process: ``python -m testbed.server LAB BOOT LOCK ORDER``, started by the box's init.
+
+BOOT is a socket to the client, LOCK the descriptor that says that the lab runs, ORDER a file with the pickled Order.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from testbed.server.fork_server import ForkServer
+
+
+def main() -> None:
+    """Run the lab; the process's end is the lab's end."""
+    boot_descriptor, lock, order_descriptor = (int(argument) for argument in sys.argv[2:5])
+    for descriptor in (boot_descriptor, lock, order_descriptor):
+        os.set_inheritable(descriptor, False)
+    fork_server = ForkServer()
+    # The fork server imports the daemon on the other core while we import the rest.
+    import asyncio
+    import pickle
+    import socket
+
+    from testbed.server.lab_process import LabProcess
+
+    with open(order_descriptor, "rb") as order:
+        wanted = pickle.load(order)
+
+    async def run() -> None:
+        await LabProcess(wanted).run(socket.socket(fileno=boot_descriptor), fork_server)
+
+    asyncio.run(run())
+    os._exit(0)  # nothing to tidy up: the kernel ends the box
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What happens in a lab, told to the log and to every client that listens."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HISTORY = 500
+_SEND_BUFFER = 1 << 20
+
+
+class Events:
+    """One event goes to the log (time, node, event, fields) and, as one flat JSON line, to the subscribers.
+
+    A subscriber that does not read is dropped: nobody can hold up the lab.
+    """
+
+    def __init__(self, log: Path) -> None:
+        """Append to the log file, which is there."""
+        self._log = log.open("a", buffering=1, encoding="utf-8")
+        self._history: deque[bytes] = deque(maxlen=HISTORY)
+        self._subscribers: list[socket.socket] = []
+
+    def emit(self, event: str, node: str | None = None, **fields: Any) -> None:
+        """Say that ``event`` happened, at ``node`` or in the lab as a whole."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._log.write(json.dumps({"time": time, "node": node, "event": event, "fields": fields}) + "\n")
+        line = json.dumps({"event": event, "time": time} | ({"node": node} if node else {}) | fields).encode() + b"\n"
+        self._history.append(line)
+        for subscriber in list(self._subscribers):
+            self._send(subscriber, line)
+
+    def subscribe(self, client: socket.socket) -> None:
+        """Send a client what has happened so far, and what happens from now on."""
+        client.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        self._subscribers.append(client)
+        self._send(client, b"".join(self._history))
+
+    def _send(self, subscriber: socket.socket, data: bytes) -> None:
+        try:
+            complete = subscriber.send(data) == len(data)
+        except OSError:
+            complete = False
+        if not complete:
+            self._subscribers.remove(subscriber)
+            subscriber.close()

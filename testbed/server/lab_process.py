@@ -1,0 +1,147 @@
+"""The lab process: boots the world it is ordered to, then answers clients until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Any
+
+from nodes.linux import links, namespaces
+from nodes.linux.netlink import Connection
+from nodes.lisp.config import Role
+from testbed.model import Node, NodeKind
+from testbed.order import Order, RunFiles
+from testbed.server.build import Network, build
+from testbed.server.control import Control, Reply, listen
+from testbed.server.daemons import Daemons, ServerError, State
+from testbed.server.events import Events
+from testbed.server.fork_server import ForkServer
+
+_FIRST = {Role.MAP_SERVER, Role.MAP_RESOLVER}
+"""Whoever answers the others has to listen first: a Map-Register nobody hears is repeated after a second."""
+
+_LOOPBACK = 1
+
+
+class LabProcess:
+    """One lab. The box holds nothing else, so it ends when this does."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.files = RunFiles(order.run_dir)
+        self.topology = order.topology
+        self.state = "booting"
+        self.events = Events(self.files.log)
+        self.network: Network | None = None
+        self.daemons: Daemons | None = None
+        self._init = os.pidfd_open(1)
+        self._stopped = asyncio.Event()
+
+    async def run(self, boot: socket.socket, fork_server: ForkServer) -> None:
+        """Boot, serve, return when told to stop.
+
+        Args:
+            boot: The client that ordered the lab listens to its events here.
+            fork_server: It has been started already, because importing takes it as long as building takes us.
+        """
+        self.events.subscribe(boot)
+        listening = listen(self.files.control)
+        serving = asyncio.create_task(Control(listening, self._handlers(), self.events).serve())
+        try:
+            await self._boot(fork_server)
+        except (ServerError, OSError) as error:
+            self.state = "failed"
+            self.events.emit("boot-failed", error=str(error))
+            return
+        await self._stopped.wait()
+        serving.cancel()
+        self.events.emit("stopped")
+
+    async def _boot(self, fork_server: ForkServer) -> None:
+        socket.sethostname(self.order.lab)
+        with Connection() as kernel:
+            links.set_up(kernel, _LOOPBACK)
+        self.network = build(self.topology)
+        self.events.emit("network-up", nodes=len(self.topology.nodes), links=len(self.topology.links))
+        descriptors = {name: node.namespace for name, node in self.network.items()}
+        self.daemons = Daemons(self.files, descriptors, self.events, fork_server)
+        first = [node.name for node in self.topology.lisp_routers if node.lisp and node.lisp.roles & _FIRST]
+        rest = [node.name for node in self.topology.lisp_routers if node.name not in first]
+        for name in first:
+            self.daemons.start(name)
+        await self.daemons.reach(first, State.LISTENING)
+        for name in rest:
+            self.daemons.start(name)
+        await self.daemons.reach([*first, *rest], State.READY)
+        self.state = "ready"
+        self.events.emit("ready", daemons=len(first) + len(rest))
+
+    def _handlers(self) -> dict[str, Any]:
+        return {
+            "status": self._status,
+            "enter": self._enter,
+            "socket": self._socket,
+            "restart": self._restart,
+            "stop": self._stop,
+        }
+
+    def _node(self, request: dict[str, Any]) -> Node:
+        try:
+            return self.topology.nodes[request["node"]]
+        except KeyError:
+            names = ", ".join(self.topology.nodes)
+            raise ServerError(f"there is no node {request.get('node')}; nodes are {names}") from None
+
+    def _namespace(self, node: Node) -> int:
+        if self.network is None or node.name not in self.network:
+            raise ServerError(f"{node.name} is not there yet; the lab is booting")
+        descriptor: int = self.network[node.name].namespace
+        return descriptor
+
+    async def _status(self, _request: dict[str, Any]) -> Reply:
+        """What the lab and each node is doing; a pidfd of the init comes with it."""
+        data = {
+            "lab": self.order.lab,
+            "topology": self.topology.name,
+            "state": self.state,
+            "run_dir": str(self.order.run_dir),
+            "nodes": [self._node_status(node) for node in self.topology.nodes.values()],
+        }
+        return Reply(data, (self._init,))
+
+    def _node_status(self, node: Node) -> dict[str, Any]:
+        row: dict[str, Any] = {"name": node.name, "kind": node.kind.value, "site": node.site}
+        if node.lisp is None:
+            built = self.network is not None and node.name in self.network
+            return row | {"state": "up" if built else "booting", "pid": None, "exit_status": None}
+        daemon = self.daemons.daemons.get(node.name) if self.daemons else None
+        if daemon is None:
+            return row | {"state": "booting", "pid": None, "exit_status": None}
+        return row | {"state": daemon.state.name.lower(), "pid": daemon.pid, "exit_status": daemon.exit_status}
+
+    async def _enter(self, request: dict[str, Any]) -> Reply:
+        """What one needs to enter a node: its network namespace and a pidfd of the box's init."""
+        return Reply(None, (self._namespace(self._node(request)), self._init))
+
+    async def _socket(self, request: dict[str, Any]) -> Reply:
+        """A socket made inside a node."""
+        with namespaces.inside(self._namespace(self._node(request))):
+            made = socket.socket(request["family"], request["type"], request["proto"])
+        return Reply(None, (made.detach(),), close=True)
+
+    async def _restart(self, request: dict[str, Any]) -> Reply:
+        """Restart a node's daemon; the reply comes when it is ready again."""
+        node = self._node(request)
+        if node.kind is not NodeKind.LISP_ROUTER:
+            names = ", ".join(one.name for one in self.topology.lisp_routers)
+            raise ServerError(f"{node.name} runs no LISP daemon; those that do are {names}")
+        if self.state != "ready" or self.daemons is None:
+            raise ServerError(f"the lab is not ready yet; {node.name} cannot be restarted")
+        await self.daemons.restart(node.name)
+        return Reply()
+
+    async def _stop(self, _request: dict[str, Any]) -> Reply:
+        """End the lab; the client waits for the init to be gone."""
+        self._stopped.set()
+        return Reply()
