@@ -104,7 +104,8 @@ class ForwardingEntry:
         prefix: The EID-prefix.
         forwarding: What to do with a matching packet.
         locators: The usable locators when encapsulating: R-bit set, priority below 255; sorted by address.
-        reason: For drops: "no-action", "no-reason", "policy-denied" or "auth-failure" (RFC 9301 section 5.4).
+        reason: For drops: "no-action", "no-reason", "policy-denied" or "auth-failure" (RFC 9301 section 5.4), or
+            "no-usable-locator": there is a locator-set, and this node can use none of it.
     """
 
     prefix: EidPrefix

@@ -29,7 +29,7 @@ class Registrar:
         peer: The Map-Server.
         records: What is registered.
         nonces: The nonces sent since the last acknowledgement, oldest first; a Map-Notify for any of them counts.
-        round_started: When the first of them went out.
+        last_sent: When the last of them went out.
         backoff: Seconds until the next retransmission.
         acknowledged_at: When the last Map-Notify came, or None.
     """
@@ -37,7 +37,7 @@ class Registrar:
     peer: MapServerPeer
     records: tuple[EidRecord, ...]
     nonces: list[int] = field(default_factory=list)
-    round_started: float = 0.0
+    last_sent: float = 0.0
     backoff: float = FIRST_BACKOFF
     acknowledged_at: float | None = None
 
@@ -105,7 +105,7 @@ class Etr:
         first = registrar.acknowledged_at is None
         registrar.acknowledged_at = now
         # RFC 9301 section 8.2: registrations are repeated each minute.
-        self._timers.set(registrar, max(now, registrar.round_started + self._context.config.registration_interval))
+        self._timers.set(registrar, registrar.last_sent + self._context.config.registration_interval)
         if first:
             yield Report("registered", {"map_server": str(registrar.peer.address)})
 
@@ -165,7 +165,6 @@ class Etr:
         return ack is not None and now - ack < self._context.config.registration_timeout
 
     def _begin(self, registrar: Registrar, now: float) -> Iterator[Effect]:
-        registrar.round_started = now
         registrar.backoff = FIRST_BACKOFF
         yield from self._transmit(registrar, now)
 
@@ -174,6 +173,7 @@ class Etr:
         # seen the last one, and would drop it as a replay for ever.
         self._nonce += 1
         registrar.nonces.append(self._nonce)
+        registrar.last_sent = now
         self._by_nonce[self._nonce] = registrar
         if len(registrar.nonces) > MAX_OUTSTANDING:
             del self._by_nonce[registrar.nonces.pop(0)]

@@ -54,7 +54,7 @@ class MapReplier:
         """An Encapsulated Control Message: a Map-Request on its way through the mapping system."""
         source = str(arrival.source)
         inner = ecm.unwrap()
-        # RFC 9301 section 5.8: the inner destination port of a Map-Request is 4342, and the reply goes to the source port.
+        # RFC 9301 section 5.8: the inner destination port of a Map-Request is 4342; its source port is for the reply.
         if inner.destination_port != CONTROL_PORT or not inner.source_port:
             yield from self._context.drop("ecm-inner-port", now, source=source)
             return

@@ -1,0 +1,433 @@
+"""ETR and Map-Server together: who may register what, for how long, and what outlives a restart."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from nodes.lisp.config import Algorithm, DatabaseMapping, Key, Locator, MapServerPeer, NodeConfig, Role
+from nodes.lisp.effects import CONTROL_PORT, Forwarding, Send
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.engine.map_server import MAX_XTRS_PER_SITE
+from nodes.lisp.wire import (
+    EidRecord,
+    EncapsulatedControlMessage,
+    LocatorRecord,
+    MapNotify,
+    MapNotifyAck,
+    MapRegister,
+    MapReply,
+    sign,
+    verify,
+)
+from tests.engine.world import (
+    DC1,
+    DC2,
+    H1,
+    H2,
+    KEY,
+    MS,
+    REQUEST_PORT,
+    STRANGER,
+    XTR1,
+    XTR2,
+    Packet,
+    World,
+    map_resolver,
+    map_server,
+    site,
+    two_sites,
+    xtr,
+)
+
+OTHER_KEY = Key(2, Algorithm.HMAC_SHA_256_128, "another")
+
+
+def is_notify(packet: Packet) -> bool:
+    return isinstance(packet.message, MapNotify)
+
+
+def states(world: World) -> dict[str, str]:
+    """What the Map-Server shows: EID-prefix to ETR, or to its state."""
+    return {row["eid"]: row["etr"] or row["state"] for row in world["ms"].engine.show("registrations", world.now)}
+
+
+def register(nonce: int, *prefixes: EidPrefix, key: Key = KEY, ttl: int = 1440, **fields: Any) -> bytes:
+    """A Map-Register that an ETR at 10.0.66.6 could send, had it the key."""
+    records = tuple(EidRecord.of(prefix, ttl, (LocatorRecord(STRANGER, 1, 1),)) for prefix in prefixes)
+    return sign(MapRegister(nonce, key.key_id, key.algorithm, records, **fields), key.secret).encode()
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_registration_and_its_acknowledgement(algorithm: Algorithm) -> None:
+    """C20, C39, C22, C26, C01: all three algorithms; xTR-ID and Site-ID; one Map-Notify, from and to port 4342."""
+    key = Key(7, algorithm, "open sesame")
+    config = xtr("xtr1", XTR1, DC1, key)
+    world = World().add(map_server(site("dc1", DC1, keys=(key,))), config)
+    assert not world["xtr1"].engine.registered
+    world.run()
+    assert world["xtr1"].engine.registered
+    (sent,) = world.sent(MapRegister)
+    (back,) = world.sent(MapNotify)
+    message, notify = sent.message, back.message
+    assert (message.key_id, message.algorithm_id, message.want_notify) == (7, algorithm, True)
+    assert (message.xtr_id, message.site_id) == (bytes.fromhex(config.xtr_id), config.site_id)
+    assert verify(sent.payload, message, key.secret)
+    assert not verify(sent.payload[:-1] + b"\xff", MapRegister.decode(sent.payload[:-1] + b"\xff"), key.secret)
+    assert (sent.destination, sent.port, back.source_port, back.port) == (MS, CONTROL_PORT, CONTROL_PORT, CONTROL_PORT)
+    assert (notify.nonce, notify.key_id, notify.records) == (message.nonce, 7, message.records)
+    assert states(world) == {"192.168.1.0/24": str(XTR1)}
+
+
+def test_no_notify_unless_asked_for() -> None:
+    """C26: the M-bit."""
+    world = World().add(map_server())
+    assert not [e for e in world.inject("ms", register(1, DC1, want_notify=False)) if isinstance(e, Send)]
+    assert states(world)["192.168.1.0/24"] == str(STRANGER)
+    assert [e for e in world.inject("ms", register(2, DC1)) if isinstance(e, Send)]
+
+
+def test_registration_is_repeated_and_ends_when_the_etr_falls_silent() -> None:
+    """M01: each 60 s; gone after 180 s without one."""
+    world = two_sites()
+    world.run(240)
+    at = [p.time for p in world.sent(MapRegister, XTR2)]
+    assert [round(b - a, 3) for a, b in pairwise(at)] == [60.0] * 4
+    world.stop("xtr2")
+    silent_since = at[-1]
+    world.run(silent_since + 170 - world.now)
+    assert states(world)["192.168.2.0/24"] == str(XTR2)
+    world.run(20)
+    assert states(world)["192.168.2.0/24"] == "not registered"
+    assert world.resolve("xtr1", H2).forwarding is Forwarding.NATIVE
+    assert not [key for key in world["ms"].durable if key.startswith("registration/192.168.2")]
+
+
+def test_use_ttl_bit_lets_the_record_ttl_decide() -> None:
+    """C23: T=1 and a TTL of one minute."""
+    world = World().add(map_server())
+    world.inject("ms", register(1, DC1, ttl=1, use_ttl=True))
+    world.run(59)
+    assert states(world)["192.168.1.0/24"] == str(STRANGER)
+    world.run(1)
+    assert states(world)["192.168.1.0/24"] == "not registered"
+
+
+def test_back_off_until_the_notify_comes() -> None:
+    """C25, C19: 1, 2, 4 to 60 s; each retransmission has a greater nonce; a Map-Notify for any of them ends it."""
+    world = World().add(map_server(), xtr("xtr1", XTR1, DC1))
+    world.lost = is_notify
+    world.run(240)
+    sent = world.sent(MapRegister)
+    assert [round(b.time - a.time, 3) for a, b in pairwise(sent)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    nonces = [p.message.nonce for p in sent]
+    assert nonces == sorted(set(nonces))
+    assert len({p.message.auth_data for p in sent}) == len(sent)
+    assert world["ms"].drops == {}
+    assert not world["xtr1"].engine.registered
+    first_notify = world.sent(MapNotify)[0]
+    world.replay("xtr1", first_notify)
+    assert world["xtr1"].engine.registered
+    world.lost = lambda _packet: False
+    count = len(sent)
+    world.run(60)
+    assert len(world.sent(MapRegister)) == count + 1
+
+
+def test_half_of_all_messages_are_lost_and_all_still_register() -> None:
+    """C25: registration over a lossy path."""
+    world = World()
+    rng = random.Random(5)
+    world.lost = lambda _packet: rng.random() < 0.5
+    world.add(map_server(), map_resolver(), xtr("xtr1", XTR1, DC1), xtr("xtr2", XTR2, DC2))
+    world.run(120)
+    assert world["xtr1"].engine.registered
+    assert world["xtr2"].engine.registered
+
+
+def test_registration_lost_is_noticed() -> None:
+    """C25, M01: when no Map-Notify has come for the whole time-out, the ETR does not count as registered."""
+    world = two_sites()
+    world.stop("ms")
+    world.run(300)
+    assert not world["xtr1"].engine.registered
+    (peer,) = world["xtr1"].engine.show("database", world.now)[0]["map_servers"]
+    assert (peer["address"], peer["state"], peer["last_ack_s"]) == (str(MS), "pending", None)
+
+
+def test_replayed_register_is_dropped_and_logged() -> None:
+    """C19: a nonce that is not greater than the last one, whoever sends it from where."""
+    world = two_sites()
+    captured = world.sent(MapRegister, XTR2)[0]
+    assert not [e for e in world.replay("ms", captured) if isinstance(e, Send)]
+    world.inject("ms", captured.payload, STRANGER)
+    assert world["ms"].drops == {"map-register-replay": 2}
+    assert [r.fields["reason"] for r in world["ms"].reports if r.event == "dropped"] == ["map-register-replay"]
+    assert states(world)["192.168.2.0/24"] == str(XTR2)
+
+
+def test_without_xtr_id_the_nonce_belongs_to_source_and_key() -> None:
+    """C39: two ETRs of a site that send no xTR-ID do not replay each other."""
+    world = World().add(map_server())
+    world.inject("ms", register(9, DC1), XTR1)
+    world.inject("ms", register(5, DC1), XTR2)
+    assert (world["ms"].drops, states(world)["192.168.1.0/24"]) == ({}, str(XTR2))
+    world.inject("ms", register(9, DC1), XTR1)
+    assert world["ms"].drops == {"map-register-replay": 1}
+
+
+def test_restarted_map_server_remembers_nonces_and_registrations() -> None:
+    """C38: the replay is still one, and no site has vanished meanwhile."""
+    world = two_sites()
+    captured = world.sent(MapRegister, XTR2)[0]
+    world.run(200)
+    world.restart("ms")
+    before = states(world)
+    world.replay("ms", captured)
+    assert world["ms"].drops == {"map-register-replay": 1}
+    assert before == states(world) == {"192.168.1.0/24": str(XTR1), "192.168.2.0/24": str(XTR2)}
+    assert world.resolve("xtr1", H2).locators == (Locator(XTR2, 1, 100),)
+    world.run(600)
+    assert all(world[name].engine.registered for name in ("xtr1", "xtr2"))
+
+
+def test_restored_registration_ends_if_its_etr_never_comes_back() -> None:
+    """C38, M01: what was kept lives for one time-out."""
+    world = two_sites()
+    world.stop("xtr2")
+    world.restart("ms")
+    world.run(181)
+    assert states(world)["192.168.2.0/24"] == "not registered"
+
+
+def test_restored_registrations_are_checked_against_the_configuration() -> None:
+    """C38, M03: a site that was taken away, and storage that was damaged."""
+    world = two_sites()
+    world.stop("xtr1")
+    world.stop("xtr2")
+    world["ms"].durable["registration/10.9.9.0/24"] = {"record": "zz"}
+    world["ms"].durable["registration/10.9.8.0/24"] = 5
+    world["ms"].durable["nonce/x"] = "text"
+    ms = world.restart("ms", map_server(site("dc1", DC1), site("other", DC2)))
+    assert states(world) == {"192.168.1.0/24": str(XTR1), "192.168.2.0/24": "not registered"}
+    assert [key for key in ms.durable if key.startswith("registration/")] == ["registration/192.168.1.0/24"]
+
+
+@pytest.mark.parametrize("lose_storage", [False, True])
+def test_restarted_etr_goes_on_with_greater_nonces(lose_storage: bool) -> None:
+    """C38, C19: out of storage, or, if that is lost, from the start time in the high bits."""
+    world = two_sites()
+    world.run(300)
+    last = world.sent(MapRegister, XTR1)[-1].message.nonce
+    world.restart("xtr1", lose_storage=lose_storage)
+    world.run()
+    assert world.sent(MapRegister, XTR1)[-1].message.nonce > last
+    assert world["xtr1"].engine.registered
+    assert world["ms"].drops == {}
+
+
+def test_restart_within_a_second_and_a_clock_that_went_back() -> None:
+    """C38: the kept nonce wins over a start time that is no later."""
+    world = two_sites()
+    before = world.now
+    for _ in range(3):
+        world.restart("xtr1")
+    world.now = before - 900
+    world.restart("xtr1")
+    nonces = [p.message.nonce for p in world.sent(MapRegister, XTR1)]
+    assert nonces == sorted(set(nonces))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        replace(KEY, secret="guess"),
+        replace(KEY, algorithm=Algorithm.HMAC_SHA_256_128),
+        replace(KEY, key_id=9),
+    ],
+    ids=["wrong secret", "wrong algorithm", "unknown key"],
+)
+def test_wrong_key_is_refused(key: Key) -> None:
+    """C20, C39: secret, algorithm and Key ID have to be those of the site; nothing is kept of the message."""
+    world = World().add(map_server(), xtr("xtr1", XTR1, DC1, key))
+    world.run()
+    assert set(world["ms"].drops) == {"map-register-authentication"}
+    assert states(world)["192.168.1.0/24"] == "not registered"
+    assert world["ms"].durable == {}
+    assert not world.sent(MapNotify)
+    assert "guess" not in str(world["ms"].reports)
+
+
+def test_key_rollover_without_outage() -> None:
+    """C21: the Map-Server takes both keys while the ETR changes over; the site is registered all the time."""
+    world = World().add(map_server(site("dc1", DC1, keys=(KEY, OTHER_KEY))), xtr("xtr1", XTR1, DC1))
+    registered = []
+
+    def watch(seconds: float) -> None:
+        for _ in range(round(seconds)):
+            world.run()
+            registered.append(states(world)["192.168.1.0/24"])
+
+    watch(90)
+    world.restart("xtr1", xtr("xtr1", XTR1, DC1, OTHER_KEY))
+    watch(90)
+    world.restart("ms", map_server(site("dc1", DC1, keys=(OTHER_KEY,))))
+    watch(300)
+    assert set(registered) == {str(XTR1)}
+    assert world["ms"].drops == {}
+    assert world.sent(MapNotify)[-1].message.key_id == OTHER_KEY.key_id
+    world.inject("ms", register(1 << 63, DC1))
+    assert world["ms"].drops == {"map-register-authentication": 1}
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "more", "accepted"),
+    [
+        (("192.168.1.0/24",), False, True),
+        (("192.168.1.7/32",), True, True),
+        (("192.168.1.7/32",), False, False),
+        (("192.168.0.0/16",), True, False),
+        (("192.168.2.0/24",), True, False),
+        (("192.168.1.0/24", "192.168.2.0/24"), True, False),
+        (("172.16.0.0/24",), True, False),
+    ],
+)
+def test_only_configured_prefixes_of_the_site(prefixes: tuple[str, ...], more: bool, accepted: bool) -> None:
+    """M03: a foreign prefix spoils the whole message; more-specifics only where they are allowed."""
+    world = World().add(map_server(site("dc1", DC1, more=more), site("dc2", DC2, keys=(OTHER_KEY,))))
+    world.inject("ms", register(1, *(EidPrefix.of(text) for text in prefixes)))
+    assert (str(STRANGER) in states(world).values()) is accepted
+    assert bool(world["ms"].drops) is not accepted
+
+
+def test_withdrawal_is_for_the_etr_that_registered() -> None:
+    """C10, X05: TTL 0 takes the registration out, but not another ETR's."""
+    world = World().add(map_server())
+    world.inject("ms", register(1, DC1), XTR1)
+    world.inject("ms", register(1, DC1, ttl=0), XTR2)
+    assert states(world)["192.168.1.0/24"] == str(XTR1)
+    world.inject("ms", register(2, DC1, ttl=0), XTR1)
+    assert states(world)["192.168.1.0/24"] == "not registered"
+    assert "registration/192.168.1.0/24" not in world["ms"].durable
+
+
+def test_forbidden_locator_is_not_registered() -> None:
+    """C15: a broadcast or multicast RLOC."""
+    world = World().add(map_server())
+    for nonce, address in enumerate(("255.255.255.255", "224.0.0.1"), start=1):
+        records = (EidRecord.of(DC1, 60, (LocatorRecord(host_prefix(address).address, 1, 1),)),)
+        message = MapRegister(nonce, KEY.key_id, KEY.algorithm, records)
+        world.inject("ms", sign(message, KEY.secret).encode())
+    assert world["ms"].drops == {"map-register-forbidden-locator": 2}
+    assert states(world)["192.168.1.0/24"] == "not registered"
+
+
+def tampered(packet: Packet) -> bytes:
+    return packet.payload[:-1] + bytes([packet.payload[-1] ^ 1])
+
+
+def other_key(packet: Packet) -> bytes:
+    return sign(replace(packet.message, key_id=OTHER_KEY.key_id, algorithm_id=OTHER_KEY.algorithm), "x").encode()
+
+
+@pytest.mark.parametrize("forge", [tampered, other_key])
+def test_notify_that_does_not_authenticate_acknowledges_nothing(forge: Callable[[Packet], bytes]) -> None:
+    """C25, C39: the Map-Notify carries a MAC of the same key."""
+    world = World().add(map_server(), xtr("xtr1", XTR1, DC1))
+    world.lost = is_notify
+    world.run(0.5)
+    world.inject("xtr1", forge(world.sent(MapNotify)[0]), MS, CONTROL_PORT)
+    assert world["xtr1"].drops == {"map-notify-authentication": 1}
+    assert not world["xtr1"].engine.registered
+
+
+def test_notifies_out_of_the_blue() -> None:
+    """C26, C28: a Map-Notify that acknowledges nothing is dropped; nobody expects a Map-Notify-Ack."""
+    world = two_sites()
+    world.replay("xtr1", world.sent(MapNotify)[0])
+    assert world["xtr1"].drops == {"map-notify-unknown-nonce": 1}
+    ack = sign(MapNotifyAck(1, KEY.key_id, KEY.algorithm, ()), KEY.secret)
+    world.inject("ms", ack.encode())
+    assert world["ms"].drops == {"map-notify-ack-unexpected": 1}
+
+
+def test_many_prefixes_are_split_to_fit() -> None:
+    """C40: every Map-Register and Map-Notify fits 576 bytes, and together they register everything."""
+    prefixes = [EidPrefix.of(f"192.168.{n}.0/24") for n in range(60)]
+    database = tuple(DatabaseMapping(prefix, (Locator(XTR1),)) for prefix in prefixes)
+    world = World().add(map_server(site("dc1", *prefixes)), replace(xtr("xtr1", XTR1, DC1), database=database))
+    world.run()
+    assert world["xtr1"].engine.registered
+    assert set(states(world).values()) == {str(XTR1)}
+    sent = world.sent(MapRegister)
+    assert len(sent) == 4
+    assert max(len(p.payload) for p in (*sent, *world.sent(MapNotify))) <= 576 - 28
+
+
+def test_two_map_servers_each_with_its_own_key() -> None:
+    """C39: registered means that both acknowledged."""
+    second: IPAddress = host_prefix("10.0.5.2").address
+    config = replace(
+        xtr("xtr1", XTR1, DC1),
+        map_servers=(MapServerPeer(MS, KEY), MapServerPeer(second, OTHER_KEY, proxy_reply=True)),
+    )
+    other = replace(map_server(site("dc1", DC1, keys=(OTHER_KEY,))), name="ms2", rlocs=(second,))
+    world = World().add(map_server(), config)
+    world.run()
+    assert not world["xtr1"].engine.registered
+    world.add(other)
+    world.run(2.5)
+    assert world["xtr1"].engine.registered
+    (row,) = world["xtr1"].engine.show("database", world.now)
+    assert [(peer["state"], peer["proxy_reply"]) for peer in row["map_servers"]] == [
+        ("registered", False),
+        ("registered", True),
+    ]
+
+
+def test_xtrs_of_a_site_are_bounded() -> None:
+    """C19: who holds a site's key can make the Map-Server remember so many nonces, and no more."""
+    world = World().add(map_server())
+    for number in range(MAX_XTRS_PER_SITE + 5):
+        world.inject("ms", register(1, DC1, xtr_id=number.to_bytes(16, "big"), want_notify=False))
+    assert world["ms"].drops == {"map-register-too-many-xtrs": 5}
+    assert sum(key.startswith("nonce/") for key in world["ms"].durable) == MAX_XTRS_PER_SITE
+
+
+def test_show_registrations() -> None:
+    """M01: the table in the field's words."""
+    world = two_sites(proxy_reply=True)
+    row = world["ms"].engine.show("registrations", world.now)[0]
+    expected = {"site": "dc1", "eid": "192.168.1.0/24", "instance_id": 0, "state": "registered", "proxy_reply": True}
+    assert expected.items() <= row.items()
+    assert row["locators"] == [{"rloc": str(XTR1), "priority": 1, "weight": 100}]
+    assert row["age_s"] + row["expires_s"] == pytest.approx(180.0, abs=0.11)
+
+
+def test_ingress_policy_of_the_registering_site_reaches_the_itr() -> None:
+    """M08: priorities and weights travel unchanged through the mapping system."""
+    locators = (Locator(XTR1, 1, 75), Locator(XTR2, 1, 25), Locator(STRANGER, 2, 100))
+    config = replace(xtr("xtr1", XTR1, DC1, proxy_reply=True), database=(DatabaseMapping(DC1, locators),))
+    pitr = NodeConfig("asks", frozenset({Role.ITR}), (host_prefix("10.0.9.1").address,), map_resolvers=(MS,))
+    world = World().add(map_server(), config, pitr)
+    world.run()
+    assert world.resolve("asks", H1).locators == locators
+    assert [p.source for p in world.sent(MapReply)] == [MS]
+    assert len(world.sent(EncapsulatedControlMessage)) == 1
+
+
+def test_control_port_is_one_of_the_two() -> None:
+    """C01: source or destination port 4342; anything else is no control message."""
+    world = World().add(map_server(), xtr("xtr1", XTR1, DC1))
+    world.lost = is_notify
+    world.run(0.1)
+    notify = world.sent(MapNotify)[0]
+    world.inject("xtr1", notify.payload, MS, 999, REQUEST_PORT)
+    assert world["xtr1"].drops == {"not-a-control-port": 1}
+    world.inject("xtr1", notify.payload, MS, CONTROL_PORT, REQUEST_PORT)
+    assert world["xtr1"].engine.registered
