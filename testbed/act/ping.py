@@ -123,7 +123,7 @@ def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
     requests = _requests_by_sequence(capture.frames, pinger.identifier)
     routers = _by_rloc(topology)
     judged = enumerate(zip(topology.expectations, pinger.echoes, strict=True))
-    pairs = tuple(_judge(one, echo, requests.get(number, []), topology, routers) for number, (one, echo) in judged)
+    pairs = tuple(judge(one, echo, requests.get(number, []), topology, routers) for number, (one, echo) in judged)
     moved = {node: {key: value - before[node].get(key, 0) for key, value in after[node].items()} for node in after}
     result = PingResult(pairs, moved, directory / "ping.pcap")
     capture.write(result.capture)
@@ -176,7 +176,7 @@ def _by_rloc(topology: Topology) -> dict[IPAddress, Node]:
     return {rloc: node for node in topology.lisp_routers if node.lisp for rloc in node.lisp.rlocs}
 
 
-def _judge(
+def judge(
     one: Expectation,
     echo: Echo,
     crossed: Sequence[tuple[Frame, Packet]],

@@ -1,0 +1,111 @@
+"""How `ping` judges one echo: by what the core saw, and by whose tunnel it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.act.echo import Echo
+from testbed.act.ping import PairResult, judge
+from testbed.load import load
+from testbed.model import Expectation, Path, Topology
+from testbed.observe.capture import Frame
+from testbed.observe.decoder import Packet, decode
+from tests.unit.frames import echo_request, ethernet, lisp_data
+
+
+@pytest.fixture(scope="module")
+def world() -> Topology:
+    return load("two-dc")
+
+
+class Scene:
+    """One echo between two hosts of two-dc, and what the core saw of it."""
+
+    def __init__(self, world: Topology, source: str, destination: str, expected: Path, *, replied: bool = True) -> None:
+        self.world = world
+        self.expectation = Expectation(source, destination, expected)
+        self.echo = Echo(source, world[destination].address, sent=1.0, rtt=0.002 if replied else None)
+        self.crossed: list[tuple[Frame, Packet]] = []
+        self.inner = echo_request(str(world[source].address), str(world[destination].address), 7, 0)
+
+    def native(self, at: str) -> None:
+        self._saw(at, ethernet(self.inner))
+
+    def tunnel(self, at: str, source: str, destination: str) -> None:
+        ends = (str(self.world[source].address), str(self.world[destination].address))
+        self._saw(at, ethernet(lisp_data(ends, self.inner)))
+
+    def _saw(self, at: str, data: bytes) -> None:
+        packet = decode(data)
+        assert packet is not None
+        self.crossed.append((Frame(len(self.crossed), at, "eth", data), packet))
+
+    def judged(self) -> PairResult:
+        routers = {rloc: node for node in self.world.lisp_routers if node.lisp for rloc in node.lisp.rlocs}
+        return judge(self.expectation, self.echo, self.crossed, self.world, routers)
+
+
+def test_between_the_right_xtrs_is_encapsulated(world: Topology) -> None:
+    scene = Scene(world, "h1", "h4", Path.ENCAPSULATED)
+    scene.tunnel("core1", "xtr1", "xtr2")
+    scene.tunnel("core2", "xtr1", "xtr2")
+    result = scene.judged()
+    assert result.ok
+    assert (result.seen, result.encapsulated, result.rtt_ms) == (Path.ENCAPSULATED, True, 2.0)
+    assert "xtr1 (10.0.7.2) to xtr2 (10.0.8.2)" in result.evidence
+
+
+def test_a_reply_through_the_wrong_xtr_fails(world: Topology) -> None:
+    scene = Scene(world, "h1", "h4", Path.ENCAPSULATED)
+    scene.tunnel("core1", "xtr1", "xtr3")
+    result = scene.judged()
+    assert not result.ok
+    assert result.seen is Path.ENCAPSULATED
+    assert "wrong tunnel end: xtr3" in result.evidence
+
+
+def test_a_tunnel_to_nobody_fails(world: Topology) -> None:
+    scene = Scene(world, "h1", "h4", Path.ENCAPSULATED)
+    scene.tunnel("core1", "xtr1", "core3")
+    assert not scene.judged().ok
+
+
+def test_native_where_lisp_is_expected_fails(world: Topology) -> None:
+    scene = Scene(world, "h1", "h4", Path.ENCAPSULATED)
+    scene.native("core1")
+    result = scene.judged()
+    assert not result.ok
+    assert (result.seen, result.encapsulated) == (Path.NATIVE, False)
+    assert "native at core1" in result.evidence
+
+
+def test_one_side_lisp_the_other_native_is_proxied(world: Topology) -> None:
+    scene = Scene(world, "client", "h1", Path.PROXIED)
+    scene.native("core4")
+    scene.tunnel("core4", "pxtr", "xtr1")
+    result = scene.judged()
+    assert result.ok
+    assert (result.seen, result.encapsulated) == (Path.PROXIED, True)
+
+
+def test_a_reply_that_the_core_never_saw_is_local(world: Topology) -> None:
+    assert Scene(world, "h1", "h2", Path.LOCAL).judged().ok
+    assert not Scene(world, "h1", "h4", Path.ENCAPSULATED).judged().ok
+
+
+def test_no_reply_is_unreachable_and_says_how_far_it_came(world: Topology) -> None:
+    scene = Scene(world, "h1", "h4", Path.ENCAPSULATED, replied=False)
+    scene.tunnel("core1", "xtr1", "xtr2")
+    result = scene.judged()
+    assert not result.ok
+    assert (result.seen, result.rtt_ms) == (Path.UNREACHABLE, None)
+    assert result.evidence.endswith("no reply")
+    silent = Scene(world, "h1", "h4", Path.UNREACHABLE, replied=False)
+    silent.echo.refused_by = "192.168.1.1 (ICMP unreachable, code 1)"
+    assert silent.judged().ok
+    assert "refused by 192.168.1.1" in silent.judged().evidence
+
+
+def test_the_row_has_the_documented_keys(world: Topology) -> None:
+    row = Scene(world, "h1", "h2", Path.LOCAL).judged().to_json()
+    assert list(row) == ["from", "to", "expected", "seen", "encapsulated", "rtt_ms", "ok", "evidence"]
