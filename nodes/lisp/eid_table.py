@@ -58,7 +58,9 @@ class _Family(Generic[V]):
     def under(self, prefix: EidPrefix) -> Iterator[tuple[EidPrefix, V]]:
         shortest, bits = prefix.network.prefixlen, self.bits(prefix)
         for length, entries in self.lengths.items():
-            if length >= shortest:
+            if length == shortest and bits in entries:
+                yield entries[bits]
+            elif length > shortest:
                 yield from (entry for key, entry in entries.items() if key >> (length - shortest) == bits)
 
 

@@ -19,6 +19,7 @@ from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MacAddress,
     MapRegister,
+    MapReply,
     MapRequest,
     NoAddress,
     OpaqueLcaf,
@@ -102,6 +103,16 @@ def test_question_wider_than_what_is_known_is_dropped() -> None:
         assert world[name].drops == {"map-request-foreign-eid": 1}
 
 
+def test_255_questions_get_one_reply_that_fits() -> None:
+    """C40, C06: one datagram costs the Map-Resolver no more than a datagram."""
+    world = two_sites()
+    questions = tuple(RequestRecord.of(host_prefix(IPv4Address(172 << 24 | n))) for n in range(255))
+    request = MapRequest(1, NoAddress(), (XTR1,), questions).encode()
+    world.inject("mr", EncapsulatedControlMessage.wrap(request, XTR1, 5555, H2.address).encode())
+    (reply,) = world.sent(MapReply)
+    assert 500 < len(reply.payload) <= 576 - 28
+
+
 def test_only_map_requests_travel_encapsulated() -> None:
     """C29: a Map-Register inside an ECM, and an inner port that is not 4342."""
     world = two_sites()
@@ -126,7 +137,11 @@ def test_smr_is_counted_and_ignored() -> None:
     """C33: solicit-map-request is not spoken yet; it does no harm."""
     world = two_sites()
     world.inject("xtr2", MapRequest(1, H1.address, (XTR1,), (RequestRecord.of(H2),), smr=True).encode())
-    assert world["xtr2"].drops == {"solicit-map-request": 1}
+    inside = EncapsulatedControlMessage.wrap(
+        MapRequest(1, H1.address, (XTR1,), (RequestRecord.of(H2),), smr=True).encode(), XTR1, 5555, H2.address
+    )
+    world.inject("xtr2", inside.encode())
+    assert world["xtr2"].drops == {"solicit-map-request": 2}
 
 
 def test_a_flood_fills_no_log() -> None:

@@ -21,6 +21,7 @@ from nodes.lisp.wire import (
     MapRegister,
     MapReply,
     MapRequest,
+    Message,
     MessageType,
     decode,
 )
@@ -69,19 +70,15 @@ class Engine:
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
         replier = MapReplier(context, self._etr, self._map_server, map_resolver)
         self._timed = [role for role in (self._map_server, self._etr, self._itr) if role is not None]
-        # A role that is absent leaves its message types out: RFC 9301 section 8.3 has a Map-Server that is no
-        # Map-Resolver discard Map-Replies, and so for the rest.
-        self._handlers: dict[type, Handler] = {
+        # A message whose role is absent is dropped: RFC 9301 section 8.3 says so of Map-Replies at a Map-Server.
+        self._handlers: Mapping[type[Message], Handler | None] = {
             MapRequest: replier.map_request,
+            MapReply: self._itr.map_reply if self._itr else None,
+            MapRegister: self._map_server.map_register if self._map_server else None,
+            MapNotify: self._etr.map_notify if self._etr else None,
+            MapNotifyAck: self._map_server.map_notify_ack if self._map_server else None,
             EncapsulatedControlMessage: replier.encapsulated,
         }
-        if self._itr:
-            self._handlers[MapReply] = self._itr.map_reply
-        if self._etr:
-            self._handlers[MapNotify] = self._etr.map_notify
-        if self._map_server:
-            self._handlers[MapRegister] = self._map_server.map_register
-            self._handlers[MapNotifyAck] = self._map_server.map_notify_ack
 
     def start(self, now: float) -> list[Effect]:
         """Default map-cache entries and first Map-Registers."""

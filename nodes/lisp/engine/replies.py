@@ -16,6 +16,7 @@ from nodes.lisp.holes import NoHoleError, everything, least_specific_hole
 from nodes.lisp.wire import EidRecord, EncapsulatedControlMessage, MapReply, MapRequest, decode
 
 NO_SUCH_EID_TTL = 15
+MAX_QUESTIONS = 32
 
 
 class MapReplier:
@@ -42,7 +43,7 @@ class MapReplier:
             yield from self._context.drop("probe" if request.probe else "map-request-bare", now, source=source)
             return
         probed = arrival.destination if request.probe else None
-        found = [self._etr.verdict(record.prefix, probed) for record in request.records]
+        found = [self._etr.verdict(record.prefix, probed) for record in request.records[:MAX_QUESTIONS]]
         records = [one[1] for one in found if one is not None]
         # RFC 9301 section 5.2: a probe is always answered; the mapping goes with it if there is one.
         if records or request.probe:
@@ -62,13 +63,13 @@ class MapReplier:
         if not isinstance(request, MapRequest):
             yield from self._context.drop("ecm-inner-type", now, source=source, type=type(request).__name__)
             return
-        # RFC 9301 section 5.8: RLOC-probes are never inside an Encapsulated Control Message.
-        if request.probe:
-            yield from self._context.drop("probe", now, source=source)
+        # RFC 9301 section 5.8: RLOC-probes are never inside an Encapsulated Control Message. Section 6.1: nor are SMRs.
+        if request.probe or request.smr:
+            yield from self._context.drop("probe" if request.probe else "solicit-map-request", now, source=source)
             return
         records: list[EidRecord] = []
         onward: set[IPAddress] = set()
-        for question in request.records:
+        for question in request.records[:MAX_QUESTIONS]:  # answers to more would not fit a Map-Reply
             verdict = self._verdict(question.prefix)
             if isinstance(verdict, EidRecord):
                 records.append(verdict)

@@ -16,6 +16,7 @@ INTERVAL = 1.0
 RETRANSMISSIONS = 10
 SILENCE = 30.0
 MAX_RESOLUTIONS = 4096
+MAX_ITR_RLOCS = 32
 
 
 @dataclass(slots=True)
@@ -153,7 +154,7 @@ class MapRequester:
         request = MapRequest(
             nonce,
             _source_eid(resolution),
-            rlocs,
+            rlocs[:MAX_ITR_RLOCS],
             (RequestRecord.of(eid),),  # RFC 9301 section 5.2: a sender puts exactly one record
             pitr=resolution.pitr,
         )
