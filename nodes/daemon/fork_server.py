@@ -1,8 +1,8 @@
 """Starts daemons by fork: ``python -m nodes.daemon.fork_server FD``.
 
 It has imported what a daemon needs, so a daemon is there within milliseconds and shares that memory. ``FD`` is a Unix
-SOCK_SEQPACKET socket, one JSON object a packet. Request, with two descriptors (SCM_RIGHTS), the network namespace and the
-write end of the report pipe::
+SOCK_SEQPACKET socket, one JSON object a packet. Request, with two descriptors (SCM_RIGHTS), the network namespace and
+the write end of the report pipe::
 
     {"op": "start", "name": "xtr1", "config": FILE, "state_dir": DIRECTORY, "log": FILE}
 

@@ -63,12 +63,11 @@ def xtr_config(name: str, petrs: tuple[str, ...] = ()) -> NodeConfig:
     )
 
 
-def ms_config(*, proxy: bool = True) -> NodeConfig:
-    """The map-server; with ``proxy`` the same node is the PxTR too."""
-    roles = {Role.MAP_SERVER, Role.MAP_RESOLVER} | ({Role.PITR, Role.PETR} if proxy else set())
+def ms_config() -> NodeConfig:
+    """The map-server, map-resolver, PITR and PETR in one."""
     return NodeConfig(
         name="ms",
-        roles=frozenset(roles),
+        roles=frozenset({Role.MAP_SERVER, Role.MAP_RESOLVER, Role.PITR, Role.PETR}),
         rlocs=(ip_address("10.0.3.1"),),
         core_interfaces=("core",),
         map_resolvers=(ip_address("10.0.3.1"),),
@@ -109,12 +108,12 @@ class World:
         self._link("h2", "xtr2", 12)
         for name, subnet in (("xtr1", "10.0.1"), ("xtr2", "10.0.2"), ("ms", "10.0.3"), ("net", "203.0.113")):
             last = 9 if name == "net" else 1
-            self._address("core", name, f"{subnet}.254/24")
-            self._address(name, "core", f"{subnet}.{last}/24")
+            self.address("core", name, f"{subnet}.254/24")
+            self.address(name, "core", f"{subnet}.{last}/24")
             self._default(name, f"{subnet}.254")
         for host, router, site in (("h1", "xtr1", 1), ("h2", "xtr2", 2)):
-            self._address(router, host, f"192.168.{site}.254/24")
-            self._address(host, router, f"192.168.{site}.1/24")
+            self.address(router, host, f"192.168.{site}.254/24")
+            self.address(host, router, f"192.168.{site}.1/24")
             self._default(host, f"192.168.{site}.254")
         # The core knows EIDs by the PxTR's aggregate alone (S01).
         toward_proxy = routes.Route(AGGREGATE.network, ip_address("10.0.3.1"))
@@ -131,7 +130,7 @@ class World:
         ethtool.offloads_off(b, self.namespace[a])
         ethtool.offloads_off(a, self.namespace[b])
 
-    def _address(self, node: str, interface: str, address: str) -> None:
+    def address(self, node: str, interface: str, address: str) -> None:
         kernel = self.kernel[node]
         links.set_up(kernel, 1)
         links.add_address(kernel, links.index_of(kernel, interface), ip_interface(address))
@@ -179,7 +178,8 @@ class World:
         reports = []
         for config in configs:
             report = self.start(config)
-            self.wait_for(report, "listening", config.name) if not reports else None
+            if not reports:
+                self.wait_for(report, "listening", config.name)
             reports.append((config.name, report))
         for name, report in reports[1:]:
             self.wait_for(report, "registered", name)

@@ -135,9 +135,12 @@ def test_what_an_etr_accepts(world: World) -> None:
 
 def test_hosts_have_no_way_to_the_rloc_space(world: World) -> None:
     """S01: an RLOC, the own xTR's included, answers no host."""
-    for rloc in ("10.0.2.1", "10.0.1.1", "10.0.3.1"):
-        done = world.ping("h1", rloc)
-        assert "Packet filtered" in done.stdout, done.stdout
+    assert "Packet filtered" in world.ping("h1", "10.0.2.1").stdout
+    with world.capture("core", "xtr1") as dissect:
+        # The kernel bounds its ICMP errors, so not every refusal is told.
+        for rloc in ("10.0.1.1", "10.0.3.1"):
+            assert world.ping("h1", rloc, "-W", "0.2").returncode != 0
+        assert not [one for one in dissect() if "icmp" in one["frame.protocols"]]
     assert world.ping("h1", "192.168.1.254").returncode == 0
 
 
@@ -163,7 +166,7 @@ def test_a_specific_route_wins_over_encapsulation(world: World) -> None:
 
 def test_a_source_outside_the_eid_prefixes_is_forwarded_natively(world: World) -> None:
     """S03: and with the TTL of one hop."""
-    world._address("h1", "xtr1", "172.16.5.5/32")
+    world.address("h1", "xtr1", "172.16.5.5/32")
     with world.capture("core", "xtr1") as dissect:
         world.ping("h1", "203.0.113.9", "-I", "172.16.5.5", "-W", "1")
         seen = [one for one in dissect() if one["ip.src"] == "172.16.5.5"]
@@ -225,7 +228,6 @@ def test_a_killed_daemon_is_reported_and_never_leaks_natively(world: World) -> N
         assert "Destination Host Unreachable" in done.stdout, done.stdout
         assert not [one for one in dissect() if "192.168.1.1" in one["ip.src"]]
     before = list(routes.list_rules(world.kernel["xtr1"], 4))
-    world.boot(ms_config(proxy=False), xtr_config("xtr1")) if False else None
     report = world.start(xtr_config("xtr1"))
     world.wait_for(report, "registered", "xtr1")
     os.close(report)
