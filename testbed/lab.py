@@ -10,42 +10,25 @@ demos.
 from __future__ import annotations
 
 import os
-import re
-import signal
-import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from testbed.box import ROOT, STOP_SECONDS, Box, give, last_line, lock, owner, prepare
+from testbed.box import STOP_SECONDS, Box, last_line, lock, owner, prepare
 from testbed.channel import Channel, LabError
-from testbed.entrance import Entrance, follow_file
-from testbed.model import Node, Topology
-from testbed.order import Order, RunFiles
+from testbed.client import ANSWER_SECONDS, NAME, NOT_ROOT, RUNS, LabClient
+from testbed.model import Topology
+from testbed.order import Order
 
 __all__ = ["RUNS", "Lab", "LabError"]
 
-RUNS = ROOT / ".runs"
-"""Where run directories are, one per lab."""
-
-ANSWER_SECONDS = 10.0
-RESTART_SECONDS = 90.0
 BOOT_SECONDS = 180.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_NOT_ROOT = "a lab needs root; run it with sudo"
 
 
-class Lab:
-    """A lab that is to be booted, or one that runs.
-
-    Attributes:
-        name: Its name; two labs of one topology run side by side under different names.
-        run_dir: Where its files are.
-    """
+class Lab(LabClient):
+    """A lab that is to be booted, or one that runs; what can be done with one that runs is in :class:`LabClient`."""
 
     def __init__(
         self, topology: str | Path | Topology, *, name: str | None = None, run_dir: Path | None = None
@@ -61,20 +44,15 @@ class Lab:
             TopologyError: The file is wrong; each problem is one line with file and line number.
             LabError: The name cannot be one.
         """
-        if isinstance(topology, Topology):
-            self.topology = topology
-        else:
+        if not isinstance(topology, Topology):
             from testbed.load import load
 
-            self.topology = load(topology)
-        self._place(name or self.topology.name, run_dir)
+            topology = load(topology)
+        self._begin(name or topology.name, run_dir)
+        self.topology = topology
 
-    def _place(self, name: str, run_dir: Path | None) -> None:
-        if not _NAME.fullmatch(name):
-            raise LabError(f"{name!r} is not a name for a lab; allowed are letters, digits and . _ - (63 at most)")
-        self.name = name
-        self.run_dir = (run_dir or RUNS / name).resolve()
-        self._files = RunFiles(self.run_dir)
+    def _begin(self, name: str, run_dir: Path | None) -> None:
+        super().__init__(name, run_dir)
         self._box: Box | None = None
         self._events: Channel | None = None
         self._seen: list[dict[str, Any]] = []
@@ -97,50 +75,24 @@ class Lab:
                 raise LabError(f"several labs run, name one: {names}" if there else "no lab is running")
             return there[0]
         run_dir = Path(name) if "/" in name else runs / name
-        lab = cls.__new__(cls)
-        lab._place(run_dir.resolve().name, run_dir)
-        if not lab._runs():
+        lab = cls._at(run_dir)
+        if not lab.runs:
             raise LabError(f"no lab named {name} is running")
         return lab
 
     @classmethod
     def running(cls, runs: Path = RUNS) -> list[Lab]:
         """The labs that run, by name."""
-        labs = []
-        for path in sorted(runs.iterdir()) if runs.is_dir() else []:
-            if _NAME.fullmatch(path.name):
-                lab = cls.__new__(cls)
-                lab._place(path.name, path)
-                if lab._runs():
-                    labs.append(lab)
-        return labs
+        places = sorted(runs.iterdir()) if runs.is_dir() else []
+        labs = [cls._at(place) for place in places if NAME.fullmatch(place.name)]
+        return [lab for lab in labs if lab.runs]
 
-    def _runs(self) -> bool:
-        try:
-            Channel.open(self._files.control).close()
-        except PermissionError:
-            raise LabError(_NOT_ROOT) from None
-        except OSError:
-            return False
-        return True
-
-    @cached_property
-    def topology(self) -> Topology:
-        """The resolved topology."""
-        from testbed.load import load
-
-        return load(self._files.topology)
-
-    def __getitem__(self, node: str) -> Node:
-        """A node of the topology.
-
-        Raises:
-            LabError: There is none of that name.
-        """
-        try:
-            return self.topology.nodes[node]
-        except KeyError:
-            raise LabError(f"there is no node {node}; nodes are {', '.join(self.topology.nodes)}") from None
+    @classmethod
+    def _at(cls, run_dir: Path) -> Lab:
+        """The lab of a run directory, booted by somebody else."""
+        lab = cls.__new__(cls)
+        lab._begin(run_dir.resolve().name, run_dir)
+        return lab
 
     # Boot and stop
 
@@ -155,7 +107,7 @@ class Lab:
             LabError: It cannot start; nothing is left running.
         """
         if os.geteuid() != 0:
-            raise LabError(_NOT_ROOT)
+            raise LabError(NOT_ROOT)
         if self.run_dir.is_relative_to("/run"):
             raise LabError(f"{self.run_dir} is below /run, which a lab cannot see; choose another run directory")
         order = Order(self.name, self.topology, self.run_dir, owner())
@@ -239,7 +191,7 @@ class Lab:
     @property
     def events(self) -> list[dict[str, Any]]:
         """What has happened in the lab so far, oldest first: {"event", "time", "node", ...}."""
-        if self._events is not None or self._runs():
+        if self._events is not None or self.runs:
             self._drain(0)
         return self._seen
 
@@ -279,137 +231,3 @@ class Lab:
         arrived = self._events.events(timeout)
         self._seen += arrived or []
         return arrived
-
-    def status(self) -> dict[str, Any]:
-        """What it and its nodes are doing: {lab, topology, state, run_dir, nodes: [{name, kind, site, state, ...}]}.
-
-        A node's ``pid`` is the daemon's process ID inside the box.
-        """
-        data, descriptors = self._ask("status")
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return dict(data)
-
-    # Into its nodes
-
-    def _entrance(self, node: str) -> Entrance:
-        _, descriptors = self._ask("enter", node=node)
-        return Entrance(descriptors)
-
-    def exec(self, node: str, argv: Sequence[str]) -> int:
-        """Run a command in a node, with this process's terminal.
-
-        Returns:
-            Its exit status; 128 + n when signal n ended it, 127 when there is no such command.
-        """
-        with self._entrance(node) as entrance:
-            # Ctrl-C is for the command. It ends, and we with its status.
-            before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
-            try:
-                return subprocess.run(entrance.command(argv), pass_fds=entrance.descriptors, check=False).returncode
-            finally:
-                signal.signal(signal.SIGINT, before)
-
-    def run(
-        self, node: str, argv: Sequence[str], timeout: float | None = 60.0, stdin: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a node and return what it wrote, as text; its exit status is as for :meth:`exec`.
-
-        Raises:
-            LabError: It did not end within ``timeout`` seconds; it has been killed.
-        """
-        with self._entrance(node) as entrance:
-            try:
-                done = subprocess.run(
-                    entrance.command(argv),
-                    pass_fds=entrance.descriptors,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    timeout=timeout,
-                    check=False,
-                    **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
-                )
-            except subprocess.TimeoutExpired:
-                raise LabError(f"{node}: {' '.join(argv)}: not done within {timeout:g} s") from None
-        return subprocess.CompletedProcess(list(argv), done.returncode, done.stdout, done.stderr)
-
-    def shell(self, node: str) -> int:
-        """Open a shell in a node; returns its exit status."""
-        return self.exec(node, ["env", rf"PS1=[{node}] \w\$ ", "bash", "--norc"])
-
-    def socket(
-        self, node: str, family: int = socket.AF_INET, type: int = socket.SOCK_DGRAM, proto: int = 0
-    ) -> socket.socket:
-        """A socket inside a node, used from this process (AF_PACKET too)."""
-        self[node]
-        _, (descriptor,) = self._ask("socket", node=node, family=int(family), type=int(type), proto=int(proto))
-        return socket.socket(fileno=descriptor)
-
-    # Its daemons
-
-    def show(self, node: str, what: str) -> Any:
-        """A table of a LISP router: map-cache, database, registrations, roles, statistics or interfaces."""
-        return self._ask_daemon(node, "show", ANSWER_SECONDS, what=what)
-
-    def lig(self, node: str, eid: str, instance_id: int = 0, timeout: float = 5.0) -> dict[str, Any]:
-        """Ask the mapping system for an EID, from a node (RFC 6835)."""
-        data = self._ask_daemon(node, "lig", timeout + 1, eid=eid, instance_id=instance_id, timeout=timeout)
-        return dict(data)
-
-    def restart(self, node: str) -> None:
-        """Restart a node's daemon, or start one that died; returns when it is ready."""
-        self._ask("restart", RESTART_SECONDS, node=node)
-
-    def log_path(self, node: str) -> Path:
-        """The log of a node's daemon."""
-        self._lisp_router(node)
-        return self._files.node_log(node)
-
-    def log(self, node: str, follow: bool = False) -> Iterator[str]:
-        """The lines of a node's log; with ``follow`` also those to come, as long as the lab runs."""
-        path = self.log_path(node)
-        if not follow:
-            with path.open(encoding="utf-8", errors="replace") as log:
-                yield from log
-            return
-        _, (init,) = self._ask("status")
-        try:
-            yield from follow_file(path, init)
-        finally:
-            os.close(init)
-
-    def publish(self, *paths: Path) -> None:
-        """Give files in the run directory to the user who called sudo."""
-        for path in paths:
-            give(path, owner())
-
-    def _lisp_router(self, node: str) -> Node:
-        found = self[node]
-        if found.lisp is None:
-            names = ", ".join(one.name for one in self.topology.lisp_routers)
-            raise LabError(f"{node} runs no LISP daemon; those that do are {names or 'none'}")
-        return found
-
-    def _ask_daemon(self, node: str, op: str, seconds: float, **fields: Any) -> Any:
-        self._lisp_router(node)
-        try:
-            with Channel.open(self._files.node_control(node)) as channel:
-                data, _ = channel.ask(op, seconds, **fields)
-        except OSError as error:
-            raise LabError(
-                f"the daemon of {node} does not answer ({error.strerror}); see {self.log_path(node)}"
-            ) from None
-        return data
-
-    def _open(self) -> Channel:
-        try:
-            return Channel.open(self._files.control)
-        except PermissionError:
-            raise LabError(_NOT_ROOT) from None
-        except OSError:
-            raise LabError(f"no lab named {self.name} is running") from None
-
-    def _ask(self, op: str, seconds: float = ANSWER_SECONDS, **fields: Any) -> tuple[Any, list[int]]:
-        with self._open() as channel:
-            return channel.ask(op, seconds, **fields)

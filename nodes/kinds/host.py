@@ -20,7 +20,7 @@ class Host(Machine):
     def announce(self) -> None:
         """Send gratuitous ARP requests (RFC 5227 section 3) and unsolicited neighbour advertisements.
 
-        The kernel sends them when a MAC address is set, so the same address is set again. A packet socket would do it too,
+        The kernel sends them when a MAC address is set, so the same address is set again. A packet socket would do too,
         but closing one waits for the kernel's grace period, 20 ms for every host.
         """
         for interface in self.intfList():

@@ -1,0 +1,215 @@
+"""A running lab, from the outside: enter its nodes, ask its daemons."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from testbed.box import ROOT, give, owner
+from testbed.channel import Channel, LabError
+from testbed.entrance import Entrance, follow_file
+from testbed.model import Node, Topology
+from testbed.order import RunFiles
+
+RUNS = ROOT / ".runs"
+"""Where run directories are, one per lab."""
+
+NOT_ROOT = "a lab needs root; run it with sudo"
+ANSWER_SECONDS = 10.0
+RESTART_SECONDS = 90.0
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class LabClient:
+    """What one can do with a lab that runs, whoever booted it.
+
+    Attributes:
+        name: Its name; two labs of one topology run side by side under different names.
+        run_dir: Where its files are.
+    """
+
+    def __init__(self, name: str, run_dir: Path | None = None) -> None:
+        """Name a lab; ``run_dir`` is ``.runs/<name>`` in the checkout unless told otherwise.
+
+        Raises:
+            LabError: The name cannot be one.
+        """
+        if not NAME.fullmatch(name):
+            raise LabError(f"{name!r} is not a name for a lab; allowed are letters, digits and . _ - (63 at most)")
+        self.name = name
+        self.run_dir = (run_dir or RUNS / name).resolve()
+        self._files = RunFiles(self.run_dir)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it runs, or is being booted.
+
+        Raises:
+            LabError: Only root may know.
+        """
+        try:
+            Channel.open(self._files.control).close()
+        except PermissionError:
+            raise LabError(NOT_ROOT) from None
+        except OSError:
+            return False
+        return True
+
+    @cached_property
+    def topology(self) -> Topology:
+        """The resolved topology."""
+        from testbed.load import load
+
+        return load(self._files.topology)
+
+    def __getitem__(self, node: str) -> Node:
+        """A node of the topology.
+
+        Raises:
+            LabError: There is none of that name.
+        """
+        try:
+            return self.topology.nodes[node]
+        except KeyError:
+            raise LabError(f"there is no node {node}; nodes are {', '.join(self.topology.nodes)}") from None
+
+    def status(self) -> dict[str, Any]:
+        """What it and its nodes are doing: {lab, topology, state, run_dir, nodes: [{name, kind, site, state, ...}]}.
+
+        A node's ``pid`` is the daemon's process ID inside the box.
+        """
+        data, descriptors = self._ask("status")
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return dict(data)
+
+    # Into its nodes
+
+    def _entrance(self, node: str) -> Entrance:
+        _, descriptors = self._ask("enter", node=node)
+        return Entrance(descriptors)
+
+    def exec(self, node: str, argv: Sequence[str]) -> int:
+        """Run a command in a node, with this process's terminal.
+
+        Returns:
+            Its exit status; 128 + n when signal n ended it, 127 when there is no such command.
+        """
+        with self._entrance(node) as entrance:
+            # Ctrl-C is for the command. It ends, and we with its status.
+            before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+            try:
+                return subprocess.run(entrance.command(argv), pass_fds=entrance.descriptors, check=False).returncode
+            finally:
+                signal.signal(signal.SIGINT, before)
+
+    def run(
+        self, node: str, argv: Sequence[str], timeout: float | None = 60.0, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a node and return what it wrote, as text; its exit status is as for :meth:`exec`.
+
+        Raises:
+            LabError: It did not end within ``timeout`` seconds; it has been killed.
+        """
+        with self._entrance(node) as entrance:
+            try:
+                done = subprocess.run(
+                    entrance.command(argv),
+                    pass_fds=entrance.descriptors,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=timeout,
+                    check=False,
+                    **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
+                )
+            except subprocess.TimeoutExpired:
+                raise LabError(f"{node}: {' '.join(argv)}: not done within {timeout:g} s") from None
+        return subprocess.CompletedProcess(list(argv), done.returncode, done.stdout, done.stderr)
+
+    def shell(self, node: str) -> int:
+        """Open a shell in a node; returns its exit status."""
+        return self.exec(node, ["env", rf"PS1=[{node}] \w\$ ", "bash", "--norc"])
+
+    def socket(
+        self, node: str, family: int = socket.AF_INET, type: int = socket.SOCK_DGRAM, proto: int = 0
+    ) -> socket.socket:
+        """A socket inside a node, used from this process (AF_PACKET too)."""
+        self[node]
+        _, (descriptor,) = self._ask("socket", node=node, family=int(family), type=int(type), proto=int(proto))
+        return socket.socket(fileno=descriptor)
+
+    # Its daemons
+
+    def show(self, node: str, what: str) -> Any:
+        """A table of a LISP router: map-cache, database, registrations, roles, statistics or interfaces."""
+        return self._ask_daemon(node, "show", ANSWER_SECONDS, what=what)
+
+    def lig(self, node: str, eid: str, instance_id: int = 0, timeout: float = 5.0) -> dict[str, Any]:
+        """Ask the mapping system for an EID, from a node (RFC 6835)."""
+        data = self._ask_daemon(node, "lig", timeout + 1, eid=eid, instance_id=instance_id, timeout=timeout)
+        return dict(data)
+
+    def restart(self, node: str) -> None:
+        """Restart a node's daemon, or start one that died; returns when it is ready."""
+        self._ask("restart", RESTART_SECONDS, node=node)
+
+    def log_path(self, node: str) -> Path:
+        """The log of a node's daemon."""
+        self._lisp_router(node)
+        return self._files.node_log(node)
+
+    def log(self, node: str, follow: bool = False) -> Iterator[str]:
+        """The lines of a node's log; with ``follow`` also those to come, as long as the lab runs."""
+        path = self.log_path(node)
+        if not follow:
+            with path.open(encoding="utf-8", errors="replace") as log:
+                yield from log
+            return
+        _, (init,) = self._ask("status")
+        try:
+            yield from follow_file(path, init)
+        finally:
+            os.close(init)
+
+    def publish(self, *paths: Path) -> None:
+        """Give files in the run directory to the user who called sudo."""
+        for path in paths:
+            give(path, owner())
+
+    def _lisp_router(self, node: str) -> Node:
+        found = self[node]
+        if found.lisp is None:
+            names = ", ".join(one.name for one in self.topology.lisp_routers)
+            raise LabError(f"{node} runs no LISP daemon; those that do are {names or 'none'}")
+        return found
+
+    def _ask_daemon(self, node: str, op: str, seconds: float, **fields: Any) -> Any:
+        self._lisp_router(node)
+        try:
+            with Channel.open(self._files.node_control(node)) as channel:
+                data, _ = channel.ask(op, seconds, **fields)
+        except OSError as error:
+            raise LabError(
+                f"the daemon of {node} does not answer ({error.strerror}); see {self.log_path(node)}"
+            ) from None
+        return data
+
+    def _open(self) -> Channel:
+        try:
+            return Channel.open(self._files.control)
+        except PermissionError:
+            raise LabError(NOT_ROOT) from None
+        except OSError:
+            raise LabError(f"no lab named {self.name} is running") from None
+
+    def _ask(self, op: str, seconds: float = ANSWER_SECONDS, **fields: Any) -> tuple[Any, list[int]]:
+        with self._open() as channel:
+            return channel.ask(op, seconds, **fields)
