@@ -116,7 +116,7 @@ def down(lab: str | None) -> None:
 def status(lab: str | None, *, as_json: bool = False) -> None:
     """Show the running labs, or one lab's nodes."""
     names = [lab] if lab else [one.name for one in Lab.running()]
-    reports = [Lab.attach(name).status() for name in names]
+    reports = [_with_facts(Lab.attach(name)) for name in names]
     if as_json:
         print(json.dumps(reports, indent=1))
         return
@@ -127,6 +127,16 @@ def status(lab: str | None, *, as_json: bool = False) -> None:
 
     for report in reports:
         console().print(table("status", report["nodes"], f"{report['lab']}: {report['state']}, {report['run_dir']}"))
+
+
+def _with_facts(lab: Lab) -> dict[str, Any]:
+    """A lab's status, each node with its roles and addresses from the topology."""
+    report = lab.status()
+    for row in report["nodes"]:
+        node = lab[row["name"]]
+        row["roles"] = sorted(role.value for role in node.lisp.roles) if node.lisp else []
+        row["addresses"] = [str(address) for one in node.interfaces for address in one.addresses]
+    return report
 
 
 def execute(lab: str | None, node: str, argv: list[str]) -> int:

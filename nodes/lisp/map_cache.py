@@ -49,13 +49,18 @@ class MapCache:
     """Mappings by EID-prefix, above default entries that never end (requirement S04)."""
 
     def __init__(
-        self, defaults: Iterable[EidPrefix], rlocs: Collection[IPAddress], max_entries: int = MAX_ENTRIES
+        self,
+        defaults: Iterable[EidPrefix],
+        rlocs: Collection[IPAddress],
+        now: float = 0.0,
+        max_entries: int = MAX_ENTRIES,
     ) -> None:
         """Make a cache that holds its defaults only.
 
         Args:
             defaults: Prefixes whose default entry says send-map-request.
             rlocs: The node's own RLOCs; they decide which locators are usable.
+            now: Seconds of the engine's clock.
             max_entries: The bound; when it is reached, the mapping that would end first makes room.
         """
         self._rlocs = rlocs
@@ -65,7 +70,7 @@ class MapCache:
         self._defaults: EidTable[MapCacheEntry] = EidTable()
         for prefix in defaults:
             entry = ForwardingEntry(prefix, Forwarding.SEND_MAP_REQUEST)
-            self._defaults.set(prefix, MapCacheEntry(entry, (), 0.0, None))
+            self._defaults.set(prefix, MapCacheEntry(entry, (), now, None))
 
     def install_defaults(self) -> Iterator[Install]:
         """Write the default entries into the data path."""

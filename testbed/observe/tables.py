@@ -97,9 +97,9 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     "status": [
         ("Node", _field("name")),
         ("Kind", _field("kind")),
-        ("Roles", _field("roles")),
+        ("Roles", lambda row: " ".join(row["roles"])),
         ("Site", _field("site")),
-        ("Addresses", _field("addresses")),
+        ("Addresses", lambda row: " ".join(row["addresses"])),
         ("State", _field("state")),
         ("PID", _field("pid")),
     ],

@@ -64,7 +64,7 @@ class Engine:
         self._context = context = Context(config, random)
         self.counters = context.counters
         # Any node with a Map-Resolver can ask by hand; only an ITR or PITR keeps the answers.
-        self._itr = Itr(context, request_port) if config.map_resolvers else None
+        self._itr = Itr(context, request_port, now) if config.map_resolvers else None
         self._etr = Etr(context, durable, start_time) if Role.ETR in roles else None
         self._map_server = MapServer(context, durable, now) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None

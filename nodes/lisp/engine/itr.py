@@ -19,14 +19,14 @@ from nodes.lisp.wire import EidRecord, MapReply
 class Itr:
     """Resolves EIDs for the data path (ITR, PITR) and for people (``lig``, on any node with a Map-Resolver)."""
 
-    def __init__(self, context: Context, request_port: int) -> None:
+    def __init__(self, context: Context, request_port: int, now: float) -> None:
         config = context.config
         self._context = context
         self._database = tuple(mapping.prefix for mapping in config.database)
         self._is_itr = Role.ITR in config.roles
         self._is_pitr = Role.PITR in config.roles
         self._requests = MapRequester(context, request_port)
-        self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs))
+        self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs), now)
 
     def start(self, _now: float) -> Iterator[Effect]:
         """Install the default entries, so that a lookup never misses (requirement S04)."""
