@@ -187,7 +187,7 @@ class Daemon:
             self._carry[type(effect)](effect)
         if not self._registered and self._engine.registered:
             self._registered = True
-            self._journal.write("registered")
+            self._journal.write("ready")
             self._tell("registered")
 
     def _datagrams(self, receive: Callable[[], Iterable[Input]], _events: int) -> None:

@@ -262,6 +262,11 @@ def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
     return Native()
 
 
+def proxies_for(destination: IPAddress, tables: Tables) -> bool:
+    """Whether this node is the PITR for a destination: what it sends there natively would come back to it."""
+    return Role.PITR in tables.roles and _instance_of(destination, tables.aggregates, tables.proxied) is not None
+
+
 def _instance_of(address: IPAddress, table: EidTable[bool], instances: Iterable[int]) -> int | None:
     """The first instance-ID in which ``table`` has a prefix that holds the address, or None."""
     return next((instance for instance in instances if table.lookup_address(instance, address)), None)

@@ -6,6 +6,7 @@ import struct
 
 from nodes.dataplane.decision import Drop, Unreachable
 from nodes.dataplane.packet import ICMP, ICMPV6, Packet, checksum
+from nodes.lisp.eid import IPAddress
 
 _V4_CODES = {Unreachable.NETWORK: 0, Unreachable.HOST: 1, Unreachable.TOO_BIG: 4, Unreachable.PROHIBITED: 13}
 _V6_CODES = {Unreachable.NETWORK: 0, Unreachable.HOST: 3, Unreachable.PROHIBITED: 1}
@@ -39,6 +40,25 @@ def error_message(verdict: Drop, packet: Packet, data: bytes) -> bytes:
     if reason is Unreachable.TOO_BIG:
         return struct.pack("!BBHI", _V6_TOO_BIG, 0, 0, verdict.mtu) + data[:_V6_MOST]
     return struct.pack("!BBHI", _V6_UNREACHABLE, _V6_CODES[reason], 0, 0) + data[:_V6_MOST]
+
+
+def error_packet(verdict: Drop, packet: Packet, data: bytes, source: IPAddress) -> bytes:
+    """The whole IP packet around :func:`error_message`, for errors that travel inside a LISP header.
+
+    Args:
+        verdict: Why the packet was dropped.
+        packet: Its headers.
+        data: The dropped packet.
+        source: Source address of the error, of the packet's IP version.
+    """
+    message = error_message(verdict, packet, data)
+    addresses = source.packed + packet.source.packed
+    if packet.version == 4:
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(message), 0, 0, 64, ICMP, 0) + addresses
+        return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + message
+    pseudo_header = addresses + struct.pack("!II", len(message), ICMPV6)
+    message = message[:2] + checksum(pseudo_header + message).to_bytes(2, "big") + message[4:]
+    return struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, 64) + addresses + message
 
 
 class Budget:

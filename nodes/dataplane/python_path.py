@@ -23,10 +23,11 @@ from nodes.dataplane.decision import (
     Unreachable,
     decide_inbound,
     decide_outbound,
+    proxies_for,
 )
 from nodes.dataplane.encapsulation import FLAG_INSTANCE, LISP_HEADER, MASK_ENCRYPTION_KEY, decapsulated_tos
 from nodes.dataplane.holding import Holding
-from nodes.dataplane.icmp import Budget, error_message, may_be_told
+from nodes.dataplane.icmp import Budget, error_message, error_packet, may_be_told
 from nodes.dataplane.packet import ANY_FRAGMENT, DONT_FRAGMENT, PROTOCOLS_WITH_PORTS, Packet, parse, set_tos_and_ttl
 from nodes.dataplane.ports import Sender, open_data_port, tos_and_ttl
 from nodes.dataplane.statistics import Statistics
@@ -287,6 +288,13 @@ class PythonPath:
             return
         packet = packet or parse(data)
         if not may_be_told(packet, data):
+            return
+        if proxies_for(packet.source, self.tables):
+            # Natively the error would come back to this router, with its own address as the source.
+            own = [rloc for rloc in self.tables.own if rloc.version == packet.version]
+            if own:
+                self.outbound(error_packet(verdict, packet, data, own[0]))
+                self.statistics.icmp_sent += 1
             return
         try:
             self._sender.icmp(error_message(verdict, packet, data), packet.source)

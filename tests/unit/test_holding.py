@@ -1,0 +1,59 @@
+"""Packets that wait for a mapping."""
+
+from __future__ import annotations
+
+from nodes.dataplane.holding import IN_ALL, PER_EID, Holding
+from nodes.lisp.eid import EidPrefix
+
+A, B, C = (EidPrefix.of(f"192.168.{number}.1/32") for number in (2, 2 + 1, 9))
+
+
+def test_order_is_kept_and_the_first_packet_is_news() -> None:
+    """S04: in order; the control plane is told once per EID."""
+    held = Holding()
+    queue, new = held.queue(A, 0.0)
+    assert new
+    assert [held.hold(queue, bytes([number])) for number in range(3)] == [True] * 3
+    again, new = held.queue(A, 5.0)
+    assert again is queue
+    assert not new
+    assert held.in_all == 3
+    assert held.release(A) == [b"\0", b"\1", b"\2"]
+    assert held.release(A) == []
+    assert (held.in_all, len(held)) == (0, 0)
+    assert held.queue(A, 9.0)[1]
+
+
+def test_bounds_per_eid_and_in_all() -> None:
+    """S04: bounded, and what is refused is counted."""
+    assert (PER_EID, IN_ALL) == (4096, 16384)
+    held = Holding(per_eid=3, in_all=5)
+    first, _ = held.queue(A, 0.0)
+    second, _ = held.queue(B, 0.0)
+    assert [held.hold(first, b"a") for _ in range(4)] == [True, True, True, False]
+    assert [held.hold(second, b"b") for _ in range(3)] == [True, True, False]
+    assert held.overflows == 2
+    held.release(A)
+    assert held.hold(second, b"b")
+
+
+def test_what_an_entry_covers() -> None:
+    held = Holding()
+    for eid in (A, C, B):
+        held.queue(eid, 0.0)
+    assert held.covered(EidPrefix.of("192.168.2.0/23")) == [A, B]
+    assert held.covered(EidPrefix.of("192.168.2.0/23", 5)) == []
+    assert held.covered(EidPrefix.of("0.0.0.0/0")) == [A, C, B]
+
+
+def test_packets_do_not_wait_for_ever() -> None:
+    held = Holding(seconds=12)
+    held.queue(A, 100.0)
+    held.queue(B, 105.0)
+    assert held.deadline() == 112.0
+    assert held.expired(111.9) == []
+    assert held.expired(112.0) == [A]
+    held.release(A)
+    assert held.deadline() == 117.0
+    held.release(B)
+    assert held.deadline() is None
