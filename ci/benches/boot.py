@@ -41,7 +41,7 @@ def _round() -> dict[str, float]:
     try:
         first_reply(lab, "h1", "h4", within=30)
         replied = time.monotonic()
-        heaviest = max(_pss_mb(lab, node) for node in lab.status()["nodes"] if node["roles"])
+        heaviest = max(_pss_mb(lab, node) for node in lab.status()["nodes"] if node["pid"])
     finally:
         stop_began = time.monotonic()
         _command(DOWN)
