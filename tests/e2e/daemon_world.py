@@ -3,8 +3,8 @@
 ::
 
     h1 -- xtr1 -- core -- xtr2 -- h2          10.0.<n>.1 are RLOCs, 10.0.<n>.254 the core's ends
-                    |  \\
-                   ms   net                    net: 203.0.113.9, a host that knows nothing of LISP
+                    |   |
+                   ms  net                     net: 203.0.113.9, a host that knows nothing of LISP
 """
 
 from __future__ import annotations
