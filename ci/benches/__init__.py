@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run(name: str, json_file: Path) -> None:
-    """Run the bench called ``name``, print its medians, keep everything in ``json_file``.
+    """Run the bench called ``name``, print its medians, keep them and every raw round in ``json_file``.
 
     Raises:
         LabError: There is no such bench, or the file cannot be written.
@@ -32,10 +32,12 @@ def run(name: str, json_file: Path) -> None:
         json_file.touch()
     except OSError as error:
         raise LabError(f"bench: {json_file}: {error.strerror}; --json names a file that can be written") from None
-    result = {"bench": name, "versions": versions(), **benches[name]()}
+    measured = benches[name]()
+    figures = medians(measured["rounds"])
+    result = {"bench": name, **figures, **measured, "versions": versions()}
     json_file.write_text(json.dumps(result, indent=1) + "\n")
-    for key, value in result["medians"].items():
-        goal = result["goals"].get(key)
+    for key, value in figures.items():
+        goal = measured["goals"].get(key)
         print(f"{key:20} {value:8.3f}" + (f"   goal: at most {goal}" if goal is not None else ""))
     print(f"raw rounds are in {json_file}")
 
