@@ -199,6 +199,16 @@ class Box:
             self._lifeline = None
 
 
+def parent_of(process: int) -> int:
+    """A pidfd of a process's parent: of a lab process, the init of its box.
+
+    Raises:
+        OSError: It has ended.
+    """
+    status = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    return os.pidfd_open(int(status.rpartition(")")[2].split()[1]))
+
+
 def last_line(path: Path) -> str:
     """The last line of a file, or a word that there is none."""
     with suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -72,6 +73,12 @@ class Channel:
         if not reply["ok"]:
             raise LabError(reply["error"])
         return reply.get("data"), descriptors
+
+    @property
+    def peer(self) -> int:
+        """The process ID, as seen from here, of whoever listens at the other end."""
+        pid, _user, _group = struct.unpack("3i", self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
 
     def tell(self, op: str, **fields: Any) -> None:
         """Send a request without waiting for a reply."""

@@ -12,11 +12,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from testbed.box import STOP_SECONDS, Box, last_line, lock, owner, prepare
+from testbed.box import STOP_SECONDS, Box, last_line, lock, owner, parent_of, prepare
 from testbed.channel import Channel, LabError
 from testbed.client import ANSWER_SECONDS, NAME, NOT_ROOT, RUNS, LabClient
 from testbed.model import Topology
@@ -119,6 +120,7 @@ class Lab(LabClient):
             raise LabError(f"run directory {self.run_dir}: {error}") from error
         finally:
             os.close(descriptor)
+        self._seen.clear()
         try:
             self._await_ready(progress or (lambda _step: None))
             if detach:
@@ -151,17 +153,13 @@ class Lab(LabClient):
         Raises:
             LabError: Something in it does not end.
         """
-        try:
-            with Channel.open(self._files.control) as channel:
-                _, (init,) = channel.ask("status", ANSWER_SECONDS)
+        if self.runs:
+            # A lab process that is deaf or just ending is no obstacle: the box ends without its help.
+            with suppress(OSError, LabError), Channel.open(self._files.control) as channel:
                 if self._box is None:
-                    self._box = Box(init)
-                else:
-                    os.close(init)
+                    self._box = Box(parent_of(channel.peer))
                 channel.ask("stop", ANSWER_SECONDS)
                 self._box.ended(STOP_SECONDS)
-        except (OSError, LabError):
-            pass  # it is down, or deaf: the rest does without its help
         self._end()
 
     def _end(self) -> None:

@@ -189,6 +189,9 @@ class Daemons:
                 daemon.pid = message["pid"]
             elif message["event"] == "exited" and daemon.pid == message["pid"]:
                 self._buried(message["name"], daemon, message["status"])
+            elif message["event"] == "refused":
+                daemon.state = State.EXITED
+                self._events.emit("daemon-refused", message["name"], error=message["error"])
         self._changed.set()
 
     def _buried(self, name: str, daemon: Daemon, status: int) -> None:
@@ -216,5 +219,15 @@ class Daemons:
             how = f"was ended by {signal.Signals(-status).name}"
         else:
             how = f"ended with exit status {status}"
-        tail = self._tail(name)
-        return f"the daemon of {name} {how}; the end of its log: {tail[-1] if tail else 'empty'}"
+        return f"the daemon of {name} {how}; the end of its log: {_words(self._tail(name))}"
+
+
+def _words(tail: list[str]) -> str:
+    """The last line of a log for a person: what went wrong, if it says so."""
+    if not tail:
+        return "empty"
+    try:
+        entry = json.loads(tail[-1])
+        return f"{entry['event']}: {entry['fields']['error']}"
+    except (ValueError, KeyError, TypeError):
+        return tail[-1]

@@ -1,0 +1,380 @@
+"""The lab through its client: boot, commands in nodes, sockets, daemons that die, two labs side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pty
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.lab import Lab, LabError
+from tests.e2e.worlds import plain_world
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A running lab with LISP daemons."""
+    with Lab("minimal", name="test-lab", run_dir=tmp_path_factory.mktemp("runs") / "test-lab") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A running lab without any daemon."""
+    with Lab(plain_world(), name="test-plain", run_dir=tmp_path_factory.mktemp("runs") / "test-plain") as running:
+        yield running
+
+
+def test_ready_means_that_every_daemon_is_registered(lab: Lab) -> None:
+    status = lab.status()
+    assert (status["lab"], status["state"]) == ("test-lab", "ready")
+    states = {node["name"]: node["state"] for node in status["nodes"]}
+    assert states == {node.name: "ready" if node.lisp else "up" for node in lab.topology.nodes.values()}
+    assert [event["event"] for event in lab.events][-1] == "ready"
+    for router in lab.topology.lisp_routers:
+        rows = lab.show(router.name, "database")
+        servers = [server for row in rows for server in row["map_servers"]]
+        assert all(server["state"] == "registered" for server in servers)
+
+
+def test_hosts_of_two_sites_reach_each_other(lab: Lab) -> None:
+    first, *_, last = lab.topology.hosts
+    done = lab.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)])
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_first_packet_finds_everybody_known(plain: Lab) -> None:
+    """Hosts announce themselves at boot: the switch knows their ports."""
+    known = plain.run("fabric", ["bridge", "-j", "fdb", "show", "br", "fabric"])
+    learned = {entry["mac"]: entry["ifname"] for entry in json.loads(known.stdout) if entry.get("state") != "permanent"}
+    for host in ("h1", "h2"):
+        assert learned[plain[host].interfaces[0].mac] == host
+
+
+def test_the_world_is_what_the_topology_says(plain: Lab) -> None:
+    for node in plain.topology.nodes.values():
+        rows = json.loads(plain.run(node.name, ["ip", "-j", "address"]).stdout)
+        there = {row["ifname"]: row for row in rows}
+        for interface in node.interfaces:
+            row = there[interface.name]
+            assert row["address"] == interface.mac
+            assert row["mtu"] == interface.mtu
+            assert "UP" in row["flags"]
+            addresses = [f"{one['local']}/{one['prefixlen']}" for one in row["addr_info"]]
+            assert addresses == [str(address) for address in interface.addresses]
+    routes = json.loads(plain.run("h1", ["ip", "-j", "route", "show", "default"]).stdout)
+    assert [route["gateway"] for route in routes] == ["192.0.2.254"]
+    assert plain.run("h1", ["ping", "-c", "1", "-W", "2", "198.51.100.2"]).returncode == 0
+
+
+def test_interfaces_are_seen_in_sys_as_well(plain: Lab) -> None:
+    assert set(plain.run("router", ["ls", "/sys/class/net"]).stdout.split()) == {"lo", "fabric", "far"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        (["true"], 0),
+        (["sh", "-c", "exit 3"], 3),
+        (["sh", "-c", "kill -TERM $$"], 128 + signal.SIGTERM),
+        (["sh", "-c", "kill -KILL $$"], 128 + signal.SIGKILL),
+        (["no-such-command"], 127),
+        (["/etc/passwd"], 126),
+    ],
+)
+def test_the_exit_status_is_the_commands(plain: Lab, argv: list[str], status: int) -> None:
+    assert plain.exec("h1", argv) == status
+    assert plain.run("h1", argv).returncode == status
+
+
+@pytest.mark.parametrize(
+    "argument", ["two words", "it's", 'say "hi"', "$HOME `id` *", "back\\slash", "", "-n", "new\nline", "grün", ";|&<>"]
+)
+def test_arguments_arrive_as_they_are(plain: Lab, argument: str) -> None:
+    done = plain.run("h1", ["printf", "%s|", argument, "end"])
+    assert done.stdout == f"{argument}|end|"
+
+
+def test_directory_and_environment_are_the_callers(plain: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAB_TEST_WORD", "kept")
+    assert plain.run("h1", ["sh", "-c", "pwd; echo $LAB_TEST_WORD"]).stdout.split() == [str(tmp_path), "kept"]
+
+
+def test_standard_input_and_standard_error(plain: Lab) -> None:
+    done = plain.run("h1", ["sh", "-c", "cat; echo oops >&2"], stdin="from outside\n")
+    assert (done.stdout, done.stderr) == ("from outside\n", "oops\n")
+
+
+def test_a_broken_pipe_ends_the_command(plain: Lab) -> None:
+    """Python ignores SIGPIPE; commands must not inherit that."""
+    assert plain.run("h1", ["sh", "-c", "(yes; echo $? >&2) | head -1"]).stderr.strip() == str(128 + signal.SIGPIPE)
+
+
+def test_a_command_that_takes_too_long_is_killed(plain: Lab) -> None:
+    with pytest.raises(LabError, match=r"h1: sleep 4711: not done within 0\.2 s"):
+        plain.run("h1", ["sleep", "4711"], timeout=0.2)
+    # The kill travels: helper, then command. The end of its process group's pipe says when it is over.
+    left = plain.run("h1", ["sh", "-c", "timeout 5 sh -c 'while pgrep -fx \"sleep 4711\"; do :; done'"])
+    assert left.returncode == 0
+
+
+def test_ctrl_c_is_for_the_command(plain: Lab) -> None:
+    """The command ends by SIGINT, the caller stays and gets its status."""
+    script = (
+        "import sys; from testbed.lab import Lab\n"
+        "status = Lab.attach(sys.argv[1]).exec('h1', ['sh', '-c', 'echo started; exec sleep 60'])\n"
+        "print('status', status)\n"
+    )
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", script, f"{plain.run_dir}/"])
+    output = b""
+    while b"started" not in output:
+        output += os.read(terminal, 1024)
+    os.write(terminal, b"\x03")
+    while b"status" not in output or not output.rstrip().endswith(b"130"):
+        output += os.read(terminal, 1024)
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert b"status 130" in output
+
+
+def test_a_shell_has_the_terminal_and_gives_it_back(plain: Lab) -> None:
+    script = (
+        "import sys; from testbed.lab import Lab\n"
+        "status = Lab.attach(sys.argv[1]).shell('h1')\n"
+        "print('status', status, input('more: '))\n"
+    )
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-c", script, f"{plain.run_dir}/"])
+    output = b""
+
+    def expect(text: bytes) -> None:
+        nonlocal output
+        while text not in output:
+            output += os.read(terminal, 1024)
+
+    expect(b"[h1]")
+    os.write(terminal, b"tty > /dev/null && set -o | grep monitor; exit 7\n")
+    expect(b"more: ")
+    os.write(terminal, b"thanks\n")
+    expect(b"status 7 thanks")
+    os.waitpid(child, 0)
+    os.close(terminal)
+    assert b"no job control" not in output
+
+
+def test_a_socket_inside_a_node(plain: Lab) -> None:
+    with plain.socket("h1") as ours, plain.socket("h2") as theirs:
+        theirs.bind(("192.0.2.2", 7777))
+        theirs.settimeout(5)
+        ours.sendto(b"hello", ("192.0.2.2", 7777))
+        data, sender = theirs.recvfrom(100)
+    assert (data, sender[0]) == (b"hello", "192.0.2.1")
+
+
+def test_a_packet_socket_inside_a_node(plain: Lab) -> None:
+    with plain.socket("router", socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as tap:
+        tap.bind(("far", 0x0800))
+        tap.settimeout(5)
+        assert plain.run("h1", ["ping", "-c", "1", "-W", "2", "198.51.100.2"]).returncode == 0
+        frame = tap.recv(2000)
+    reply = socket.inet_aton("198.51.100.2") + socket.inet_aton("192.0.2.1")
+    assert frame[26:34] == reply
+
+
+def test_the_box_hides_what_is_outside(plain: Lab) -> None:
+    processes = plain.run("h1", ["ps", "-e", "-o", "pid="]).stdout.split()
+    assert str(os.getpid()) not in processes or len(processes) < 20
+    assert plain.run("h1", ["hostname"]).stdout.strip() == plain.name
+    assert plain.run("h1", ["ls", "/run"]).stdout.split() == ["lock", "netns"]
+    ours = {(name, (Path("/proc/self/ns") / name).readlink()) for name in ("mnt", "net", "pid", "uts", "ipc")}
+    theirs = plain.run("h1", ["sh", "-c", "for n in mnt net pid uts ipc; do readlink /proc/self/ns/$n; done"])
+    assert not {str(place) for _, place in ours} & set(theirs.stdout.split())
+
+
+def test_unknown_nodes_are_one_line_that_lists_the_known(plain: Lab) -> None:
+    with pytest.raises(LabError, match=r"there is no node h9; nodes are h1, h2, fabric, router, far"):
+        plain.run("h9", ["true"])
+    with pytest.raises(LabError, match="h1 runs no LISP daemon; those that do are none"):
+        plain.show("h1", "map-cache")
+    with pytest.raises(LabError, match="h1 runs no LISP daemon"):
+        plain.restart("h1")
+
+
+def test_a_lab_is_found_by_name(plain: Lab) -> None:
+    assert plain.name in [one.name for one in Lab.running(plain.run_dir.parent)]
+    assert Lab.attach(plain.name, plain.run_dir.parent).status()["nodes"] == plain.status()["nodes"]
+    with pytest.raises(LabError, match="no lab named nobody is running"):
+        Lab.attach("nobody", plain.run_dir.parent)
+
+
+def test_a_name_is_taken_once(plain: Lab) -> None:
+    with pytest.raises(LabError, match="a lab named test-plain runs already"):
+        Lab(plain_world(), name="test-plain", run_dir=plain.run_dir).boot()
+    assert plain.status()["state"] == "ready"
+
+
+def test_secrets_are_for_root_only(lab: Lab) -> None:
+    for router in lab.topology.lisp_routers:
+        directory = lab.run_dir / "nodes" / router.name
+        for name in ("config.json", "control.sock"):
+            assert stat.S_IMODE((directory / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE((lab.run_dir / "control.sock").stat().st_mode) == 0o600
+    secrets = {
+        server.key.secret for router in lab.topology.lisp_routers if router.lisp for server in router.lisp.map_servers
+    }
+    assert secrets
+    logs = [*lab.run_dir.glob("*.jsonl"), *lab.run_dir.glob("nodes/*/log.jsonl"), lab.run_dir / "lab.stderr"]
+    assert not [log for log in logs for secret in secrets if secret in log.read_text()]
+
+
+def test_logs_are_json_lines(lab: Lab) -> None:
+    for log in (lab.run_dir / "lab.jsonl", lab.log_path("xtr1")):
+        for line in log.read_text().splitlines():
+            assert {"time", "node", "event", "fields"} <= json.loads(line).keys()
+
+
+def test_a_daemon_that_dies_is_reported_and_restarts(tmp_path: Path) -> None:
+    with Lab("minimal", name="test-death", run_dir=tmp_path / "test-death") as lab:
+        daemon = next(node for node in lab.status()["nodes"] if node["name"] == "xtr1")
+        assert lab.run("xtr1", ["kill", "-KILL", str(daemon["pid"])]).returncode == 0
+        event = lab.wait_for("daemon-died", "xtr1")
+        assert event["status"] == -signal.SIGKILL
+        log = lab.log_path("xtr1").read_text().splitlines()
+        assert event["log_tail"] == log[-len(event["log_tail"]) :] != []
+        dead = next(node for node in lab.status()["nodes"] if node["name"] == "xtr1")
+        assert (dead["state"], dead["exit_status"]) == ("exited", -signal.SIGKILL)
+        with pytest.raises(LabError, match="the daemon of xtr1 does not answer"):
+            lab.show("xtr1", "map-cache")
+
+        lab.restart("xtr1")
+        alive = next(node for node in lab.status()["nodes"] if node["name"] == "xtr1")
+        assert alive["state"] == "ready"
+        assert alive["pid"] != daemon["pid"]
+        first, *_, last = lab.topology.hosts
+        assert lab.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)]).returncode == 0
+        deaths = [event for event in lab.events if event["event"] == "daemon-died"]
+        lab.restart("xtr1")  # one that runs: ended in an orderly way, and that is no death
+        assert [event for event in lab.events if event["event"] == "daemon-died"] == deaths
+
+
+def test_the_fork_server_is_replaced(tmp_path: Path) -> None:
+    with Lab("minimal", name="test-fork", run_dir=tmp_path / "test-fork") as lab:
+        assert lab.run("xtr1", ["pkill", "-KILL", "-f", "nodes.daemon.fork_server"]).returncode == 0
+        for router in lab.topology.lisp_routers:
+            lab.wait_for("daemon-died", router.name)
+        for router in lab.topology.lisp_routers:
+            lab.restart(router.name)
+        assert {node["state"] for node in lab.status()["nodes"]} == {"ready", "up"}
+
+
+def test_a_daemon_that_dies_during_boot_fails_the_boot(tmp_path: Path) -> None:
+    """Its RLOC is not its own, so it cannot open its sockets: the error names node, status and reason."""
+    topology = Lab("minimal", run_dir=tmp_path / "unused").topology
+    broken = topology.nodes["xtr1"]
+    assert broken.lisp is not None
+    stranger = dataclasses.replace(broken.lisp, core_interfaces=("no-such-interface",))
+    nodes = topology.nodes | {"xtr1": dataclasses.replace(broken, lisp=stranger)}
+    lab = Lab(dataclasses.replace(topology, nodes=nodes), name="test-broken", run_dir=tmp_path / "test-broken")
+    with pytest.raises(LabError, match=r"the daemon of xtr1 ended with exit status \d+; the end of its log: .*no-such"):
+        lab.boot()
+    assert not lab.runs
+
+
+def test_two_labs_of_one_topology_side_by_side(lab: Lab, tmp_path: Path) -> None:
+    with Lab("minimal", name="test-twin", run_dir=tmp_path / "test-twin") as twin:
+        first, *_, last = twin.topology.hosts
+        for one in (lab, twin):
+            assert one.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)]).returncode == 0
+        assert twin.run("xtr1", ["pkill", "-KILL", "-f", "fork_server"]).returncode == 0
+        twin.wait_for("daemon-died", "xtr1")
+        assert {node["state"] for node in lab.status()["nodes"]} == {"ready", "up"}
+    assert lab.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)]).returncode == 0
+
+
+def test_a_detached_lab_lives_on_and_is_taken_down_by_another(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from testbed.lab import Lab\n"
+        "Lab('minimal', name='test-detached', run_dir=Path(sys.argv[1])).boot(detach=True)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "test-detached")], cwd=ROOT, check=True, timeout=60)
+    lab = Lab.attach("test-detached", tmp_path)
+    assert lab.status()["state"] == "ready"
+    assert lab.events[-1]["event"] == "ready"  # whoever comes later hears what was said before
+    lab.stop()
+    assert not lab.runs
+    with pytest.raises(LabError, match="no lab named test-detached is running"):
+        lab.status()
+    lab.stop()  # twice is once
+
+
+def test_a_deaf_lab_process_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.lab.ANSWER_SECONDS", 0.2)
+    with Lab(plain_world(), name="test-deaf", run_dir=tmp_path / "test-deaf") as lab:
+        assert lab.run("h1", ["pkill", "-STOP", "-f", "testbed.server"]).returncode == 0
+        Lab.attach("test-deaf", tmp_path).stop()
+        assert not lab.runs
+
+
+def test_a_run_directory_is_used_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Lab(plain_world(), name="again", run_dir=tmp_path / "again") as lab:
+            names = [json.loads(line)["event"] for line in (lab.run_dir / "lab.jsonl").read_text().splitlines()]
+            assert names.count("ready") == 1
+
+
+def test_a_directory_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("four years of work")
+    with pytest.raises(LabError, match="is not empty and not a run directory of a lab"):
+        Lab(plain_world(), name="test-other", run_dir=tmp_path).boot()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(LabError, match="is below /run"):
+        Lab(plain_world(), name="test-other", run_dir=Path("/run/test-other")).boot()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "-x", "two words", "x" * 64, ".."])
+def test_a_name_that_cannot_be_one(name: str) -> None:
+    with pytest.raises(LabError, match="is not a name for a lab"):
+        Lab(plain_world(), name=name or " ")
+
+
+def test_a_plain_user_gets_one_line(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    script = (
+        "import os, sys; from pathlib import Path; from testbed.lab import Lab, LabError\n"
+        "from tests.e2e.worlds import plain_world\n"
+        "os.setuid(65534)\n"
+        "try: Lab(plain_world(), run_dir=Path(sys.argv[1])).boot()\n"
+        "except LabError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "mine")], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
+    assert done.stdout == "a lab needs root; run it with sudo\n", done.stderr
+
+
+def test_files_belong_to_whoever_called_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", "12345")
+    monkeypatch.setenv("SUDO_GID", "12346")
+    with Lab("minimal", name="test-owner", run_dir=tmp_path / "test-owner") as lab:
+        for path in (lab.run_dir, lab.run_dir / "lab.jsonl", lab.run_dir / "topology.yaml", lab.log_path("xtr1")):
+            assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346), path
+        for path in (lab.run_dir / "nodes/xtr1/config.json", lab.run_dir / "control.sock"):
+            assert path.stat().st_uid == 0, path
