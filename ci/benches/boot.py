@@ -10,10 +10,9 @@ import subprocess
 import time
 from typing import Any
 
-from testbed.lab import Lab, LabError
-
 from ci.benches import REPOSITORY
 from testbed.act.ping import first_reply
+from testbed.lab import Lab, LabError
 
 ROUNDS = 5
 LAB = "bench-boot"
