@@ -68,7 +68,7 @@ def allot(topology: TopologyRow, problems: Problems) -> Plan:
     _prefixes(topology, plan, problems)
     for site in topology.sites:
         # A site with a broken prefix has no subnets to judge its addresses by.
-        if not site.broken & {"eid_prefixes", "subnets"} and plan.subnets.get(site.name):
+        if not site.broken & {"lisp", "eid_prefixes", "subnets"} and plan.subnets.get(site.name):
             _site(site, plan, taken, problems)
     return plan
 
@@ -169,8 +169,9 @@ def _prefixes(topology: TopologyRow, plan: Plan, problems: Problems) -> None:
             if not prefixes and not subnets:
                 fresh = next(free, None)
                 if fresh is None:
-                    problems.add(site.line, "the EID space has no /24 left", "allowed is a larger one, or eid-prefixes")
-                    continue
+                    what = f"the EID space has no /24 left for site {site.name} and those after it"
+                    problems.add(site.line, what, "allowed is a larger one, or eid-prefixes")
+                    return
                 prefixes = (fresh,)
             plan.eid_prefixes[site.name] = prefixes or subnets
             subnets = subnets or prefixes
@@ -189,7 +190,7 @@ def _site(site: SiteRow, plan: Plan, taken: dict[IPv4Address, tuple[str, int]], 
         if at.value.network not in subnets:
             listed = ", ".join(map(str, subnets))
             what = f"address {at} of {owner.KIND} {owner.name} is in no subnet of site {site.name}"
-            problems.add(at.line, what, f"allowed are addresses with the length of {listed}")
+            problems.add(at.line, what, f"allowed are addresses in {listed}, with its length")
     used = {at.value.ip for _, at in given}
     _routers(site, subnets, used, plan, problems)
     pool = _pool(subnets[0], used, hosts=True)

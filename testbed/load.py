@@ -38,7 +38,7 @@ def load(topology: str | Path, *, cwd: Path | None = None) -> Topology:
     """
     shown = str(topology)
     path = (cwd or Path()) / topology
-    if "/" not in shown and "." not in shown and (SHIPPED / f"{shown}.yaml").exists():
+    if shown in shipped():
         path = SHIPPED / f"{shown}.yaml"
         shown = f"topologies/{shown}.yaml"
     problems = Problems(shown)

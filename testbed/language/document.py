@@ -179,5 +179,9 @@ def _syntax(error: yaml.YAMLError, text: str, problems: Problems) -> None:
         return
     parts = [getattr(error, "context", None), getattr(error, "problem", None)]
     start: Any = getattr(error, "context_mark", None)
-    since = f" (begun in line {start.line + 1})" if start is not None and start.line != mark.line else ""
-    problems.add(line, f"YAML syntax: {' '.join(p for p in parts if p)}{since}", "allowed is well-formed YAML")
+    what = f"YAML syntax: {': '.join(part for part in parts if part)}"
+    if start is not None and start.line != mark.line:
+        # What is never closed is found at the end of the file, but the mistake is where it begins.
+        line, found = (start.line + 1, line)
+        what += f" (up to line {found})"
+    problems.add(line, what, "allowed is well-formed YAML")

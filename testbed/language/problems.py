@@ -58,10 +58,20 @@ def one_of(words: Iterable[str], given: str = "") -> str:
     known = list(words)
     if not known:
         return "allowed is nothing here"
-    near = difflib.get_close_matches(given, known, n=1) if given else []
-    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    near = nearest(given, known)
+    hint = f" (did you mean '{near}'?)" if near else ""
     listed = known if len(known) <= _LISTED else [*known[:_LISTED], f"and {len(known) - _LISTED} more"]
     return f"allowed {'is' if len(known) == 1 else 'are'} {', '.join(listed)}{hint}"
+
+
+def nearest(given: str, known: list[str]) -> str:
+    """The word that was probably meant, or ""."""
+    return next(iter(difflib.get_close_matches(given, known, n=1)), "") if given else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: "1 host", "2 hosts"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _LISTED = 16

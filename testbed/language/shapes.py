@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from testbed.language.document import Mapping, Scalar, Sequence, Value
-from testbed.language.problems import Problems, one_of
+from testbed.language.problems import Problems, counted, nearest, one_of
 from testbed.language.scalars import NAME, ScalarShape, Wrong, described
 
 T = TypeVar("T")
@@ -119,10 +119,8 @@ class Many:
         """Read it."""
         items = value.items if isinstance(value, Sequence) else [value]
         if not items or (self.exactly and len(items) != self.exactly):
-            count = f"{len(items)} values" if items else "an empty list"
-            problems.add(
-                value.line, f"{label}: is {count}", f"allowed are {self.exactly or 'one or more'} of {self.of.name}"
-            )
+            what = f"{label}: has {counted(len(items), 'value')}"
+            problems.add(value.line, what, f"allowed {f'are {self.exactly}' if self.exactly else 'is one or more'}")
             return ()
         read = (One(self.of).read_into(item, label, problems) for item in items)
         return tuple(item for item in read if item is not None)
@@ -163,6 +161,8 @@ class Table(Generic[R]):
             found = known.get(text)
             if found is None:
                 problems.add(name.line, f"unknown key '{text}' in {label}", one_of(known, text))
+                # What was probably meant counts as given, or it would be missed as well.
+                broken |= {known[meant].field for meant in [nearest(text, list(known))] if meant}
             elif text in seen:
                 problems.add(
                     name.line, f"key '{text}' of {label} is given twice", f"allowed is once (line {seen[text]})"
@@ -176,7 +176,7 @@ class Table(Generic[R]):
                 if result is not None:
                     given[found.field] = result
         for one in known.values():
-            if one.required and one.name not in seen:
+            if one.required and one.name not in seen and one.field not in broken:
                 problems.add(line, f"{label} has no {one.name}", f"needed: {one.doc[0].lower()}{one.doc[1:]}")
                 broken.add(one.field)
         return self.row(line=line, broken=frozenset(broken), **given)
