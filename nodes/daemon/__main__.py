@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from nodes.daemon.daemon import Arguments, run
-from nodes.lisp.errors import ConfigError
 
 
 def main() -> int:
@@ -21,8 +20,9 @@ def main() -> int:
     given = parser.parse_args()
     stops = (signal.SIGTERM, signal.SIGINT)
     try:
-        return run(Arguments(given.config, given.state_dir, given.log, given.report_fd, stops))
-    except (OSError, ConfigError) as error:
+        name = given.state_dir.resolve().name
+        return run(Arguments(name, given.config, given.state_dir, given.log, given.report_fd, stops))
+    except OSError as error:
         print(f"nodes.daemon: {error}", file=sys.stderr)
         return 1
 

@@ -40,6 +40,7 @@ class Arguments:
     """What a daemon is started with.
 
     Attributes:
+        name: The node's name, for the log.
         config: The node's configuration (JSON, holds keys).
         state_dir: Directory of ``control.sock`` and ``state.jsonl``.
         log: The log file.
@@ -47,6 +48,7 @@ class Arguments:
         signals: The signals that end it cleanly.
     """
 
+    name: str
     config: Path
     state_dir: Path
     log: Path
@@ -57,13 +59,14 @@ class Arguments:
 def run(arguments: Arguments) -> int:
     """Run a daemon in the caller's network namespace until it is told to stop; returns its exit status.
 
+    Whatever stops it before its time stands in the log.
+
     Raises:
-        OSError: The configuration or the log cannot be opened.
-        ConfigError: The configuration is wrong.
+        OSError: The log cannot be opened.
     """
-    config = NodeConfig.from_json(arguments.config.read_text())
-    journal = Journal(arguments.log, config.name)
+    journal = Journal(arguments.log, arguments.name)
     try:
+        config = NodeConfig.from_json(arguments.config.read_text())
         daemon = Daemon(config, arguments, journal)
         try:
             daemon.serve()

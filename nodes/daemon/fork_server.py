@@ -72,7 +72,7 @@ class ForkServer:
             return False
         request: dict[str, Any] = {}
         try:
-            request = json.loads(packet)
+            request = dict(json.loads(packet))
             if request["op"] != "start" or len(descriptors) != _DESCRIPTORS:
                 raise ValueError(f"op is {request['op']!r} with {len(descriptors)} descriptors, not 'start' with 2")
             self._start(request, *descriptors)
@@ -86,7 +86,7 @@ class ForkServer:
 
     def _start(self, request: dict[str, Any], namespace: int, report: int) -> None:
         name = str(request["name"])
-        arguments = Arguments(Path(request["config"]), Path(request["state_dir"]), Path(request["log"]), report)
+        arguments = Arguments(name, Path(request["config"]), Path(request["state_dir"]), Path(request["log"]), report)
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:

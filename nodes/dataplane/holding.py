@@ -8,6 +8,7 @@ from nodes.lisp.eid import EidPrefix
 
 PER_EID = 4096
 IN_ALL = 16384
+MOST_EIDS = 4096
 SECONDS = 12.0
 """How long packets wait: past ten retransmissions of the Map-Request (RFC 9301 section 5.2) nothing comes any more."""
 
@@ -35,18 +36,26 @@ class Holding:
         overflows: How many were refused because a bound was reached.
     """
 
-    def __init__(self, per_eid: int = PER_EID, in_all: int = IN_ALL, seconds: float = SECONDS) -> None:
-        """Set the bounds: packets for each EID, packets in all, and how long they wait."""
-        self._per_eid, self._bound, self._seconds = per_eid, in_all, seconds
+    def __init__(
+        self, per_eid: int = PER_EID, in_all: int = IN_ALL, eids: int = MOST_EIDS, seconds: float = SECONDS
+    ) -> None:
+        """Set the bounds: packets for each EID, packets in all, EIDs, and how long packets wait."""
+        self._per_eid, self._bound, self._eids, self._seconds = per_eid, in_all, eids, seconds
         self._waiting: dict[EidPrefix, Waiting] = {}
         self.in_all = 0
         self.overflows = 0
 
-    def queue(self, eid: EidPrefix, now: float) -> tuple[Waiting, bool]:
-        """The queue of an EID, and whether it is new: then the control plane has to be told."""
+    def queue(self, eid: EidPrefix, now: float) -> tuple[Waiting | None, bool]:
+        """The queue of an EID, and whether it is new: then the control plane has to be told.
+
+        A host that scans a prefix would make one for each address: when there are too many, there is no new one.
+        """
         found = self._waiting.get(eid)
         if found is not None:
             return found, False
+        if len(self._waiting) >= self._eids:
+            self.overflows += 1
+            return None, False
         found = self._waiting[eid] = Waiting(eid, now + self._seconds)
         return found, True
 

@@ -175,14 +175,18 @@ class PythonPath:
         flow(packet, tos, ttl)
 
     def _decide(self, packet: bytes, key: object) -> flows.Flow:
-        verdict = decide_outbound(parse(packet), self.tables, self._source_of)
+        headers = parse(packet)
+        verdict = decide_outbound(headers, self.tables, self._source_of)
         flow: flows.Flow
         if isinstance(verdict, Encapsulate):
             flow = flows.encapsulating(verdict, self._sender.to(verdict.locator), self.statistics)
         elif isinstance(verdict, Hold):
             waiting, new = self.held.queue(verdict.eid, self._clock())
+            if waiting is None:
+                # Not remembered: there may be room again for the next packet.
+                return flows.dropping(Drop("holding queue full"), self._drop)
             if new:
-                self._misses.append(Miss(verdict.eid, parse(packet).source))
+                self._misses.append(Miss(verdict.eid, headers.source))
             flow = flows.holding(waiting, self.held, self.statistics)
         elif isinstance(verdict, Native):
             flow = self._forward_natively

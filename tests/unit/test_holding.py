@@ -12,6 +12,7 @@ def test_order_is_kept_and_the_first_packet_is_news() -> None:
     """S04: in order; the control plane is told once per EID."""
     held = Holding()
     queue, new = held.queue(A, 0.0)
+    assert queue is not None
     assert new
     assert [held.hold(queue, bytes([number])) for number in range(3)] == [True] * 3
     again, new = held.queue(A, 5.0)
@@ -30,6 +31,8 @@ def test_bounds_per_eid_and_in_all() -> None:
     held = Holding(per_eid=3, in_all=5)
     first, _ = held.queue(A, 0.0)
     second, _ = held.queue(B, 0.0)
+    assert first is not None
+    assert second is not None
     assert [held.hold(first, b"a") for _ in range(4)] == [True, True, True, False]
     assert [held.hold(second, b"b") for _ in range(3)] == [True, True, False]
     assert held.overflows == 2
@@ -57,3 +60,15 @@ def test_packets_do_not_wait_for_ever() -> None:
     assert held.deadline() == 117.0
     held.release(B)
     assert held.deadline() is None
+
+
+def test_a_scan_does_not_make_queues_without_end() -> None:
+    """S04: bounded in EIDs too."""
+    held = Holding(eids=2)
+    held.queue(A, 0.0)
+    held.queue(B, 0.0)
+    assert held.queue(C, 0.0) == (None, False)
+    assert held.queue(A, 0.0)[0] is not None
+    assert held.overflows == 1
+    held.release(A)
+    assert held.queue(C, 0.0)[1]
