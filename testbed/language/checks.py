@@ -5,7 +5,7 @@ Each check looks at what was read; where a mistake was found already, nothing is
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from nodes.lisp.config import ROLE_SETS, Role
@@ -13,6 +13,9 @@ from testbed.language.prefixes import Claim, inside, overlaps
 from testbed.language.problems import Problems, counted, one_of
 from testbed.language.shapes import At
 from testbed.language.tables import AddressSpaceRow, HostRow, NodeRow, SiteRow, TopologyRow
+
+MAX_PARALLEL = 9
+"""Links between the same two core routers: their interfaces are told apart by one digit ("core1-2")."""
 
 
 def roles_of(node: NodeRow, default: str = "") -> frozenset[Role]:
@@ -135,6 +138,7 @@ def _core(topology: TopologyRow, problems: Problems) -> None:
     core = topology.core
     names = [router.name for router in core.routers]
     beside: dict[str, set[str]] = defaultdict(set)
+    between: Counter[frozenset[str]] = Counter()
     for link in core.links:
         for end in link.between:
             if end.value not in names and "routers" not in core.broken:
@@ -144,6 +148,10 @@ def _core(topology: TopologyRow, problems: Problems) -> None:
         a, b = (end.value for end in link.between)
         if a == b:
             problems.add(link.line, f"core link from {a} to itself", "allowed are two different core routers")
+        between[frozenset((a, b))] += 1
+        if between[frozenset((a, b))] == MAX_PARALLEL + 1:
+            what = f"more than {MAX_PARALLEL} links between {a} and {b}"
+            problems.add(link.line, what, f"allowed are {MAX_PARALLEL}")
         beside[a].add(b)
         beside[b].add(a)
         _same_subnet("core link", [(f"'{at}'", at) for at in link.addresses], problems)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -66,6 +65,8 @@ def one_of(words: Iterable[str], given: str = "") -> str:
 
 def nearest(given: str, known: list[str]) -> str:
     """The word that was probably meant, or ""."""
+    import difflib  # needed only where there is a mistake
+
     return next(iter(difflib.get_close_matches(given, known, n=1)), "") if given else ""
 
 

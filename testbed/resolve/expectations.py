@@ -2,58 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nodes.lisp.config import Role
 from testbed.language.checks import default_roles, is_lisp, roles_of
 from testbed.language.tables import SiteRow, TopologyRow
 from testbed.model import Expectation, Path
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a site's routers do for its hosts.
+
+    Attributes:
+        lisp: Whether the hosts have EIDs.
+        sends: It has an ITR.
+        receives: It has an ETR.
+        uses_petr: Packets for non-LISP sites leave through a PETR elsewhere (RFC 6832 section 6).
+    """
+
+    lisp: bool
+    sends: bool
+    receives: bool
+    uses_petr: bool
+
+
 def expectations(topology: TopologyRow) -> tuple[Expectation, ...]:
     """One for each ordered pair of hosts. A pair that gets no answer back is unreachable in both directions."""
-    hosts = [(host.name, site) for site in topology.sites for host in site.hosts]
+    hosts = [(host.name, site.name) for site in topology.sites for host in site.hosts]
     present = frozenset(role for node, _, default in default_roles(topology) for role in roles_of(node, default))
-    between = {
-        (a.name, b.name): _path(a, b, present) if a is not b else Path.LOCAL
-        for a in topology.sites
-        for b in topology.sites
+    sites = {site.name: _abilities(site, present) for site in topology.sites}
+    one_way = {
+        (a, b): Path.LOCAL if a == b else _one_way(sites[a], sites[b], Role.PITR in present)
+        for a in sites
+        for b in sites
     }
     given: dict[tuple[str, str], Path] = {}
     for row in topology.expect:
         if row.from_ and row.to and row.path:
             for a, site_a in hosts:
                 for b, site_b in hosts:
-                    if row.from_.value in (a, site_a.name) and row.to.value in (b, site_b.name):
+                    if row.from_.value in (a, site_a) and row.to.value in (b, site_b):
                         given[a, b] = Path(row.path.value)
+
+    def path(a: str, b: str) -> Path:
+        return Path.UNREACHABLE if one_way[b, a] is Path.UNREACHABLE else one_way[a, b]
+
     return tuple(
-        Expectation(a, b, given.get((a, b)) or between[site_a.name, site_b.name])
+        Expectation(a, b, given.get((a, b)) or path(site_a, site_b))
         for a, site_a in hosts
         for b, site_b in hosts
         if a != b
     )
 
 
-def _path(source: SiteRow, destination: SiteRow, present: frozenset[Role]) -> Path:
-    """How packets get from one site to another, provided that the answer comes back."""
-    there, back = _one_way(source, destination, present), _one_way(destination, source, present)
-    return Path.UNREACHABLE if Path.UNREACHABLE in (there, back) else there
+def _abilities(site: SiteRow, present: frozenset[Role]) -> Abilities:
+    roles = (
+        frozenset(role for router in site.routers for role in roles_of(router, "xtr")) if is_lisp(site) else frozenset()
+    )
+    wants_petr = site.use_petr is None or site.use_petr.value
+    # A site that has a PETR of its own forwards natively there.
+    uses_petr = wants_petr and Role.PETR in present and Role.PETR not in roles
+    return Abilities(is_lisp(site), Role.ITR in roles, Role.ETR in roles, uses_petr)
 
 
-def _one_way(source: SiteRow, destination: SiteRow, present: frozenset[Role]) -> Path:
-    if is_lisp(destination):
-        if not _has(destination, Role.ETR):
+def _one_way(source: Abilities, destination: Abilities, pitr: bool) -> Path:
+    if destination.lisp:
+        if not destination.receives:
             return Path.UNREACHABLE
-        if is_lisp(source):
-            return Path.ENCAPSULATED if _has(source, Role.ITR) else Path.UNREACHABLE
+        if source.lisp:
+            return Path.ENCAPSULATED if source.sends else Path.UNREACHABLE
         # RFC 6832 section 5: only a PITR draws packets for EIDs out of the core.
-        return Path.PROXIED if Role.PITR in present else Path.UNREACHABLE
-    if not is_lisp(source):
+        return Path.PROXIED if pitr else Path.UNREACHABLE
+    if not source.lisp:
         return Path.NATIVE
-    if not _has(source, Role.ITR):
+    if not source.sends:
         return Path.UNREACHABLE
-    # RFC 6832 section 6: through a PETR if the site uses one and has none of its own, else natively.
-    uses = (source.use_petr is None or source.use_petr.value) and not _has(source, Role.PETR)
-    return Path.PROXIED if uses and Role.PETR in present else Path.NATIVE
-
-
-def _has(site: SiteRow, role: Role) -> bool:
-    return any(role in roles_of(router, "xtr") for router in site.routers)
+    # RFC 6832 section 6: through a PETR if the site uses one, else natively.
+    return Path.PROXIED if source.uses_petr else Path.NATIVE

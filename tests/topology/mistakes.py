@@ -87,6 +87,7 @@ REPLACEMENTS: list[tuple[str, str, str]] = [
     ("dangling core link", "    - [core1, core2]", "    - [core1, core3]"),
     ("link to a host", "      edge: {links: core1}", "      edge: {links: h1}"),
     ("link to itself", "    - [core1, core2]", "    - [core1, core2]\n    - [core2, core2]"),
+    ("too many parallel links", "    - [core1, core2]\n", "    - [core1, core2]\n" * 11),
     ("link twice", "      edge: {links: core1}", "      edge: {links: [core1, core1]}"),
     ("core in two pieces", "  links:\n    - [core1, core2]\n", ""),
     ("bad CIDR", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 192.168.300.0/24"),
