@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -17,16 +16,6 @@ from testbed.model import Topology
 
 SHOWN = ("map-cache", "database", "registrations", "roles", "statistics", "interfaces")
 """What `show` shows."""
-
-
-def callers_path(text: str) -> Path:
-    """A path as the caller meant it: relative to where the command was typed."""
-    return Path(os.environ.get("LAB_CWD") or Path.cwd()) / text
-
-
-def _world(text: str) -> str | Path:
-    """`two-dc` names a shipped topology; anything with a slash or a suffix is the caller's file."""
-    return callers_path(text) if "/" in text or text.endswith((".yaml", ".yml")) else text
 
 
 def seconds(text: str) -> float:
@@ -67,7 +56,7 @@ def _progress() -> Callable[[str], None]:
 
 def up(file: str, *, foreground: bool = False, name: str | None = None, run_dir: str | None = None) -> None:
     """Boot a lab; return when it is ready, or stay with it until Ctrl-C."""
-    lab = Lab(_world(file), name=name, run_dir=callers_path(run_dir) if run_dir else None)
+    lab = Lab(file, name=name, run_dir=Path(run_dir) if run_dir else None)
     if not foreground:
         lab.boot(detach=True, progress=_progress())
         print(f"{lab.name} is up. Try: ci/lab ping · ci/lab cli · ci/lab down")
@@ -223,7 +212,7 @@ def _ping(lab: Lab, *, timeout: float = 2.0, as_json: bool = False) -> int:
 
 def demo(topology: str = "two-dc") -> int:
     """Boot a lab, prove reachability, show what was learned, take it down."""
-    lab = Lab(_world(topology), name=f"demo-{Path(topology).stem}")
+    lab = Lab(topology, name=f"demo-{Path(topology).stem}")
     with _terminated_as_interrupted():
         lab.boot(progress=_progress())
         try:
@@ -251,7 +240,7 @@ def bench(name: str, json_file: str) -> None:
     """Measure, print the medians and keep every raw round in a JSON file."""
     from ci.benches import run
 
-    run(name, callers_path(json_file))
+    run(name, Path(json_file))
 
 
 def cli(lab: str | None) -> None:
