@@ -111,7 +111,7 @@ class Lab(LabClient):
             raise LabError(NOT_ROOT)
         if self.run_dir.is_relative_to("/run"):
             raise LabError(f"{self.run_dir} is below /run, which a lab cannot see; choose another run directory")
-        order = Order(self.name, self.topology, self.run_dir, owner())
+        order = Order(self.name, self.topology, self.run_dir, owner(), time.monotonic())
         descriptor = lock(self._files)
         try:
             prepare(order)

@@ -17,12 +17,14 @@ class Order:
         topology: The world.
         run_dir: The run directory, made by the client.
         owner: User and group ID of those who read its files, or None for root.
+        began: When the client began, in monotonic seconds.
     """
 
     lab: str
     topology: Topology
     run_dir: Path
     owner: tuple[int, int] | None
+    began: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from testbed.server.fork_server import ForkServer
 
@@ -16,6 +17,7 @@ def main() -> None:
     boot_descriptor, lock, order_descriptor = (int(argument) for argument in sys.argv[2:5])
     for descriptor in (boot_descriptor, lock, order_descriptor):
         os.set_inheritable(descriptor, False)
+    started = time.monotonic()
     fork_server = ForkServer()
     # The fork server imports the daemon on the other core while we import the rest.
     import asyncio
@@ -28,7 +30,7 @@ def main() -> None:
         wanted = pickle.load(order)
 
     async def run() -> None:
-        await LabProcess(wanted).run(socket.socket(fileno=boot_descriptor), fork_server)
+        await LabProcess(wanted, started).run(socket.socket(fileno=boot_descriptor), fork_server)
 
     asyncio.run(run())
     os._exit(0)  # nothing to tidy up: the kernel ends the box

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from typing import Any
 
 from nodes.linux import links, namespaces
@@ -27,7 +28,8 @@ _LOOPBACK = 1
 class LabProcess:
     """One lab. The box holds nothing else, so it ends when this does."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, started: float) -> None:
+        """Take an order; the process started at ``started`` (monotonic seconds)."""
         self.order = order
         self.files = RunFiles(order.run_dir)
         self.topology = order.topology
@@ -37,6 +39,10 @@ class LabProcess:
         self.daemons: Daemons | None = None
         self._init = os.pidfd_open(1)
         self._stopped = asyncio.Event()
+        self._clock = order.began
+        self._milliseconds: dict[str, int] = {}
+        self._lap("box", started)
+        self._lap("imports")
 
     async def run(self, boot: socket.socket, fork_server: ForkServer) -> None:
         """Boot, serve, return when told to stop.
@@ -58,11 +64,17 @@ class LabProcess:
         serving.cancel()
         self.events.emit("stopped")
 
+    def _lap(self, phase: str, now: float | None = None) -> None:
+        """Note how long a phase of the boot took."""
+        before, self._clock = self._clock, time.monotonic() if now is None else now
+        self._milliseconds[phase] = round((self._clock - before) * 1000)
+
     async def _boot(self, fork_server: ForkServer) -> None:
         socket.sethostname(self.order.lab)
         with Connection() as kernel:
             links.set_up(kernel, _LOOPBACK)
         self.network = build(self.topology)
+        self._lap("network")
         self.events.emit("network-up", nodes=len(self.topology.nodes), links=len(self.topology.links))
         descriptors = {name: node.namespace for name, node in self.network.items()}
         self.daemons = Daemons(self.files, descriptors, self.events, fork_server)
@@ -71,11 +83,13 @@ class LabProcess:
         for name in first:
             self.daemons.start(name)
         await self.daemons.reach(first, State.LISTENING)
+        self._lap("first daemons")
         for name in rest:
             self.daemons.start(name)
         await self.daemons.reach([*first, *rest], State.READY)
+        self._lap("all daemons")
         self.state = "ready"
-        self.events.emit("ready", daemons=len(first) + len(rest))
+        self.events.emit("ready", daemons=len(first) + len(rest), milliseconds=self._milliseconds)
 
     def _handlers(self) -> dict[str, Any]:
         return {
