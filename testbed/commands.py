@@ -238,6 +238,8 @@ def _show_what_was_learned(lab: Lab, topology: Topology) -> None:
 
 def bench(name: str, json_file: str) -> None:
     """Measure, print the medians and keep every raw round in a JSON file."""
+    if not json_file:
+        raise LabError(f"bench: say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
     from ci.benches import run
 
     run(name, Path(json_file))

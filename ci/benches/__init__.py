@@ -29,7 +29,7 @@ def run(name: str, json_file: Path) -> None:
     if name not in benches:
         raise LabError(f"bench: nothing is called {name}; there are {', '.join(benches)}")
     try:
-        json_file.touch()
+        json_file.open("a").close()
     except OSError as error:
         raise LabError(f"bench: {json_file}: {error.strerror}; --json names a file that can be written") from None
     measured = benches[name]()
