@@ -49,8 +49,8 @@ class ControlPorts:
         version = effect.destination.version
         if version not in sockets:
             raise OSError(97, f"send to {effect.destination}: this node has no IPv{version} RLOC")
-        # In two steps: then the kernel computes the checksum itself. In one step it leaves that to the network card, and
-        # on a virtual link, which has none, captures show a wrong one.
+        # In two steps: then the kernel computes the checksum itself. In one step it leaves that to the network card,
+        # and on a virtual link, which has none, captures show a wrong one.
         sockets[version].sendto(effect.payload, socket.MSG_MORE, (str(effect.destination), effect.port))
         sockets[version].send(b"")
 
