@@ -30,6 +30,7 @@ _OF_A_RUN = (
     "lab.jsonl",
     "lab.stderr",
     "ping.json",
+    "ping.pcap",
     "nodes",
     "captures",
     "results",

@@ -57,6 +57,7 @@ class Lab(LabClient):
         self._box: Box | None = None
         self._events: Channel | None = None
         self._seen: list[dict[str, Any]] = []
+        self._missing = 0
 
     @classmethod
     def attach(cls, name: str | None = None, runs: Path = RUNS) -> Lab:
@@ -121,6 +122,7 @@ class Lab(LabClient):
         finally:
             os.close(descriptor)
         self._seen.clear()
+        self._missing = 0
         try:
             self._await_ready(progress or (lambda _step: None))
             if detach:
@@ -132,7 +134,7 @@ class Lab(LabClient):
     def _await_ready(self, progress: Callable[[str], None]) -> None:
         """Follow the events of the boot up to the last."""
         deadline = time.monotonic() + BOOT_SECONDS
-        for event in self._listen(deadline):
+        for event in self._listen(deadline, 0):
             match event["event"]:
                 case "boot-failed":
                     raise LabError(f"{self.name}: {event['error']}")
@@ -165,7 +167,7 @@ class Lab(LabClient):
     def _end(self) -> None:
         """End what is left of the box."""
         if self._events is not None:
-            self._drain(0)
+            self._take_events(0)
             self._events.close()
             self._events = None
         if self._box is not None:
@@ -190,12 +192,12 @@ class Lab(LabClient):
     def events(self) -> list[dict[str, Any]]:
         """What has happened in the lab so far, oldest first: {"event", "time", "node", ...}."""
         if self._events is not None or self.runs:
-            self._drain(0)
-        return self._seen
+            self._take_events(0)
+        return list(self._seen)
 
     def follow(self) -> Iterator[dict[str, Any]]:
         """Each event as it happens, until the lab ends; the first are those not yet seen."""
-        yield from self._listen(None)
+        return self._listen(None, len(self._seen))
 
     def wait_for(self, event: str, node: str | None = None, timeout: float = 10.0) -> dict[str, Any]:
         """Wait until an event has happened; one that is over counts as well.
@@ -203,29 +205,42 @@ class Lab(LabClient):
         Raises:
             LabError: It did not happen in time.
         """
-        for one in self.events:
-            if one["event"] == event and node in (None, one.get("node")):
-                return one
-        for one in self._listen(time.monotonic() + timeout):
+        for one in self._listen(time.monotonic() + timeout, 0):
             if one["event"] == event and node in (None, one.get("node")):
                 return one
         raise LabError(f"{self.name}: no {event}{f' of {node}' if node else ''} within {timeout:g} s")
 
-    def _listen(self, deadline: float | None) -> Iterator[dict[str, Any]]:
-        """New events until a deadline (monotonic), or the lab's end."""
+    def _listen(self, deadline: float | None, first: int) -> Iterator[dict[str, Any]]:
+        """The events from number ``first`` on, until a deadline (monotonic) or the lab's end."""
+        going_on = True
         while True:
+            while first < len(self._seen):
+                yield self._seen[first]
+                first += 1
             left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            if not going_on or (left is not None and left <= 0):
                 return
-            arrived = self._drain(left)
-            if arrived is None:
-                return
-            yield from arrived
+            going_on = self._take_events(left)
 
-    def _drain(self, timeout: float | None) -> list[dict[str, Any]] | None:
+    def _take_events(self, timeout: float | None) -> bool:
+        """Take the events that come within ``timeout`` seconds; of a new subscription first all past ones.
+
+        Returns:
+            False when the lab has ended.
+        """
         if self._events is None:
             self._events = self._open()
             self._events.tell("events")
-        arrived = self._events.events(timeout)
-        self._seen += arrived or []
-        return arrived
+            self._missing = 1  # the greeting, which says how many past events follow
+        while True:
+            arrived = self._events.events(ANSWER_SECONDS if self._missing else timeout)
+            if arrived is None:
+                return False
+            for event in arrived:
+                if event["event"] == "subscribed":
+                    self._missing = event["past"]
+                    continue
+                self._missing = max(0, self._missing - 1)
+                self._seen.append(event)
+            if not self._missing or not arrived:
+                return True

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any, ClassVar
 
 from nodes.kinds.stock import Node
@@ -17,6 +18,7 @@ StaticRoute = tuple[routes.IPNetwork, routes.IPAddress | None]
 """A destination and its next hop; None makes it unreachable."""
 
 _LOOPBACK = 1
+_HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()  # a kernel may be booted without
 
 
 class Machine(Node):
@@ -75,7 +77,8 @@ class Machine(Node):
             settings |= {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
         with namespaces.inside(self.namespace):
             for name, value in settings.items():
-                write_sysctl(name, value)
+                if _HAS_IPV6 or "/ipv6/" not in name:
+                    write_sysctl(name, value)
         links.set_up(self.kernel, _LOOPBACK)
 
     def _start_shell(self) -> None:

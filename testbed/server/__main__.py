@@ -6,10 +6,13 @@ BOOT is a socket to the client, LOCK the descriptor that says that the lab runs,
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 
 from testbed.server.fork_server import ForkServer
+
+_DESCRIPTORS = 1 << 16
 
 
 def main() -> None:
@@ -19,6 +22,7 @@ def main() -> None:
         os.set_inheritable(descriptor, False)
     started = time.monotonic()
     fork_server = ForkServer()
+    _allow_descriptors()
     # The fork server imports the daemon on the other core while we import the rest.
     import asyncio
     import pickle
@@ -34,6 +38,13 @@ def main() -> None:
 
     asyncio.run(run())
     os._exit(0)  # nothing to tidy up: the kernel ends the box
+
+
+def _allow_descriptors() -> None:
+    """Each node takes a few descriptors of this process; the usual soft limit is enough for some hundred nodes only."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 if __name__ == "__main__":

@@ -35,11 +35,12 @@ class Events:
             self._send(subscriber, line)
 
     def subscribe(self, client: socket.socket) -> None:
-        """Send a client what has happened so far, and what happens from now on."""
+        """Tell a client how many events there were, send them, and from now on each that happens."""
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._subscribers.append(client)
-        self._send(client, b"".join(self._history))
+        greeting = json.dumps({"event": "subscribed", "past": len(self._history)}).encode() + b"\n"
+        self._send(client, greeting + b"".join(self._history))
 
     def _send(self, subscriber: socket.socket, data: bytes) -> None:
         try:

@@ -42,7 +42,7 @@ def test_a_kill_at_ten_moments_of_boot_and_while_running_leaves_nothing(victim: 
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     results = seen["results"]
-    assert len(results) == 12
     assert [one for one in results if one["left"]] == [], seen
     during_boot = [one["moment"] for one in results if one["moment"] is not None]
-    assert len(during_boot) >= 7, seen  # a boot may be quicker than the one that was timed
+    assert len(during_boot) == 10, seen
+    assert len(results) >= 12, seen  # and at least twice while it ran
