@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ class Journal:
             "event": event,
             "fields": dict(fields or {}) | ({"suppressed": suppressed} if suppressed else {}),
         }
-        os.write(self._descriptor, json.dumps(line, default=str).encode() + b"\n")
+        # A full disk costs lines, not the router.
+        with suppress(OSError):
+            os.write(self._descriptor, json.dumps(line, default=str).encode() + b"\n")
 
     def close(self) -> None:
         """Close the file."""

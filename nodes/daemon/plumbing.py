@@ -146,10 +146,6 @@ class Plumbing:
             if first or (rule.priority in _OURS and rule not in wanted):
                 routes.delete_rule(self._kernel, rule)
 
-    def interfaces(self) -> list[dict[str, Any]]:
-        """The rows of ``show interfaces``."""
-        return interface_rows(self._kernel, self._config)
-
     def close(self) -> None:
         """Let the device go. Rules and tables stay: without the device they refuse what they sent into it."""
         self.native.close()

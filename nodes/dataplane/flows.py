@@ -7,6 +7,7 @@ from collections.abc import Callable
 from nodes.dataplane.decision import Drop, Encapsulate
 from nodes.dataplane.encapsulation import header_writer
 from nodes.dataplane.holding import Holding, Waiting
+from nodes.dataplane.packet import fragments
 from nodes.dataplane.statistics import Statistics
 
 MOST_FLOWS = 8192
@@ -30,6 +31,16 @@ def encapsulating(verdict: Encapsulate, send: Callable[[bytes], int], statistics
             return
         statistics.encapsulated += 1
         statistics.encapsulated_bytes += length
+
+    return forward
+
+
+def fragmenting(whole: Flow, mtu: int) -> Flow:
+    """Cuts the packets to ``mtu`` bytes before ``whole`` encapsulates them (requirement D17)."""
+
+    def forward(packet: bytes, tos: int, ttl: int) -> None:
+        for piece in fragments(packet, mtu):
+            whole(piece, tos, ttl)
 
     return forward
 

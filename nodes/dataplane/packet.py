@@ -13,6 +13,7 @@ from nodes.lisp.errors import DecodeError
 ICMP, TCP, UDP, IPV6_FRAGMENT, ICMPV6 = 1, 6, 17, 44, 58
 PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, 33, 132, 136})  # and DCCP, SCTP, UDP-Lite: ports in the first four bytes
 NOT_FIRST_FRAGMENT, ANY_FRAGMENT, DONT_FRAGMENT = 0x1FFF, 0x3FFF, 0x4000
+_MORE_FRAGMENTS = 0x2000
 
 _V4 = struct.Struct("!BBHHHBBH4s4s")
 _V6 = struct.Struct("!IHBB16s16s")
@@ -147,3 +148,30 @@ def set_tos_and_ttl(packet: bytearray, start: int, tos: int, ttl: int) -> None:
     packet[start + 8] = ttl
     packet[start + 10] = total >> 8
     packet[start + 11] = total & 0xFF
+
+
+def fragments(packet: bytes, mtu: int) -> list[bytes]:
+    """An IPv4 packet without DF in pieces of at most ``mtu`` bytes (RFC 791 section 3.2).
+
+    Options stay on the first piece only. A packet that fits comes back alone.
+    """
+    if len(packet) <= mtu:
+        return [packet]
+    first, tos, _, name, where, ttl, protocol, _, source, destination = _V4.unpack_from(packet)
+    start = (first & 15) * 4
+    offset, more = (where & NOT_FIRST_FRAGMENT) * 8, where & _MORE_FRAGMENTS
+    pieces = []
+    header_length = start
+    while start < len(packet):
+        options = packet[20:header_length]
+        room = (mtu - header_length) // 8 * 8
+        body = packet[start : start + room]
+        start += len(body)
+        flag = _MORE_FRAGMENTS if start < len(packet) else more
+        fields = (0x40 | header_length // 4, tos, header_length + len(body), name, flag | offset // 8, ttl, protocol)
+        header = _V4.pack(*fields, 0, source, destination) + options
+        header = header[:10] + checksum(header).to_bytes(2, "big") + header[12:]
+        pieces.append(header + body)
+        offset += len(body)
+        header_length = 20
+    return pieces

@@ -41,6 +41,7 @@ _BATCH = 64
 _RECEIVE = 65536
 _V4 = struct.Struct("!BBHHHBBHQI")
 _V6 = struct.Struct("!IHBBQQQQI")
+_HEAD = _V6.size
 
 
 class PythonPath:
@@ -153,14 +154,16 @@ class PythonPath:
         """Handle one packet of a host, whose TTL the kernel has decremented."""
         key: object
         try:
+            # The last fragment of a packet can be shorter than the ports: read zeros there.
+            head = packet if len(packet) >= _HEAD else packet + bytes(_HEAD)
             if packet[0] == 0x45:
-                _, tos, _, _, fragment, ttl, protocol, _, addresses, ports = _V4.unpack_from(packet)
+                _, tos, _, _, fragment, ttl, protocol, _, addresses, ports = _V4.unpack_from(head)
                 if fragment & ANY_FRAGMENT:
                     key = addresses
                 else:
                     key = (addresses, protocol, ports if protocol in PROTOCOLS_WITH_PORTS else 0)
             else:
-                word, _, protocol, ttl, *addresses, ports = _V6.unpack_from(packet)
+                word, _, protocol, ttl, *addresses, ports = _V6.unpack_from(head)
                 tos = word >> 20 & 0xFF
                 key = (*addresses, protocol, ports if protocol in PROTOCOLS_WITH_PORTS else 0)
                 fragment = DONT_FRAGMENT
@@ -180,6 +183,9 @@ class PythonPath:
         flow: flows.Flow
         if isinstance(verdict, Encapsulate):
             flow = flows.encapsulating(verdict, self._sender.to(verdict.locator), self.statistics)
+            mtu = self.tables.core_mtu - OVERHEAD[verdict.locator.version]
+            if len(packet) > mtu:  # D17: the kernel cut it for an IPv4 locator
+                flow = flows.fragmenting(flow, mtu)
         elif isinstance(verdict, Hold):
             waiting, new = self.held.queue(verdict.eid, self._clock())
             if waiting is None:

@@ -110,11 +110,11 @@ class World:
             last = 9 if name == "net" else 1
             self.address("core", name, f"{subnet}.254/24")
             self.address(name, "core", f"{subnet}.{last}/24")
-            self._default(name, f"{subnet}.254")
+            self.default(name, f"{subnet}.254")
         for host, router, site in (("h1", "xtr1", 1), ("h2", "xtr2", 2)):
             self.address(router, host, f"192.168.{site}.254/24")
             self.address(host, router, f"192.168.{site}.1/24")
-            self._default(host, f"192.168.{site}.254")
+            self.default(host, f"192.168.{site}.254")
         # The core knows EIDs by the PxTR's aggregate alone (S01).
         toward_proxy = routes.Route(AGGREGATE.network, ip_address("10.0.3.1"))
         routes.add_route(self.kernel["core"], toward_proxy)
@@ -135,8 +135,10 @@ class World:
         links.set_up(kernel, 1)
         links.add_address(kernel, links.index_of(kernel, interface), ip_interface(address))
 
-    def _default(self, node: str, via: str) -> None:
-        routes.add_route(self.kernel[node], routes.Route(ip_network("0.0.0.0/0"), ip_address(via)))
+    def default(self, node: str, via: str) -> None:
+        routes.add_route(
+            self.kernel[node], routes.Route(ip_network("::/0" if ":" in via else "0.0.0.0/0"), ip_address(via))
+        )
 
     def start(self, config: NodeConfig) -> int:
         """Start a daemon and return the read end of its report pipe."""

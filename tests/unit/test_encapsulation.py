@@ -10,7 +10,7 @@ import pytest
 from nodes.dataplane.decision import Drop, Encapsulate, Unreachable
 from nodes.dataplane.encapsulation import decapsulated_tos, header_writer
 from nodes.dataplane.icmp import Budget, error_message, error_packet, may_be_told
-from nodes.dataplane.packet import checksum, parse, set_tos_and_ttl
+from nodes.dataplane.packet import checksum, fragments, parse, set_tos_and_ttl
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.wire.data_header import DataHeader
 from tests.unit.data_path import ip_packet
@@ -156,3 +156,25 @@ def test_the_icmp_budget() -> None:
     budget = Budget(rate=10, burst=3)
     assert [budget.take(1000.0) for _ in range(5)] == [True, True, True, False, False]
     assert [budget.take(1000.1) for _ in range(2)] == [True, False]
+
+
+def test_fragments_make_up_the_packet() -> None:
+    """D17: pieces that fit, whose offsets follow on each other; a fragment keeps its place and its MF flag."""
+    body = bytes(range(256)) * 6
+    for options in (b"", bytes(8)):
+        data = ip_packet("192.168.1.1", "192.168.2.1", body=body, options=options, fragment=0x2000 | 100)
+        pieces = fragments(data, 600)
+        assert len(pieces) == 3
+        whole = b""
+        for number, piece in enumerate(pieces):
+            packet = parse(piece)
+            assert packet.length == len(piece) <= 600
+            assert checksum(piece[: packet.header_length]) == 0
+            where = int.from_bytes(piece[6:8], "big")
+            assert where == 0x2000 | 100 + len(whole) // 8
+            assert packet.header_length == (20 + len(options) if number == 0 else 20)
+            whole += piece[packet.header_length :]
+        assert whole == body
+    last = fragments(ip_packet("192.168.1.1", "192.168.2.1", body=body), 600)[-1]
+    assert int.from_bytes(last[6:8], "big") & 0x2000 == 0
+    assert fragments(last, 600) == [last]
