@@ -8,13 +8,15 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from nodes.dataplane.packet import checksum
-from nodes.linux import routes
+from nodes.linux import links, routes
+from nodes.linux.links import VethEnd
 from tests.e2e.daemon_world import World, ms_config, xtr_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("tshark"), reason="needs root and tshark")
@@ -286,3 +288,33 @@ def test_logs_are_json_and_hold_no_key(world: World) -> None:
         assert {"listening", "ready"} <= {line["event"] for line in lines}
         assert all(set(line) == {"time", "node", "event", "fields"} for line in lines)
         assert "a secret of the test" not in str(lines)
+
+
+def test_the_source_rloc_follows_the_route_to_the_locator(tmp_path: Path) -> None:
+    """S05: two core links, two RLOCs; the output interface chooses, again when the route changes or its link fails."""
+    world = World(tmp_path)
+    try:
+        a = VethEnd("core-2", world.namespace["xtr1"], "02:00:00:00:22:01")
+        b = VethEnd("xtr1-2", world.namespace["core"], "02:00:00:00:22:02")
+        links.add_veth(world.kernel["xtr1"], a, b)
+        world.address("xtr1", "core-2", "10.0.11.1/24")
+        world.address("core", "xtr1-2", "10.0.11.254/24")
+        own = (ip_address("10.0.1.1"), ip_address("10.0.11.1"))
+        config = replace(xtr_config("xtr1"), rlocs=own, core_interfaces=("core", "core-2"))
+        world.boot(ms_config(), config, xtr_config("xtr2"))
+        kernel = world.kernel["xtr1"]
+
+        def outer_source() -> str:
+            with world.capture("core", "xtr2") as dissect:
+                assert world.ping("h1", "192.168.2.1").returncode == 0
+                sources = [one["ip.src"].split(",") for one in dissect() if "4341" in one["udp.dstport"]]
+            return next(outer for outer, inner in sources if inner == "192.168.1.1")
+
+        assert outer_source() == "10.0.1.1"
+        other_way = routes.Route(ip_network("10.0.2.0/24"), ip_address("10.0.11.254"))
+        routes.add_route(kernel, other_way)
+        assert outer_source() == "10.0.11.1"
+        links.set_up(kernel, links.index_of(kernel, "core-2"), up=False)
+        assert outer_source() == "10.0.1.1"
+    finally:
+        world.close()
