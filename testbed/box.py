@@ -113,9 +113,10 @@ class Box:
         init: A pidfd of its init; readable when nothing of the box is left.
     """
 
-    def __init__(self, init: int, lifeline: int | None = None) -> None:
+    def __init__(self, init: int, lifeline: int | None = None, parent: subprocess.Popen[bytes] | None = None) -> None:
         self.init = init
         self._lifeline = lifeline
+        self._parent = parent
 
     @classmethod
     def start(cls, order: Order, lock_descriptor: int) -> tuple[Box, Channel]:
@@ -149,14 +150,14 @@ class Box:
                 first = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, pass_fds=(alive, *passed)
                 )
-            with first:  # closes its standard input, upon which it ends, and waits for it
-                assert first.stdout is not None
-                number = first.stdout.readline()
-                if not number:
-                    raise LabError(f"the box could not be made: {last_line(files.errors)}")
-                init = os.pidfd_open(int(number))
+            keep.enter_context(first)  # closes its standard input, upon which it ends, and waits for it
+            assert first.stdout is not None
+            number = first.stdout.readline()
+            if not number:
+                raise LabError(f"the box could not be made: {last_line(files.errors)}")
+            init = os.pidfd_open(int(number))  # its parent has not reaped it, so the number is still its
             keep.pop_all()
-            return cls(init, lifeline), Channel(events)
+            return cls(init, lifeline, first), Channel(events)
 
     def ended(self, seconds: float) -> bool:
         """Wait for the end of everything in the box; say whether it has come."""
@@ -187,17 +188,21 @@ class Box:
         """Let the box live on when this process ends."""
         if self._lifeline is not None:
             os.write(self._lifeline, b"d")
-            self._close_lifeline()
+            self._let_go()
 
     def close(self) -> None:
         """Forget the box; one that was not detached ends."""
-        self._close_lifeline()
+        self._let_go()
         os.close(self.init)
 
-    def _close_lifeline(self) -> None:
+    def _let_go(self) -> None:
+        """Close the lifeline, and have the init's parent end."""
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
+        if self._parent is not None:
+            with self._parent:
+                self._parent = None
 
 
 def parent_of(process: int) -> int:

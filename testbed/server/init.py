@@ -7,8 +7,8 @@ DESCRIPTORS (separated by commas) and ends when the lab process ends, or when th
 that booted the lab is gone. With it the kernel ends every process of the box, and with them its interfaces and mounts.
 A byte on the lifeline lets the lab live on without its client.
 
-The first process writes the process ID of PID 1 to its standard output and stays until its standard input ends, so that
-the number cannot be given to another process before the client holds a descriptor of it.
+The first process, the parent of PID 1, writes the process ID of PID 1 to its standard output. It stays to reap it,
+until its standard input ends: not everywhere does somebody reap orphans.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ def main(root: str, lifeline: int, descriptors: list[int], command: list[str]) -
     first = os.fork()
     if first:
         os.write(1, b"%d\n" % first)
-        os.read(0, 1)
+        os.close(lifeline)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _wait_for_either(0, os.pidfd_open(first))
+        os.waitpid(first, os.WNOHANG)
         os._exit(0)
     _take_standard_streams()
     _mount_own()
@@ -69,14 +73,14 @@ def _mount_own() -> None:
         os.mkdir(directory)  # noqa: PTH102 - pathlib would cost as much as all the rest
 
 
-def _wait_for_either(lifeline: int, lab: int) -> None:
-    """Return when the lab process has ended, or the lifeline without a word."""
+def _wait_for_either(lifeline: int, process: int) -> None:
+    """Return when the process of the pidfd has ended, or the lifeline without a word."""
     events = select.poll()
-    events.register(lab, select.POLLIN)
+    events.register(process, select.POLLIN)
     events.register(lifeline, select.POLLIN)
     while True:
         for descriptor, _event in events.poll():
-            if descriptor == lab or not os.read(lifeline, 1):
+            if descriptor == process or not os.read(lifeline, 1):
                 return
             events.unregister(lifeline)
 
