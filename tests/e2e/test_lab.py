@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed.box import Box, parent_of
+from testbed.channel import Channel
 from testbed.lab import Lab, LabError
 from tests.e2e.worlds import plain_world
 
@@ -316,13 +318,55 @@ def test_a_detached_lab_lives_on_and_is_taken_down_by_another(tmp_path: Path) ->
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "test-detached")], cwd=ROOT, check=True, timeout=60)
     lab = Lab.attach("test-detached", tmp_path)
-    assert lab.status()["state"] == "ready"
-    assert lab.events[-1]["event"] == "ready"  # whoever comes later hears what was said before
-    lab.stop()
+    try:
+        assert lab.status()["state"] == "ready"
+        assert lab.events[-1]["event"] == "ready"  # whoever comes later hears what was said before
+    finally:
+        lab.stop()
     assert not lab.runs
     with pytest.raises(LabError, match="no lab named test-detached is running"):
         lab.status()
     lab.stop()  # twice is once
+
+
+def test_a_log_is_followed_until_the_lab_ends(tmp_path: Path) -> None:
+    steps: list[str] = []
+    lab = Lab("minimal", name="test-follow", run_dir=tmp_path / "test-follow")
+    lab.boot(progress=steps.append)
+    try:
+        assert steps[0] == f"network: {len(lab.topology.nodes)} nodes, {len(lab.topology.links)} links"
+        assert steps[-1] == "ready: 3 daemons"
+        assert {"msmr: listening", "xtr1: ready"} <= set(steps)
+        lines = lab.log("xtr1", follow=True)
+        before = [next(lines) for _ in lab.log("xtr1")]
+        assert before == list(lab.log("xtr1"))
+        lab.restart("xtr1")
+        assert json.loads(next(lines))["node"] == "xtr1"  # what the restart wrote
+    finally:
+        lab.stop()
+    assert [*before, *lines][-1] == list(lab.log("xtr1"))[-1]
+    assert lab.events[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("victim", ["lab", "init"])
+def test_a_detached_lab_that_is_killed_leaves_nothing(victim: str, tmp_path: Path) -> None:
+    lab = Lab("minimal", name="test-killed", run_dir=tmp_path / "test-killed")
+    lab.boot(detach=True)
+    try:
+        with Channel.open(lab.run_dir / "control.sock") as channel:
+            process = channel.peer
+        init = parent_of(process)
+        if victim == "lab":
+            os.kill(process, signal.SIGKILL)
+        else:
+            signal.pidfd_send_signal(init, signal.SIGKILL)
+        assert Box(init).ended(5)  # which is after the end of every process of its PID namespace
+        assert not lab.runs
+        assert not Path(f"/proc/{process}").exists()
+        with pytest.raises(LabError, match="no lab named test-killed is running"):
+            lab.status()
+    finally:
+        lab.stop()
 
 
 def test_a_deaf_lab_process_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
