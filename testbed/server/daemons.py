@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -74,16 +75,14 @@ class Daemons:
         self._locks: dict[str, asyncio.Lock] = {}
         self._adopt(server)
 
-    def _adopt(self, server: ForkServer) -> None:
+    def _adopt(self, server: ForkServer) -> ForkServer:
         self._server: ForkServer | None = server
         self._loop.add_reader(server.socket, self._hear, server)
+        return server
 
     def start(self, name: str) -> None:
         """Start a node's daemon; :meth:`reach` waits for it."""
-        if self._server is None:
-            self._adopt(ForkServer())
-        server = self._server
-        assert server is not None
+        server = self._server or self._adopt(ForkServer())
         daemon = self.daemons[name] = Daemon()
         ours, theirs = os.pipe()
         os.set_blocking(ours, False)
@@ -132,7 +131,8 @@ class Daemons:
                 if self._gone(daemon):
                     break
                 if daemon.pid is not None:
-                    os.kill(daemon.pid, number)
+                    with suppress(ProcessLookupError):  # it has ended, and we are about to hear so
+                        os.kill(daemon.pid, number)
                 try:
                     await self._until(lambda: self._gone(daemon), STOP_SECONDS, lambda: f"{name} does not end")
                 except ServerError:
@@ -173,16 +173,16 @@ class Daemons:
 
     def _hear(self, server: ForkServer) -> None:
         """The fork server has something to say."""
-        self._loop.remove_reader(server.socket)
         messages = server.receive()
         if messages is None:
+            self._loop.remove_reader(server.socket)
+            server.close()
             self._server = None
             self._events.emit("fork-server-died")
             for name, daemon in self.daemons.items():
                 if daemon.state is not State.EXITED:
                     self._buried(name, daemon, -signal.SIGKILL)
             return
-        self._loop.add_reader(server.socket, self._hear, server)
         for message in messages:
             daemon = self.daemons[message["name"]]
             if message["event"] == "started":

@@ -63,12 +63,10 @@ class ForkServer:
             except ConnectionError:
                 message = b""
             if not message:
-                if arrived:
-                    return arrived
-                self._end()
-                return None
+                return arrived or None
             arrived.append(json.loads(message))
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Let go of a fork server that has ended."""
         self.socket.close()
         os.waitpid(self._pid, 0)
