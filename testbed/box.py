@@ -84,7 +84,7 @@ def prepare(order: Order) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    files.topology.write_text(order.topology.source, encoding="utf-8")
+    _write_secret(files.topology, order.topology.source)  # its sites have keys
     readable = [files.topology, files.log, files.errors]
     if order.topology.lisp_routers:
         readable.append(files.root / "nodes")
@@ -101,7 +101,7 @@ def prepare(order: Order) -> None:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    """Write a file that only root may read, at no moment anybody else."""
+    """Write a file that its owner alone may read, at no moment anybody else."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as secret:
         secret.write(text)
 
