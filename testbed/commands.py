@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -151,18 +152,25 @@ def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> Non
     from testbed.observe.tables import console, facts, table
 
     title = f"{node}: {what}"
-    console().print(table(what, data, title) if isinstance(data, list) else facts(data, title))
+    if isinstance(data, list):
+        console().print(table(what, data, title) if data else f"{title}: empty")
+    else:
+        console().print(facts(data, title))
 
 
 def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: bool = False) -> None:
     """Ask the mapping system for an EID from a node, and show the reply (RFC 6835)."""
+    try:
+        ip_network(eid)
+    except ValueError:
+        raise LabError(f"lig: {eid} is not an EID; allowed is an IPv4 or IPv6 address or prefix") from None
     answer = Lab.attach(lab).lig(node, eid, instance_id)
     if as_json:
         print(json.dumps(answer, indent=1))
         return
     from testbed.observe.tables import console, table
 
-    title = f"{node}: Map-Reply from {answer['from']} in {answer['rtt_ms']:.1f} ms"
+    title = f"{node}: Map-Reply from {answer['replier']} in {answer['rtt_ms']:.1f} ms"
     console().print(table("lig", answer["records"], title))
 
 

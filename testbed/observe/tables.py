@@ -51,6 +51,24 @@ def _field(name: str) -> Callable[[Row], Any]:
     return lambda row: row.get(name)
 
 
+_ACTIONS = (
+    "no-action",
+    "natively-forward",
+    "send-map-request",
+    "drop/no-reason",
+    "drop/policy-denied",
+    "drop/auth-failure",
+)
+"""The ACT values of a negative Map-Reply (RFC 9301 section 5.4)."""
+
+
+def _reply_action(row: Row) -> str:
+    """What a Map-Reply's record tells an ITR to do."""
+    if row["locators"]:
+        return "encapsulate"
+    return _ACTIONS[row["action"]] if row["action"] < len(_ACTIONS) else f"unassigned ({row['action']})"
+
+
 _EID: list[Column] = [("Instance-ID", _field("instance_id")), ("EID-prefix", _field("eid"))]
 _LOCATORS: Column = ("RLOC priority/weight", _locators)
 
@@ -81,7 +99,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
     ],
     "lig": [
         *_EID,
-        ("Action", _field("action")),
+        ("Action", _reply_action),
         _LOCATORS,
         ("Record TTL", lambda row: f"{row['ttl_minutes']} min"),
         ("Authoritative", _field("authoritative")),
