@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from ipaddress import IPv4Interface, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
@@ -32,6 +32,13 @@ class Side(StrEnum):
     CORE = "core"
 
 
+class Routing(StrEnum):
+    """How the plain routers learn their routes."""
+
+    STATIC = "static"
+    OSPF_BGP = "ospf-bgp"  # BIRD: OSPF for the RLOC space, BGP towards non-LISP sites and PITRs
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """One end of a link. Its name is the name of the node at the other end ("core1"; a second link: "core1-2").
@@ -43,6 +50,7 @@ class Interface:
         mac: Its MAC address, "02:...".
         addresses: Its addresses with prefix lengths; empty on a fabric.
         side: For LISP routers, what it faces; otherwise None.
+        instance_id: For the site side of a LISP router, the instance-ID of the hosts behind it.
         mtu: Bytes.
     """
 
@@ -53,6 +61,7 @@ class Interface:
     mac: str
     addresses: tuple[IPInterface, ...] = ()
     side: Side | None = None
+    instance_id: int = 0
     mtu: int = 1500
 
 
@@ -65,6 +74,35 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class BgpPeer:
+    """A BGP session of a routing daemon: the neighbour's address and AS number."""
+
+    address: IPAddress
+    asn: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingDaemon:
+    """What BIRD does on a node (``routing: ospf-bgp``).
+
+    Attributes:
+        router_id: Its router ID.
+        asn: Its AS number.
+        ospf: The interfaces that speak OSPF (v2 for IPv4, v3 for IPv6), point to point.
+        stubs: Interfaces whose subnets OSPF tells, but where it does not speak.
+        bgp: Its BGP sessions.
+        announced: The prefixes it originates into BGP: a non-LISP site's subnets, a PITR's aggregates.
+    """
+
+    router_id: IPv4Address
+    asn: int
+    ospf: tuple[str, ...] = ()
+    stubs: tuple[str, ...] = ()
+    bgp: tuple[BgpPeer, ...] = ()
+    announced: tuple[IPNetwork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One machine of the lab.
 
@@ -74,6 +112,7 @@ class Node:
         site: The site it stands in, or "core".
         interfaces: In the order of the file's links.
         routes: Static routes of its main table.
+        routing: What BIRD does here, or None where all routes are static.
         lisp: The daemon's configuration; only for LISP routers.
     """
 
@@ -82,6 +121,7 @@ class Node:
     site: str
     interfaces: tuple[Interface, ...] = ()
     routes: tuple[Route, ...] = ()
+    routing: RoutingDaemon | None = None
     lisp: NodeConfig | None = None
 
     def link_to(self, peer: str) -> Interface:
@@ -108,10 +148,20 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A cable between two interfaces, each named by (node, interface)."""
+    """A cable between two interfaces, each named by (node, interface).
+
+    Attributes:
+        a: One end and ``b`` the other.
+        bandwidth: Mbit/s each way, None for as much as there is.
+        delay: Milliseconds each way.
+        loss: Per cent of the packets lost each way.
+    """
 
     a: tuple[str, str]
     b: tuple[str, str]
+    bandwidth: float | None = None
+    delay: float = 0.0
+    loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +172,18 @@ class Site:
         name: Its name.
         eid_prefixes: Its EID-prefixes; empty for a non-LISP site.
         subnets: The subnets of its hosts.
+        dynamic_eids: The prefixes in which hosts are found by what they send, each registered as a host EID.
     """
 
     name: str
     eid_prefixes: tuple[EidPrefix, ...]
     subnets: tuple[IPNetwork, ...]
+    dynamic_eids: tuple[EidPrefix, ...] = ()
 
     @property
     def is_lisp(self) -> bool:
         """Whether its hosts have EIDs."""
-        return bool(self.eid_prefixes)
+        return bool(self.eid_prefixes or self.dynamic_eids)
 
 
 class Path(StrEnum):
@@ -167,6 +219,7 @@ class Topology:
         eid_aggregates: The aggregates that cover all EIDs.
         expectations: One per ordered pair of hosts.
         time_scale: How much faster than real time the daemons' clocks run.
+        routing: How the plain routers learn their routes.
         source: The text of the resolved topology, a valid topology file itself.
     """
 
@@ -179,6 +232,7 @@ class Topology:
     eid_aggregates: tuple[EidPrefix, ...]
     expectations: tuple[Expectation, ...]
     time_scale: float = 1.0
+    routing: Routing = Routing.STATIC
     source: str = field(default="", repr=False)
 
     @cached_property

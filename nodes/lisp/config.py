@@ -90,6 +90,24 @@ class DatabaseMapping:
 
 
 @dataclass(frozen=True, slots=True)
+class DynamicEid:
+    """A prefix in which the ETR registers each host that it sees, as a /32 or /128 (requirements X01, X02).
+
+    Attributes:
+        prefix: The permitted prefix.
+        locators: The locator-set of every host found in it.
+        ttl_minutes: The Record TTL given to others.
+        proxy_reply_requests: How many unanswered ARP or neighbour requests for a host that is not here precede the
+            router's own answer (requirement X12).
+    """
+
+    prefix: EidPrefix
+    locators: tuple[Locator, ...]
+    ttl_minutes: int = 1440
+    proxy_reply_requests: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class MapServerPeer:
     """A Map-Server that the ETR registers with.
 
@@ -144,7 +162,9 @@ class NodeConfig:
         rlocs: Its own RLOCs, in the order of its core interfaces.
         core_interfaces: Interfaces towards the RLOC space, in the order of ``rlocs``.
         site_interfaces: Interfaces towards hosts; empty for nodes that serve none.
+        site_instances: The instance-ID of the hosts behind each of ``site_interfaces``; empty when all are 0.
         database: The EID-prefixes of its site (ETR), also the sources it encapsulates for (ITR).
+        dynamic_eids: The prefixes in which hosts are registered one by one, as they are seen.
         map_resolvers: Where the ITR or PITR asks.
         map_servers: Where the ETR registers.
         petrs: PETRs that the ITR hands packets for non-LISP destinations to (RFC 6832 section 6), best first.
@@ -165,7 +185,9 @@ class NodeConfig:
     rlocs: tuple[IPAddress, ...]
     core_interfaces: tuple[str, ...] = ()
     site_interfaces: tuple[str, ...] = ()
+    site_instances: tuple[int, ...] = ()
     database: tuple[DatabaseMapping, ...] = ()
+    dynamic_eids: tuple[DynamicEid, ...] = ()
     map_resolvers: tuple[IPAddress, ...] = ()
     map_servers: tuple[MapServerPeer, ...] = ()
     petrs: tuple[IPAddress, ...] = ()
@@ -185,7 +207,9 @@ class NodeConfig:
             raise ConfigError(f"{self.name}: roles is empty; allowed are {', '.join(sorted(ROLE_SETS))}")
         if not self.rlocs:
             raise ConfigError(f"{self.name}: rlocs is empty; a LISP node needs at least one RLOC")
-        if Role.ETR in self.roles and self.database and not self.map_servers:
+        if self.site_instances and len(self.site_instances) != len(self.site_interfaces):
+            raise ConfigError(f"{self.name}: site_instances has to be empty or as long as site_interfaces")
+        if Role.ETR in self.roles and (self.database or self.dynamic_eids) and not self.map_servers:
             raise ConfigError(
                 f"{self.name}: map_servers is empty; an ETR with EID-prefixes registers with at least one"
             )
@@ -226,6 +250,10 @@ def _prefix(data: Mapping[str, Any]) -> EidPrefix:
     return EidPrefix(ip_network(data["network"]), int(data["instance_id"]))
 
 
+def _locators(data: Mapping[str, Any]) -> tuple[Locator, ...]:
+    return tuple(Locator(ip_address(one["address"]), one["priority"], one["weight"]) for one in data["locators"])
+
+
 def _key(data: Mapping[str, Any]) -> Key:
     return Key(int(data["key_id"]), Algorithm(data["algorithm"]), data["secret"])
 
@@ -239,13 +267,14 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
         "rlocs": addresses("rlocs"),
         "core_interfaces": tuple(data.get("core_interfaces", ())),
         "site_interfaces": tuple(data.get("site_interfaces", ())),
+        "site_instances": tuple(data.get("site_instances", ())),
         "database": tuple(
-            DatabaseMapping(
-                _prefix(item["prefix"]),
-                tuple(Locator(ip_address(one["address"]), one["priority"], one["weight"]) for one in item["locators"]),
-                item["ttl_minutes"],
-            )
+            DatabaseMapping(_prefix(item["prefix"]), _locators(item), item["ttl_minutes"])
             for item in data.get("database", ())
+        ),
+        "dynamic_eids": tuple(
+            DynamicEid(_prefix(item["prefix"]), _locators(item), item["ttl_minutes"], item["proxy_reply_requests"])
+            for item in data.get("dynamic_eids", ())
         ),
         "map_resolvers": addresses("map_resolvers"),
         "map_servers": tuple(

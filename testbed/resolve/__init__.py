@@ -32,7 +32,7 @@ def resolve(row: TopologyRow, plan: Plan, name: str) -> Topology:
 
     def add(node: str, kind: NodeKind, site: str) -> None:
         interfaces = tuple(wiring.interfaces.get(node, ()))
-        nodes[node] = Node(node, kind, site, interfaces, static.get(node, ()), configs.get(node))
+        nodes[node] = Node(node, kind, site, interfaces, static.get(node, ()), lisp=configs.get(node))
 
     for router in row.core.routers:
         add(router.name, NodeKind.ROUTER, "core")
