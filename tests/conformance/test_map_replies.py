@@ -1,0 +1,253 @@
+"""What an ITR believes: Map-Replies written by the test, to Map-Requests that the Map-Resolver leaves unanswered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from testbed.act.echo import Pinger
+from testbed.lab import Lab
+from tests.conformance import wire
+from tests.conformance.watch import (
+    Seen,
+    Watch,
+    eventually,
+    expect_drop,
+    frozen,
+    in_background,
+    inject,
+    inner_request,
+    lasting,
+    map_cache,
+    rloc,
+    sink,
+    uplink,
+)
+
+ITR = "xtr1"
+NATIVE, SEND_MAP_REQUEST, DROP, POLICY, AUTHENTICATION = 1, 2, 3, 4, 5
+
+
+class Oracle:
+    """Stands in for the mapping system: takes the Map-Requests of an ITR off the core, and answers as it likes."""
+
+    def __init__(self, lab: Lab, watch: Watch) -> None:
+        self.lab, self.watch = lab, watch
+        self.target, self.core = rloc(lab, ITR), uplink(lab, ITR)
+        aggregate = lab.topology.eid_aggregates[0].network
+        assert isinstance(aggregate, IPv4Network)
+        # Prefixes inside the EID space that the topology gives to nobody.
+        used = [prefix.network for one in lab.topology.sites.values() for prefix in one.eid_prefixes]
+        self.free = (one for one in aggregate.subnets(new_prefix=24) if not any(one.overlaps(u) for u in used))
+
+    def question(self, eid: IPv4Address) -> Seen:
+        """The Map-Request for an EID, when it is seen."""
+
+        def found() -> list[Seen]:
+            asked = [one for one in self.watch.control(wire.ECM) if one.outer.source == self.target]
+            return [one for one in asked if eid in inner_request(one).records[0].prefix]
+
+        return self.watch.until(found, f"a Map-Request for {eid}")[0]
+
+    def answer(self, question: Seen, *records: bytes, nonce: int | None = None, flags: int = 0) -> None:
+        """Answer it, from the Map-Resolver's address."""
+        value = inner_request(question).nonce if nonce is None else nonce
+        message = wire.map_reply(value, *records, flags=flags)
+        ports = (wire.CONTROL, question.outer.source_port)
+        inject(self.lab, self.core, wire.datagram(rloc(self.lab, "mr"), self.target, ports, message))
+
+    def resolve(self, eid: IPv4Address, *records: bytes, flags: int = 0) -> None:
+        """Make the ITR ask for an EID, and answer."""
+        asking = in_background(lambda: self.lab.lig(ITR, str(eid), timeout=1.0))
+        self.answer(self.question(eid), *records, flags=flags)
+        asking.join()
+
+    def refused(self, reason: str, eid: IPv4Address, *records: bytes, flags: int = 0) -> None:
+        """The same, and the ITR drops the answer for that reason and learns nothing."""
+        before = lasting(map_cache(self.lab, ITR))
+        asking = in_background(lambda: self.lab.lig(ITR, str(eid), timeout=0.2))
+        with expect_drop(self.lab, ITR, reason):
+            self.answer(self.question(eid), *records, flags=flags)
+        assert lasting(map_cache(self.lab, ITR)) == before
+        asking.join()
+
+
+@pytest.fixture(scope="module")
+def silent(lab: Lab) -> Iterator[Lab]:
+    """The lab with a Map-Resolver that does not answer."""
+    with frozen(lab, "mr"):
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def oracle(silent: Lab) -> Iterator[Oracle]:
+    with Watch(silent, [uplink(silent, ITR)]) as watch:
+        yield Oracle(silent, watch)
+
+
+def row(lab: Lab, prefix: Any) -> dict[str, Any] | None:
+    """The map-cache row of a prefix."""
+    return map_cache(lab, ITR).get(str(prefix))
+
+
+def test_a_fresh_itr_sends_map_requests_for_everything(silent: Lab) -> None:
+    """S04: the default entry is there from the start, and never ends; a PITR has one for the aggregates."""
+    (default,) = map_cache(silent, ITR).values()
+    assert (default["eid"], default["action"], default["source"]) == ("0.0.0.0/0", "send-map-request", "default")
+    assert default["expires_s"] is None
+    assert default["uptime_s"] < 60
+    aggregates = {str(one.network) for one in silent.topology.eid_aggregates}
+    assert {eid for eid, one in map_cache(silent, "pxtr").items() if one["source"] == "default"} == aggregates
+
+
+def test_a_reply_to_our_nonce_is_believed_and_no_other(silent: Lab, oracle: Oracle) -> None:
+    """C07: spoofed replies with wrong nonces install nothing; the right one does, once."""
+    prefix = next(oracle.free)
+    record = wire.mapping(prefix, 1440, [(rloc(silent, "xtr3"), 1, 100)])
+    asking = in_background(lambda: silent.lig(ITR, str(prefix[9]), timeout=2.0))
+    question = oracle.question(prefix[9])
+    nonce = inner_request(question).nonce
+    with expect_drop(silent, ITR, "map-reply-unknown-nonce", 3):
+        for wrong in (0, nonce ^ 1, nonce ^ 1 << 63):
+            oracle.answer(question, record, nonce=wrong)
+    assert row(silent, prefix) is None
+    oracle.answer(question, record)
+    asking.join()
+    learned = row(silent, prefix)
+    assert learned is not None
+    assert [(one["rloc"], one["priority"], one["weight"]) for one in learned["locators"]] == [
+        (str(rloc(silent, "xtr3")), 1, 100)
+    ]
+    with expect_drop(silent, ITR, "map-reply-unknown-nonce"):
+        oracle.answer(question, wire.mapping(prefix, 1440, [(rloc(silent, "xtr2"), 1, 100)]))
+    assert lasting({"": row(silent, prefix) or {}}) == lasting({"": learned})
+
+
+def test_the_record_ttl_is_in_minutes(silent: Lab, oracle: Oracle) -> None:
+    """C10: 2 is 120 seconds; all ones leave it to the receiver, who takes a day."""
+    for ttl, seconds in ((2, 120), (0xFFFFFFFF, 86400)):
+        prefix = next(oracle.free)
+        oracle.resolve(prefix[1], wire.mapping(prefix, ttl, [(rloc(silent, "xtr3"), 1, 100)]))
+        learned = row(silent, prefix)
+        assert learned is not None
+        assert seconds - 10 < learned["expires_s"] <= seconds
+
+
+def test_a_ttl_of_zero_removes_the_entry_at_once(silent: Lab, oracle: Oracle) -> None:
+    """C10."""
+    prefix = next(oracle.free)
+    oracle.resolve(prefix[1], wire.mapping(prefix, 1440, [(rloc(silent, "xtr3"), 1, 100)]))
+    assert row(silent, prefix)
+    oracle.resolve(prefix[2], wire.mapping(prefix, 0))
+    assert row(silent, prefix) is None
+
+
+@pytest.mark.parametrize(("action", "code"), [(0, 1), (DROP, 1), (POLICY, 13), (AUTHENTICATION, 13)])
+def test_drop_actions_tell_the_host(silent: Lab, oracle: Oracle, action: int, code: int) -> None:
+    """C12: no locators and no action, drop, policy-denied, authentication-failure: ICMP unreachable from the xTR."""
+    prefix = next(oracle.free)
+    oracle.resolve(prefix[1], wire.mapping(prefix, 15, action=action))
+    with Watch(silent, [uplink(silent, ITR)]) as watch, Pinger(silent) as pinger:
+        echo = pinger.send("h1", prefix[1])
+        pinger.wait([echo], echo.sent + 2)
+        assert f"code {code})" in echo.refused_by, echo.refused_by
+        watch.drain()
+        assert not watch.datagrams(wire.DATA)
+
+
+def test_action_natively_forward(silent: Lab, oracle: Oracle) -> None:
+    """C12, M14: packets for it go to the PETR, without another Map-Request."""
+    prefix = next(oracle.free)
+    oracle.resolve(prefix[1], wire.mapping(prefix, 15, action=NATIVE))
+    with Watch(silent, [uplink(silent, ITR)]) as watch:
+        inject(silent, "h1", wire.datagram(silent["h1"].address, prefix[1], (7, 7), b"native"))
+        outer, inner = watch.until(watch.data, "a LISP packet")[0]
+        assert (outer.destination, inner.destination) == (rloc(silent, "pxtr"), prefix[1])
+        assert not watch.control(wire.ECM)
+
+
+def test_action_send_map_request(silent: Lab, oracle: Oracle) -> None:
+    """C12, M06: the entry is there, and the next packet asks again."""
+    prefix = next(oracle.free)
+    oracle.resolve(prefix[1], wire.mapping(prefix, 1, action=SEND_MAP_REQUEST))
+    assert (row(silent, prefix) or {})["action"] == "send-map-request"
+    inject(silent, "h1", wire.datagram(silent["h1"].address, prefix[7], (7, 7), b"ask"))
+    assert oracle.question(prefix[7])
+
+
+def test_a_reply_must_answer_what_was_asked(silent: Lab, oracle: Oracle) -> None:
+    """C07, C17: a mapping of another EID, or of a wider prefix beside the right one, is refused whole."""
+    prefix, other = next(oracle.free), next(oracle.free)
+    there = [(rloc(silent, "xtr3"), 1, 100)]
+    oracle.refused("map-reply-other-eid", prefix[1], wire.mapping(other, 15, there))
+    both = wire.mapping(prefix, 15, there), wire.mapping(other, 15, there)
+    oracle.refused("map-reply-other-eid", prefix[2], *both)
+
+
+@pytest.mark.parametrize("bad", ["224.0.0.1", "255.255.255.255", "0.0.0.0", "127.0.0.1"])
+def test_locators_that_are_no_rlocs_are_refused(silent: Lab, oracle: Oracle, bad: str) -> None:
+    """C15."""
+    prefix = next(oracle.free)
+    locators = [(rloc(silent, "xtr3"), 1, 100), (bad, 1, 100)]
+    oracle.refused("map-reply-forbidden-locator", prefix[1], wire.mapping(prefix, 15, locators))
+
+
+def test_locators_that_are_not_to_be_used_are_not(silent: Lab, oracle: Oracle) -> None:
+    """D21, D23: priority 255 and the R-bit 0; the third locator gets every flow."""
+    prefix = next(oracle.free)
+    locators = [("10.255.0.1", 255, 100), ("10.255.0.2", 1, 100), (rloc(silent, "xtr3"), 2, 100)]
+    record = bytearray(wire.mapping(prefix, 15, locators))
+    unreachable = record.index(IPv4Address("10.255.0.2").packed) - 3
+    record[unreachable] &= 0xFE
+    oracle.resolve(prefix[1], bytes(record))
+    h1, core = silent["h1"].address, uplink(silent, ITR)
+    with Watch(silent, [core]) as watch:
+        inject(silent, "h1", *(wire.datagram(h1, prefix[1], (20000 + n, 7), b"flow") for n in range(40)))
+        watch.until(lambda: len(watch.data()) >= 40, "40 LISP packets")
+        assert {outer.destination for outer, _ in watch.data()} == {rloc(silent, "xtr3")}
+
+
+def test_a_more_specific_mapping_wins(silent: Lab, oracle: Oracle) -> None:
+    """X14, C17: the longest prefix decides; the reply brought both."""
+    prefix = next(oracle.free)
+    host = IPv4Network(prefix[200])
+    oracle.resolve(
+        prefix[1],
+        wire.mapping(prefix, 15, [(rloc(silent, "xtr3"), 1, 100)]),
+        wire.mapping(host, 15, [(rloc(silent, "xtr2"), 1, 100)]),
+    )
+    with Watch(silent, [uplink(silent, ITR)]) as watch, sink(silent, "h4"):
+        h1 = silent["h1"].address
+        inject(silent, "h1", *(wire.datagram(h1, one, (7, 7), b"x") for one in (prefix[199], prefix[200])))
+        watch.until(lambda: len(watch.data()) == 2, "two LISP packets")
+        found = {inner.destination: outer.destination for outer, inner in watch.data()}
+    assert found == {prefix[199]: rloc(silent, "xtr3"), prefix[200]: rloc(silent, "xtr2")}
+
+
+def test_unasked_probe_replies_are_dropped(silent: Lab, oracle: Oracle) -> None:
+    """C13: the P-bit in the answer to a request that was no probe."""
+    prefix = next(oracle.free)
+    record = wire.mapping(prefix, 15, [(rloc(silent, "xtr3"), 1, 100)])
+    oracle.refused("map-reply-unexpected-probe", prefix[1], record, flags=1 << 27)
+
+
+def test_late_answers_of_the_real_map_resolver_find_nobody(silent: Lab, oracle: Oracle) -> None:
+    """C07, C08: what was asked again before the answer came is asked with a new nonce, a second later."""
+    prefix = next(oracle.free)
+    asking = in_background(lambda: silent.lig(ITR, str(prefix[1]), timeout=3.0))
+    oracle.question(prefix[1])
+
+    def both() -> list[Seen]:
+        asked = [one for one in oracle.watch.control(wire.ECM) if prefix[1] in inner_request(one).records[0].prefix]
+        return asked if len(asked) == 2 else []
+
+    first, second = oracle.watch.until(both, "a second Map-Request")
+    assert inner_request(first).nonce != inner_request(second).nonce
+    assert 0.99 <= (second.frame.time_ns - first.frame.time_ns) / 1e9 < 1.5
+    # A reply to either will do: the first was only slow.
+    oracle.answer(first, wire.mapping(prefix, 15, [(rloc(silent, "xtr3"), 1, 100)]))
+    eventually(lambda: row(silent, prefix), "the mapping")
+    asking.join()

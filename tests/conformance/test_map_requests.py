@@ -1,0 +1,310 @@
+"""Map-Requests and who answers them: ETR, Map-Server, Map-Resolver (RFC 9301 sections 5.2 to 5.5, 8.3 and 8.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, ip_network
+from itertools import count
+from typing import Any
+
+import pytest
+
+from testbed.lab import Lab
+from tests.conformance import wire
+from tests.conformance.watch import Seen, Watch, expect_drop, facing, inject, inner_request, log_lines, rloc, uplink
+
+NATIVELY_FORWARD = 1
+PORT = 40404  # an ephemeral port
+nonces = count(0x1234567800000001)
+
+
+class Asker:
+    """Asks a LISP router, from the core router next to it."""
+
+    def __init__(self, lab: Lab, node: str, watch: Watch) -> None:
+        self.core = uplink(lab, node)
+        self.lab, self.watch = lab, watch
+        self.address, self.target = facing(lab, self.core, node), rloc(lab, node)
+
+    def send(self, message: bytes, ports: tuple[int, int] = (PORT, wire.CONTROL)) -> None:
+        """Send a control message."""
+        inject(self.lab, self.core, wire.datagram(self.address, self.target, ports, message))
+
+    def request(self, *eids: Any, nonce: int, rlocs: tuple[Any, ...] = (), flags: int = 0, source: Any = None) -> bytes:
+        """A Map-Request that wants its reply at this core router."""
+        return wire.map_request(nonce, eids, rlocs or (self.address,), flags=flags, source_eid=source)
+
+    def encapsulated(self, eid: Any, request: bytes) -> bytes:
+        """The Map-Request on its way through the mapping system."""
+        return wire.ecm(self.address, PORT, eid, request)
+
+    def reply(self, nonce: int) -> Seen:
+        """The Map-Reply with this nonce, when it comes."""
+        wanted = f"a Map-Reply with nonce {nonce:#x}"
+        return self.watch.until(lambda: [one for one in self.replies() if one.message.nonce == nonce], wanted)[0]
+
+    def replies(self) -> list[Seen]:
+        """Every Map-Reply so far."""
+        return self.watch.control(wire.MAP_REPLY, self.core)
+
+
+@pytest.fixture
+def etr(lab: Lab) -> Iterator[Asker]:
+    """Asks xtr1."""
+    with Watch(lab, [uplink(lab, "xtr1")]) as watch:
+        yield Asker(lab, "xtr1", watch)
+
+
+@pytest.fixture
+def map_resolver(lab: Lab) -> Iterator[Asker]:
+    """Asks the Map-Resolver."""
+    with Watch(lab, [uplink(lab, "mr")]) as watch:
+        yield Asker(lab, "mr", watch)
+
+
+def site(lab: Lab, name: str) -> IPv4Network:
+    """The one EID-prefix of a site."""
+    (prefix,) = lab.topology.sites[name].eid_prefixes
+    assert isinstance(prefix.network, IPv4Network)
+    return prefix.network
+
+
+def hole(lab: Lab, eid: Any) -> IPv4Network:
+    """M09 by brute force: the shortest prefix around an address that holds no EID-prefix of the topology."""
+    known = [prefix.network for one in lab.topology.sites.values() for prefix in one.eid_prefixes]
+    return next(
+        prefix
+        for length in range(33)
+        if not any(one.overlaps(prefix := ip_network(f"{eid}/{length}", strict=False)) for one in known)
+    )
+
+
+def test_etr_answers_to_the_port_that_asked(lab: Lab, etr: Asker) -> None:
+    """C01, C02, C05, C14, C16: from 4342 to the ephemeral port, nonce copied, A set, no p-bit."""
+    nonce = next(nonces)
+    etr.send(etr.request(lab["h1"].address, nonce=nonce))
+    seen = etr.reply(nonce)
+    assert (seen.outer.source_port, seen.outer.destination_port) == (wire.CONTROL, PORT)
+    assert (seen.outer.source, seen.outer.destination) == (etr.target, etr.address)
+    assert seen.outer.checksum_is_right
+    assert seen.message.word == wire.MAP_REPLY << 28 | 1
+    (record,) = seen.message.records
+    assert (record.prefix, record.authoritative, record.action, record.reserved) == (site(lab, "dc1"), True, 0, 0)
+    assert [(one.rloc, one.bits) for one in record.locators] == [(etr.target, 0b101)]
+
+
+def test_a_message_without_a_control_port_is_not_read(lab: Lab, etr: Asker) -> None:
+    """C01: source or destination port is 4342, or the message is none of ours."""
+    (ecm_port,) = {one.source_port for one in map_request_of(lab, "xtr1", "h4")}
+    with expect_drop(lab, "xtr1", "not-a-control-port"):
+        etr.send(etr.request(lab["h1"].address, nonce=next(nonces)), ports=(PORT, ecm_port))
+    nonce = next(nonces)
+    etr.send(etr.request(lab["h1"].address, nonce=nonce), ports=(wire.CONTROL, ecm_port))
+    assert etr.reply(nonce).outer.destination_port == wire.CONTROL
+
+
+def map_request_of(lab: Lab, node: str, host: str) -> list[wire.Datagram]:
+    """The Encapsulated Control Message that ``lig`` makes a node send."""
+    with Watch(lab, [uplink(lab, node)]) as watch:
+        lab.lig(node, str(lab[host].address))
+        watch.drain()
+        return [one.outer for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, node)]
+
+
+def test_unknown_address_family_is_dropped_and_logged(lab: Lab, etr: Asker) -> None:
+    """C03."""
+    good = etr.request(lab["h1"].address, nonce=next(nonces))
+    record = good.rindex(b"\x00\x01" + lab["h1"].address.packed)
+    before = len(log_lines(lab, "xtr1"))
+    with expect_drop(lab, "xtr1", "malformed"):
+        etr.send(good[:record] + b"\x77\x77" + good[record + 2 :])
+    fresh = log_lines(lab, "xtr1")[before:]
+    assert [one["fields"]["reason"] for one in fresh if one["event"] == "dropped"] == ["malformed"]
+    assert "30583" in fresh[-1]["fields"]["error"] or "0x7777" in fresh[-1]["fields"]["error"]
+
+
+def test_reserved_bits_are_ignored(lab: Lab, etr: Asker) -> None:
+    """C04: every reserved bit of the Map-Request and of its record is set; the answer has none."""
+    nonce = next(nonces)
+    request = bytearray(etr.request(lab["h1"].address, nonce=nonce, flags=0x007F8000 & ~wire.PITR))
+    request[-8] = 0xFF
+    etr.send(bytes(request))
+    message = etr.reply(nonce).message
+    assert message.word == wire.MAP_REPLY << 28 | 1
+    assert message.records[0].reserved == 0
+
+
+def test_the_first_itr_rloc_of_our_family_gets_the_reply(lab: Lab, etr: Asker) -> None:
+    """C05: IRC counts those behind the first; IPv6 ones are no way back from an IPv4 node."""
+    nonce = next(nonces)
+    etr.send(etr.request(lab["h1"].address, nonce=nonce, rlocs=("2001:db8::1", etr.address, rloc(lab, "xtr3"))))
+    assert etr.reply(nonce).outer.destination == etr.address
+
+
+@pytest.mark.parametrize("useless", [None, "224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255"])
+def test_a_request_without_a_usable_itr_rloc_is_dropped(lab: Lab, etr: Asker, useless: str | None) -> None:
+    """C05, C15: without an ITR-RLOC there is nobody to answer."""
+    with expect_drop(lab, "xtr1", "map-request-no-usable-itr-rloc"):
+        etr.send(etr.request(lab["h1"].address, nonce=next(nonces), rlocs=(useless,)))
+
+
+def test_three_records_are_three_questions(lab: Lab, map_resolver: Asker) -> None:
+    """C06 (receiving side): each is answered, by whom it concerns."""
+    outside = lab["client"].address
+    questions = (outside, site(lab, "dc2")[200], site(lab, "dc1")[1])
+    nonce = next(nonces)
+    with Watch(lab, [uplink(lab, "mr")]) as watch:
+        map_resolver.watch = watch
+        request = map_resolver.request(*questions, nonce=nonce)
+        map_resolver.send(map_resolver.encapsulated(questions[0], request))
+
+        def prefixes() -> set[IPv4Network]:
+            found = [one.message for one in map_resolver.replies() if one.message.nonce == nonce]
+            return {record.prefix for message in found for record in message.records}
+
+        wanted = {hole(lab, outside), site(lab, "dc2"), site(lab, "dc1")}
+        watch.until(lambda: prefixes() >= wanted, "three answers")
+
+
+def test_an_itr_asks_with_one_record(lab: Lab) -> None:
+    """C04, C06 (sending side), C29, S09: the Map-Request of an ITR, and what it is encapsulated in."""
+    with Watch(lab, [uplink(lab, "xtr2")]) as watch:
+        assert lab.run("h4", ["ping", "-c", "1", "-W", "2", str(lab["b1"].address)]).returncode == 0
+        watch.drain()
+        (seen,) = [one for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, "xtr2")]
+    inner = seen.message.inner
+    assert inner is not None
+    assert seen.message.word == wire.ECM << 28
+    assert (seen.outer.destination, seen.outer.destination_port) == (rloc(lab, "mr"), wire.CONTROL)
+    assert seen.outer.source_port not in (wire.CONTROL, wire.DATA)
+    assert seen.outer.checksum_is_right
+    assert inner.checksum_is_right
+    assert inner.destination == lab["b1"].address
+    assert (inner.destination_port, inner.source_port) == (wire.CONTROL, seen.outer.source_port)
+    request = inner_request(seen)
+    assert request.word == wire.MAP_REQUEST << 28 | 1
+    assert [one.prefix for one in request.records] == [ip_network(lab["b1"].address)]
+    assert request.itr_rlocs == (rloc(lab, "xtr2"),)
+    assert request.source_eid == lab["h4"].address
+    assert request.records[0].reserved == 0
+
+
+def test_nonces_are_random(lab: Lab) -> None:
+    """C07: 64 bits, no two alike, neither counted nor from a small range."""
+    values = []
+    for host in ("h1", "h2", "h3", "h4", "h5", "h6"):
+        with Watch(lab, [uplink(lab, "xtr3")]) as watch:
+            lab.lig("xtr3", str(lab[host].address))
+            watch.drain()
+            mine = [one for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, "xtr3")]
+            values += [inner_request(one).nonce for one in mine]
+    assert len(values) == len(set(values)) == 6
+    assert len({value >> 32 for value in values}) == 6
+    assert len({value & 0xFFFFFFFF for value in values}) == 6
+
+
+@pytest.mark.parametrize("node", ["mr", "ms"])
+def test_probes_do_not_pass_through_the_mapping_system(lab: Lab, node: str) -> None:
+    """C30: dropped, encapsulated or not."""
+    with Watch(lab, [uplink(lab, node)]) as watch:
+        asker = Asker(lab, node, watch)
+        probe = asker.request(lab["h1"].address, nonce=next(nonces), flags=wire.PROBE)
+        with expect_drop(lab, node, "probe", 2):
+            asker.send(asker.encapsulated(lab["h1"].address, probe))
+            asker.send(probe)
+        assert asker.replies() == []
+
+
+def test_a_probe_is_answered_by_the_etr(lab: Lab, etr: Asker) -> None:
+    """C13, C14: P in the message, A in the record, p on the one locator that was probed."""
+    nonce = next(nonces)
+    etr.send(etr.request(lab["h1"].address, nonce=nonce, flags=wire.PROBE))
+    message = etr.reply(nonce).message
+    assert message.word == wire.MAP_REPLY << 28 | 1 << 27 | 1
+    assert message.records[0].authoritative
+    assert [(one.rloc, one.bits) for one in message.records[0].locators] == [(etr.target, 0b111)]
+
+
+@pytest.mark.parametrize("checksum", [0, 0x1234])
+def test_an_inner_checksum_is_there_and_right(lab: Lab, map_resolver: Asker, checksum: int) -> None:
+    """C29: zero is none."""
+    eid, nonce = lab["h4"].address, next(nonces)
+    good = map_resolver.encapsulated(eid, map_resolver.request(eid, nonce=nonce))
+    bad = good[:30] + checksum.to_bytes(2, "big") + good[32:]
+    with expect_drop(lab, "mr", "malformed"):
+        map_resolver.send(bad)
+    map_resolver.send(good)
+    assert map_resolver.reply(nonce)
+
+
+def test_map_server_is_no_itr(lab: Lab) -> None:
+    """M10: Map-Replies to a Map-Server that asks nothing are dropped."""
+    with Watch(lab, [uplink(lab, "ms")]) as watch, expect_drop(lab, "ms", "no-role-for-map-reply"):
+        record = wire.mapping(site(lab, "dc1"), 1440, [(rloc(lab, "xtr3"), 1, 100)])
+        Asker(lab, "ms", watch).send(wire.map_reply(7, record), ports=(wire.CONTROL, wire.CONTROL))
+
+
+def test_map_resolver_says_where_no_eids_are(lab: Lab, map_resolver: Asker) -> None:
+    """M04, M09, C11, S09: natively-forward for 15 minutes, the least-specific hole, A not set, sent by the MR."""
+    aggregate = lab.topology.eid_aggregates[0].network
+    for eid in (lab["client"].address, "0.0.0.1", "255.255.255.254", aggregate[1], aggregate[-2]):
+        nonce = next(nonces)
+        map_resolver.send(map_resolver.encapsulated(eid, map_resolver.request(eid, nonce=nonce)))
+        seen = map_resolver.reply(nonce)
+        assert seen.outer.source == map_resolver.target
+        (record,) = seen.message.records
+        assert record.prefix == hole(lab, eid)
+        assert (record.action, record.ttl, record.authoritative) == (NATIVELY_FORWARD, 15, False)
+        assert record.locators == ()
+
+
+def test_a_request_goes_from_itr_to_mr_to_ms_to_etr_and_the_reply_straight_back(lab: Lab) -> None:
+    """S09, M07, C11: each hop sees it once, its inner bytes the same; the ETR answers the ITR."""
+    itr, etr = "xtr2", "xtr1"
+    path = ["mr", "ms", etr]
+    with Watch(lab, [*path, itr]) as watch:
+        lab.restart(itr)
+        assert lab.run("h4", ["ping", "-c", "1", "-W", "2", str(lab["h1"].address)]).returncode == 0
+        watch.drain()
+        requests = [one for one in watch.control(wire.ECM) if inner_request(one).source_eid == lab["h4"].address]
+        replies = watch.control(wire.MAP_REPLY, itr)
+    assert [one.node for one in requests] == path
+    assert [one.outer.source for one in requests] == [rloc(lab, one) for one in (itr, "mr", "ms")]
+    inner = [one.message.inner for one in requests]
+    assert len({one.packet for one in inner if one}) == 1
+    (reply,) = [one for one in replies if one.message.nonce == inner_request(requests[0]).nonce]
+    assert reply.outer.source == rloc(lab, etr)
+    assert reply.message.records[0].authoritative
+    assert [one.prefix for one in reply.message.records] == [site(lab, "dc1")]
+
+
+def test_map_server_answers_for_a_site_that_wants_it(lab: Lab) -> None:
+    """M08, C11: the ETR of a site with proxy-reply is not asked; neither A nor L is set."""
+    itr, etr = "xtr1", "xtr2"
+    with Watch(lab, ["ms", etr, itr]) as watch:
+        lab.restart(itr)
+        assert lab.run("h1", ["ping", "-c", "1", "-W", "2", str(lab["h4"].address)]).returncode == 0
+        watch.drain()
+        mine = [one for one in watch.control(wire.ECM) if inner_request(one).source_eid == lab["h1"].address]
+        assert [one.node for one in mine] == ["ms"]
+        nonce = inner_request(mine[0]).nonce
+        (reply,) = [one for one in watch.control(wire.MAP_REPLY, itr) if one.message.nonce == nonce]
+    assert reply.outer.source == rloc(lab, "ms")
+    (record,) = reply.message.records
+    assert (record.prefix, record.authoritative) == (site(lab, "dc2"), False)
+    assert [(one.rloc, one.bits) for one in record.locators] == [(rloc(lab, etr), 0b001)]
+
+
+def test_lig_shows_what_the_mapping_system_says(lab: Lab) -> None:
+    """M22, M09: another site's EID, an own one, one that nobody has; replier and round-trip time."""
+    other = lab.lig("xtr1", str(lab["b1"].address))
+    assert other["records"][0]["eid"] == str(site(lab, "branch"))
+    assert [one["rloc"] for one in other["records"][0]["locators"]] == [str(rloc(lab, "xtr3"))]
+    assert other["replier"] == str(rloc(lab, "xtr3"))
+    assert 0 < other["rtt_ms"] < 1000
+    own = lab.lig("xtr1", str(lab["h1"].address))
+    assert own["replier"] == str(rloc(lab, "xtr1"))
+    nobody = lab.lig("xtr1", str(lab["client"].address))
+    assert nobody["records"][0]["eid"] == str(hole(lab, lab["client"].address))
+    assert nobody["records"][0]["action"] == NATIVELY_FORWARD
+    assert nobody["replier"] == str(rloc(lab, "mr"))

@@ -1,0 +1,149 @@
+"""Several RLOCs: which the packets go to and which they come from (S05, D21, D22, C16), and who learns of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from testbed.lab import Lab
+from tests.conformance import wire
+from tests.conformance.watch import SINK, Watch, facing, inject, inner_request, rloc, sink
+
+FLOWS = 2000
+SHARE_POINTS = 0.03
+
+
+@pytest.fixture(scope="module")
+def lab(boot: Callable[[str], Lab]) -> Lab:
+    started = boot("multihomed")
+    assert started.run("h1", ["ping", "-c", "1", "-W", "2", str(started["h2"].address)]).returncode == 0
+    return started
+
+
+def rlocs(lab: Lab, node: str) -> dict[str, Any]:
+    """The RLOCs of a node by the core router that they face."""
+    config = lab[node].lisp
+    assert config is not None
+    return dict(zip(config.core_interfaces, config.rlocs, strict=True))
+
+
+def flows(lab: Lab, count: int) -> list[bytes]:
+    """Packets from h1 to h2, each a flow of its own."""
+    h1, h2 = lab["h1"].address, lab["h2"].address
+    return [wire.datagram(h1, h2, (20000 + number, SINK), b"flow") for number in range(count)]
+
+
+def outers(lab: Lab, packets: list[bytes]) -> list[wire.Datagram]:
+    """Send packets from h1; the outer headers that the core saw come from xtr1, each once."""
+    own = set(rlocs(lab, "xtr1").values())
+    first_hops = [router.name for router in lab.topology.core]
+    with sink(lab, "h2"), Watch(lab, first_hops) as watch:
+        seen: list[wire.Datagram] = []
+
+        def from_xtr1() -> list[wire.Datagram]:
+            # Only what came straight from xtr1: the interface has its name.
+            seen.extend(
+                one
+                for frame in watch.frames
+                if frame.interface == "xtr1" and (one := wire.read_frame(frame.data)) and one.source in own
+            )
+            watch.frames.clear()
+            return seen if len(seen) >= len(packets) else []
+
+        for start in range(0, len(packets), 500):
+            inject(lab, "h1", *packets[start : start + 500])
+        found = watch.until(from_xtr1, f"{len(packets)} LISP packets")
+        assert len(found) == len(packets)
+        return found
+
+
+def test_the_best_priority_wins_and_weights_share(lab: Lab) -> None:
+    """D21: priorities 1, 1 and 2, weights 75 and 25: 2000 flows, within 3 percentage points."""
+    shares = Counter(one.destination for one in outers(lab, flows(lab, FLOWS)))
+    there = rlocs(lab, "xtr2")
+    assert set(shares) == {there["core1"], there["core2"]}
+    assert abs(shares[there["core1"]] / FLOWS - 0.75) <= SHARE_POINTS
+
+
+def test_one_flow_has_one_locator_and_one_source(lab: Lab) -> None:
+    """D22, D02, S05."""
+    for packet in flows(lab, 8):
+        found = {(one.source, one.destination, one.source_port) for one in outers(lab, [packet] * 20)}
+        assert len(found) == 1
+
+
+def test_the_route_to_the_rloc_comes_first_and_gives_the_source(lab: Lab) -> None:
+    """S05: each locator by another link; the source RLOC is that link's, and follows when the route changes."""
+    own, there = rlocs(lab, "xtr1"), rlocs(lab, "xtr2")
+    packets = flows(lab, 60)
+    assert {one.source for one in outers(lab, packets)} == {own["core1"]}
+    route = [f"{there['core2']}/32", "via", str(facing(lab, "core2", "xtr1"))]
+    assert lab.run("xtr1", ["ip", "route", "add", *route]).returncode == 0
+    try:
+        found = {(one.source, one.destination) for one in outers(lab, packets)}
+        assert found == {(own["core1"], there["core1"]), (own["core2"], there["core2"])}
+    finally:
+        assert lab.run("xtr1", ["ip", "route", "del", *route]).returncode == 0
+    assert {one.source for one in outers(lab, packets)} == {own["core1"]}
+
+
+def test_a_locator_without_a_route_is_not_used(lab: Lab) -> None:
+    """D21, S05: the next best takes its flows; when it is reachable again they come back."""
+    there = rlocs(lab, "xtr2")
+    packets = flows(lab, 60)
+    null = [["unreachable", f"{there[core]}/32"] for core in ("core1", "core2")]
+    for route in null:
+        assert lab.run("xtr1", ["ip", "route", "add", *route]).returncode == 0
+    try:
+        assert {one.destination for one in outers(lab, packets)} == {there["core3"]}
+    finally:
+        for route in null:
+            assert lab.run("xtr1", ["ip", "route", "del", *route]).returncode == 0
+    assert {one.destination for one in outers(lab, packets)} == {there["core1"], there["core2"]}
+
+
+def test_locators_are_sorted_by_address(lab: Lab) -> None:
+    """C16, C04: in Map-Register, Map-Notify and Map-Reply, whatever the order of the links, all L-bits set."""
+    with Watch(lab, ["msmr", "xtr1", "xtr2", *(router.name for router in lab.topology.core)]) as watch:
+        lab.restart("xtr2")
+        lab.lig("xtr1", str(lab["h2"].address))
+        watch.drain()
+        kinds = {kind: watch.control(kind) for kind in (wire.MAP_REGISTER, wire.MAP_NOTIFY, wire.MAP_REPLY)}
+    wanted = sorted(rlocs(lab, "xtr2").values())
+    assert wanted != list(rlocs(lab, "xtr2").values())
+    prefix = lab.topology.sites["right"].eid_prefixes[0].network
+    for kind, seen in kinds.items():
+        records = [record for one in seen for record in one.message.records if record.prefix == prefix]
+        assert records, kind
+        for record in records:
+            assert [one.rloc for one in record.locators] == wanted
+            assert {one.bits for one in record.locators} == {0b101}
+            by_rloc = {one.rloc: (one.priority, one.weight) for one in record.locators}
+            there = rlocs(lab, "xtr2")
+            assert [by_rloc[there[core]] for core in ("core1", "core2", "core3")] == [(1, 75), (1, 25), (2, 100)]
+
+
+def test_a_map_request_names_every_rloc(lab: Lab) -> None:
+    """C05: two ITR-RLOCs, and IRC says one more than the first; the reply comes to the first."""
+    with Watch(lab, ["msmr", "xtr1"]) as watch:
+        lab.lig("xtr1", str(lab["h2"].address).rsplit(".", 1)[0] + ".77")
+        watch.drain()
+        (asked,) = [one for one in watch.control(wire.ECM, "msmr") if one.outer.source in rlocs(lab, "xtr1").values()]
+        (reply,) = watch.control(wire.MAP_REPLY, "xtr1")
+    request = inner_request(asked)
+    assert request.word == wire.MAP_REQUEST << 28 | 1 << 8 | 1
+    assert request.itr_rlocs == tuple(rlocs(lab, "xtr1").values())
+    assert reply.outer.destination == rloc(lab, "xtr1")
+
+
+def test_packets_to_any_rloc_of_the_etr_are_delivered(lab: Lab) -> None:
+    """D21, S05: all three of xtr2's."""
+    h1, h2 = lab["h1"].address, lab["h2"].address
+    with sink(lab, "h2"), Watch(lab, ["h2"]) as watch:
+        for number, (core, address) in enumerate(rlocs(lab, "xtr2").items()):
+            inner = wire.datagram(h1, h2, (7, SINK), bytes([number]))
+            inject(lab, core, wire.lisp_data((rloc(lab, "xtr1"), address), inner))
+        watch.until(lambda: {one.payload for _, one in watch.datagrams(SINK)} == {b"\0", b"\1", b"\2"}, "three packets")

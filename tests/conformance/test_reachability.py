@@ -1,0 +1,90 @@
+"""Who reaches whom, by which way, and whether every LISP packet on the way is well formed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from testbed.act.ping import PingResult, ping
+from testbed.lab import Lab
+from testbed.observe.decoder import decode
+from tests.conformance import wire
+from tests.conformance.watch import Watch, dissect, facing, inject, rloc, uplink
+
+ROW = ("from", "to", "expected", "seen", "encapsulated", "rtt_ms", "ok")
+
+
+@pytest.fixture(scope="module")
+def result(lab: Lab) -> PingResult:
+    return ping(lab, lab.run_dir)
+
+
+def test_every_host_reaches_every_host_as_the_topology_says(lab: Lab, result: PingResult) -> None:
+    assert [pair for pair in result.pairs if not pair.ok] == []
+    names = [host.name for host in lab.topology.hosts]
+    pairs = [(pair.source, pair.destination) for pair in result.pairs]
+    assert sorted(pairs) == sorted((one, other) for one in names for other in names if one != other)
+    assert {pair.seen.value for pair in result.pairs} == {"local", "encapsulated", "proxied"}
+
+
+def test_ping_json_has_the_documented_shape(lab: Lab, result: PingResult) -> None:
+    document = json.loads((lab.run_dir / "ping.json").read_text())
+    assert len(document["pairs"]) == len(result.pairs)
+    for row in document["pairs"]:
+        assert tuple(row)[: len(ROW)] == ROW
+        assert set(row) - set(ROW) <= {"evidence"}
+        assert [type(row[key]) for key in ROW] == [str, str, str, str, bool, float, bool]
+
+
+def test_every_lisp_packet_dissects_and_has_right_checksums(lab: Lab, result: PingResult) -> None:
+    """C02 (sending side), D01, D04, D10: what another dissector makes of all that the core saw."""
+    fields = ["udp.dstport", "udp.srcport", "udp.checksum", "udp.checksum.status", "ip.checksum.status"]
+    fields += ["_ws.malformed", "_ws.expert.severity", "lisp-data.flags", "frame.number"]
+    rows = dissect(result.capture, *fields, only="udp.port == 4341 or udp.port == 4342")
+    assert len(rows) > 2 * sum(pair.encapsulated for pair in result.pairs)
+    control = 0
+    for destinations, sources, checksums, udp_states, ip_states, malformed, severities, flags, number in rows:
+        assert not malformed, f"frame {number}: {malformed}"
+        # 8 is an error, 6 a warning of Wireshark's.
+        assert not [one for one in severities.split(",") if one and int(one, 0) >= 0x600000], f"frame {number}"
+        # 1 is good, 3 is "zero, not computed".
+        allowed = {"1"}
+        if destinations.split(",")[0] == "4341":
+            allowed = {"1", "3"}
+            assert flags == "0x00", f"frame {number}: LISP flags {flags}"
+        else:
+            control += 1
+            assert "0x0000" not in checksums.split(","), f"frame {number}"
+            assert {destinations.split(",")[0], sources.split(",")[0]} & {"4342"}
+        assert set(udp_states.split(",")) <= allowed, f"frame {number}: UDP checksum"
+        assert set(ip_states.split(",")) == {"1"}, f"frame {number}: IP checksum"
+    assert control > 0
+
+
+def test_tunnels_end_at_the_sites_routers(lab: Lab, result: PingResult) -> None:
+    """S01, S10: every encapsulated packet goes between RLOCs of LISP routers; no EID is an outer address."""
+    rlocs = {one for node in lab.topology.lisp_routers if node.lisp for one in node.lisp.rlocs}
+    raw = result.capture.read_bytes()[24:]
+    outers = set()
+    while raw:
+        length = int.from_bytes(raw[8:12], "little")
+        packet, raw = decode(raw[16 : 16 + length]), raw[16 + length :]
+        if packet and packet.lisp:
+            outers |= {packet.headers[0].source, packet.headers[0].destination}
+    assert outers
+    assert outers <= rlocs
+
+
+def test_control_message_with_a_wrong_checksum_is_dropped(lab: Lab, tmp_path: Path) -> None:
+    """C02: the second of two Map-Requests is right and answered, the first is not."""
+    core, eid = uplink(lab, "xtr1"), lab["h1"].address
+    asker, target = facing(lab, core, "xtr1"), rloc(lab, "xtr1")
+    ports = (40000, wire.CONTROL)
+    with Watch(lab, [core]) as watch:
+        bad = wire.datagram(asker, target, ports, wire.map_request(1, [eid], [asker]), checksum=0x1234)
+        good = wire.datagram(asker, target, ports, wire.map_request(2, [eid], [asker]))
+        inject(lab, core, bad, good)
+        watch.until(lambda: watch.control(wire.MAP_REPLY), "a Map-Reply")
+        assert [one.message.nonce for one in watch.control(wire.MAP_REPLY)] == [2]

@@ -1,0 +1,254 @@
+"""Map-Register and Map-Notify (RFC 9301 sections 5.6, 5.7 and 8.2): caught on the wire, replayed, forged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from nodes.lisp.config import Key
+from testbed.lab import Lab
+from tests.conformance import wire
+from tests.conformance.watch import (
+    Seen,
+    Watch,
+    eventually,
+    expect_drop,
+    facing,
+    frozen,
+    in_background,
+    inject,
+    lasting,
+    log_lines,
+    map_cache,
+    registrations,
+    rloc,
+    uplink,
+)
+
+ETR = "xtr1"
+
+
+def key(lab: Lab, node: str = ETR) -> Key:
+    """The key that a site shares with the Map-Server."""
+    config = lab[node].lisp
+    assert config is not None
+    return config.map_servers[0].key
+
+
+def mapping(lab: Lab, node: str = ETR, ttl: int = 1440) -> bytes:
+    """The record that the ETR of a site registers."""
+    config = lab[node].lisp
+    assert config is not None
+    return wire.mapping(config.database[0].prefix.network, ttl, [(rloc(lab, node), 1, 100)])
+
+
+def registered_by(lab: Lab, node: str) -> Seen:
+    """Restart an ETR and return its Map-Register, as it arrived at the Map-Server."""
+    with Watch(lab, ["ms"]) as watch:
+        lab.restart(node)
+
+        def mine() -> list[Seen]:
+            return [one for one in watch.control(wire.MAP_REGISTER) if one.outer.source == rloc(lab, node)]
+
+        return watch.until(mine, "a Map-Register")[0]
+
+
+@pytest.fixture
+def unchanged(lab: Lab) -> Iterator[Callable[[], None]]:
+    """Says, when called and at the end, that the registrations are what they were."""
+    before = lasting(registrations(lab, "ms"))
+
+    def check() -> None:
+        assert lasting(registrations(lab, "ms")) == before
+
+    yield check
+    check()
+
+
+def send(lab: Lab, message: bytes, node: str = ETR) -> None:
+    """Send a Map-Register to the Map-Server, with the source address of an ETR."""
+    ports = (45454, wire.CONTROL)
+    inject(lab, uplink(lab, "ms"), wire.datagram(rloc(lab, node), rloc(lab, "ms"), ports, message))
+
+
+def test_a_map_register_is_authenticated_and_names_its_sender(lab: Lab) -> None:
+    """C04, C16, C20, C22, C39: Algorithm ID 3 verified by other code, xTR-ID and Site-ID, reserved bits 0."""
+    for node, proxy_reply in ((ETR, 0), ("xtr2", 1)):
+        seen = registered_by(lab, node)
+        message, config, secret = seen.message, lab[node].lisp, key(lab, node)
+        assert config is not None
+        assert seen.outer.destination_port == wire.CONTROL
+        assert seen.outer.checksum_is_right
+        assert message.word == 3 << 28 | proxy_reply << 27 | wire.WITH_XTR_ID | wire.WANT_NOTIFY | 1
+        assert (message.key_id, message.algorithm) == (secret.key_id, 3)
+        salt = b"Map-Register Authentication"
+        assert message.authentication == wire.mac(message.blank, message.nonce, secret.secret, salt)
+        assert message.tail == bytes.fromhex(config.xtr_id) + config.site_id.to_bytes(8, "big")
+        (record,) = message.records
+        assert record.prefix == config.database[0].prefix.network
+        assert [(one.rloc, one.bits) for one in record.locators] == [(rloc(lab, node), 0b101)]
+
+
+def test_a_map_notify_acknowledges_it(lab: Lab) -> None:
+    """C01, C26: one Map-Notify, to port 4342 of the ETR, with the nonce and records, signed with a key of its own."""
+    core = uplink(lab, ETR)
+    with Watch(lab, ["ms", ETR, core]) as watch:
+        lab.restart(ETR)
+        (notify,) = watch.until(lambda: watch.control(wire.MAP_NOTIFY, ETR), "a Map-Notify")
+        (register,) = [one for one in watch.control(wire.MAP_REGISTER, "ms") if one.outer.source == rloc(lab, ETR)]
+    assert (notify.outer.source, notify.outer.destination_port) == (rloc(lab, "ms"), wire.CONTROL)
+    assert notify.outer.checksum_is_right
+    assert notify.message.word == 4 << 28 | 1
+    assert notify.message.nonce == register.message.nonce
+    assert notify.message.records == register.message.records
+    salt = b"Map-Notify Authentication"
+    wanted = wire.mac(notify.message.blank, notify.message.nonce, key(lab).secret, salt)
+    assert notify.message.authentication == wanted
+
+
+def test_a_captured_map_register_cannot_be_replayed(lab: Lab, unchanged: Callable[[], None]) -> None:
+    """C19, C38: not at once, and not after a restart of the Map-Server or of the ETR; the log tells."""
+    captured = registered_by(lab, ETR)
+    packet = captured.outer.packet
+    with expect_drop(lab, "ms", "map-register-replay"):
+        inject(lab, uplink(lab, "ms"), packet)
+    lab.restart("ms")
+    unchanged()
+    age = registrations(lab, "ms")[str(captured.message.records[0].prefix)]["age_s"]
+    with Watch(lab, [uplink(lab, "ms")]) as watch, expect_drop(lab, "ms", "map-register-replay"):
+        inject(lab, uplink(lab, "ms"), packet)
+        watch.drain()
+        assert not watch.control(wire.MAP_NOTIFY)
+    assert registrations(lab, "ms")[str(captured.message.records[0].prefix)]["age_s"] >= age
+    reasons = [one["fields"]["reason"] for one in log_lines(lab, "ms") if one["event"] == "dropped"]
+    assert reasons[-1] == "map-register-replay"
+
+
+def test_nonces_increase_from_one_run_of_an_etr_to_the_next(lab: Lab) -> None:
+    """C19, C38."""
+    nonces = [registered_by(lab, ETR).message.nonce for _ in range(3)]
+    assert nonces == sorted(set(nonces))
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        {"secret": "another secret"},
+        {"secret": ""},
+        {"key_id": 2},
+        {"algorithm": 0},
+        {"algorithm": 1},
+        {"algorithm": 2},
+        {"algorithm": 9},
+        {"truncated": True},
+    ],
+    ids=str,
+)
+def test_a_map_register_that_is_not_the_sites_is_refused(
+    lab: Lab, unchanged: Callable[[], None], forgery: dict[str, Any]
+) -> None:
+    """C20, C39: wrong secret, Key ID, Algorithm ID, or no MAC; no Map-Notify goes out."""
+    config = lab[ETR].lisp
+    assert config is not None
+    identity = (bytes.fromhex(config.xtr_id), config.site_id)
+    secret = forgery.get("secret", key(lab).secret)
+    key_id = forgery.get("key_id", key(lab).key_id)
+    message = wire.map_register(1 << 63, [mapping(lab)], secret, key_id=key_id, identity=identity)
+    if "algorithm" in forgery:
+        message = message[:13] + bytes([forgery["algorithm"]]) + message[14:]
+    if "truncated" in forgery:
+        message = message[:14] + bytes(2) + message[32:]
+    with Watch(lab, [uplink(lab, "ms")]) as watch:
+        with expect_drop(lab, "ms", "map-register-authentication"):
+            send(lab, message)
+        watch.drain()
+        assert not watch.control(wire.MAP_NOTIFY)
+
+
+def test_foreign_prefixes_are_refused_whole(lab: Lab, unchanged: Callable[[], None]) -> None:
+    """M03: another site's prefix, a more-specific, a less-specific, each beside the site's own and alone."""
+    own = mapping(lab)
+    config = lab[ETR].lisp
+    assert config is not None
+    network = config.database[0].prefix.network
+    there = [(rloc(lab, ETR), 1, 100)]
+    foreign = [mapping(lab, "xtr2"), wire.mapping(f"{network[5]}/32", 1440, there)]
+    foreign += [wire.mapping(network.supernet(), 1440, there), wire.mapping("0.0.0.0/0", 1440, there)]
+    # A prefix of another site alone is that site's registration, with a wrong key.
+    with expect_drop(lab, "ms", "map-register-authentication"):
+        send(lab, wire.map_register(1 << 63, [foreign[0]], key(lab).secret))
+    with expect_drop(lab, "ms", "map-register-foreign-prefix", 3 * len(foreign) - 1):
+        for record in foreign:
+            for records in ([record], [own, record], [record, own])[record is foreign[0] :]:
+                send(lab, wire.map_register(1 << 63, records, key(lab).secret))
+
+
+def test_an_xtr_with_the_key_may_register(lab: Lab) -> None:
+    """C19, C26, M03: nonces are kept for each xTR-ID; with M=0 no Map-Notify follows, with M=1 one; TTL 0 withdraws."""
+    etr, secret, identity = facing(lab, uplink(lab, "ms"), "ms"), key(lab).secret, (b"another xTR, 128", 1)
+    network = str(wire.read(wire.map_reply(0, mapping(lab))).records[0].prefix)
+    packets = {}
+    for nonce, flags, ttl in ((1, 0, 5), (2, wire.WANT_NOTIFY, 6), (3, 0, 0)):
+        message = wire.map_register(nonce, [mapping(lab, ttl=ttl)], secret, flags=flags, identity=identity)
+        packets[nonce] = wire.datagram(etr, rloc(lab, "ms"), (45454, wire.CONTROL), message)
+    core = uplink(lab, "ms")
+    with Watch(lab, [core]) as watch:
+        inject(lab, core, packets[1], packets[2])
+        watch.until(lambda: watch.control(wire.MAP_NOTIFY), "a Map-Notify")
+        assert [one.message.nonce for one in watch.control(wire.MAP_NOTIFY)] == [2]
+        row = registrations(lab, "ms")[network]
+        assert (row["etr"], row["xtr_id"]) == (str(etr), identity[0].hex())
+        with expect_drop(lab, "ms", "map-register-replay", 2):
+            inject(lab, core, packets[1], packets[2])
+        # C26: once, not again (the ETR's retransmission timer would be one second).
+        assert len(watch.control(wire.MAP_NOTIFY)) == 1
+        inject(lab, core, packets[3])
+    eventually(lambda: registrations(lab, "ms")[network]["state"] == "not registered", "the withdrawal")
+    lab.restart(ETR)
+    assert registrations(lab, "ms")[network]["etr"] == str(rloc(lab, ETR))
+
+
+def test_a_site_that_nobody_registers_is_told_natively_forward(lab: Lab) -> None:
+    """M05, C10: withdrawn with TTL 0: natively-forward for a minute, until the site's xTR registers again."""
+    config, captured = lab[ETR].lisp, registered_by(lab, ETR).message
+    assert config is not None
+    network = str(captured.records[0].prefix)
+    identity = (bytes.fromhex(config.xtr_id), config.site_id)
+    send(lab, wire.map_register(captured.nonce + 1, [mapping(lab, ttl=0)], key(lab).secret, identity=identity))
+    eventually(lambda: registrations(lab, "ms")[network]["state"] == "not registered", "the withdrawal")
+    (record,) = lab.lig("xtr3", str(lab["h1"].address))["records"]
+    assert (record["eid"], record["action"], record["ttl_minutes"]) == (network, 1, 1)
+    assert not record["authoritative"]
+    assert map_cache(lab, "xtr3")[network]["action"] == "forward-native"
+    # The test has used up the nonce that the ETR takes next; it is dropped, and the one after it a second later is not.
+    lab.restart(ETR)
+    assert registrations(lab, "ms")[network]["state"] == "registered"
+
+
+def test_a_map_notify_that_nobody_waits_for_is_dropped(lab: Lab) -> None:
+    """C20: a copy of the one that was taken."""
+    with Watch(lab, ["xtr3"]) as watch:
+        lab.restart("xtr3")
+        seen = watch.until(lambda: watch.control(wire.MAP_NOTIFY, "xtr3"), "a Map-Notify")[0]
+    with expect_drop(lab, "xtr3", "map-notify-unknown-nonce"):
+        inject(lab, uplink(lab, "xtr3"), seen.outer.packet)
+
+
+def test_a_forged_map_notify_acknowledges_nothing(lab: Lab) -> None:
+    """C20, C25: the right nonce, a wrong MAC: the ETR goes on registering until the Map-Server itself answers."""
+    with frozen(lab, "ms"), Watch(lab, ["ms"]) as watch:
+        restart = in_background(lambda: lab.restart("xtr3"))
+        (register,) = watch.until(lambda: watch.control(wire.MAP_REGISTER, "ms"), "a Map-Register")
+        forged = bytearray(register.outer.payload)
+        forged[0:4] = (4 << 28 | 1).to_bytes(4, "big")
+        packet = wire.datagram(rloc(lab, "ms"), rloc(lab, "xtr3"), (wire.CONTROL, wire.CONTROL), bytes(forged[:-24]))
+        with expect_drop(lab, "xtr3", "map-notify-authentication"):
+            inject(lab, uplink(lab, "xtr3"), packet)
+        watch.until(lambda: len(watch.control(wire.MAP_REGISTER, "ms")) == 2, "a retransmission")
+        first, second = watch.control(wire.MAP_REGISTER, "ms")
+        assert second.message.nonce > first.message.nonce
+        assert 0.99 <= (second.frame.time_ns - first.frame.time_ns) / 1e9 < 1.5
+    restart.join()
+    assert lab.show("xtr3", "database")[0]["map_servers"][0]["state"] == "registered"

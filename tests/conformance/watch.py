@@ -1,0 +1,220 @@
+"""What the tests do in a lab: watch links, inject packets, freeze a daemon, wait for what must happen."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testbed.lab import Lab
+from testbed.observe.capture import Capture, Frame
+from tests.conformance import wire
+
+T = TypeVar("T")
+
+SINK = 9999
+_SO_RCVBUFFORCE = 33
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A control message that arrived at a node."""
+
+    frame: Frame
+    outer: wire.Datagram
+    message: wire.Message
+
+    @property
+    def node(self) -> str:
+        """Where it arrived."""
+        return self.frame.node
+
+
+class Watch(Capture):
+    """A capture that can be waited for."""
+
+    def until(self, found: Callable[[], T], what: str, within: float = 5.0) -> T:
+        """Take frames until ``found()`` is something, and return it."""
+        poll = select.poll()
+        for tap in self._sockets.values():
+            poll.register(tap, select.POLLIN)
+        deadline = time.monotonic() + within
+        while not (result := found()):
+            left = deadline - time.monotonic()
+            assert left > 0, f"not within {within:g} s: {what}"
+            poll.poll(left * 1000)
+            self.drain()
+        return result
+
+    def datagrams(self, port: int | None = None, node: str | None = None) -> list[tuple[Frame, wire.Datagram]]:
+        """The UDP datagrams so far, to or from ``port``, that arrived at ``node``."""
+        found = []
+        for frame in self.frames:
+            one = wire.read_frame(frame.data) if node in (None, frame.node) else None
+            if one and port in (None, one.source_port, one.destination_port):
+                found.append((frame, one))
+        return found
+
+    def control(self, kind: int, node: str | None = None) -> list[Seen]:
+        """The control messages of one type so far; a Map-Request also inside an Encapsulated Control Message."""
+        found = []
+        for frame, one in self.datagrams(wire.CONTROL, node):
+            if one.payload and one.payload[0] >> 4 == kind:
+                found.append(Seen(frame, one, wire.read(one.payload)))
+        return found
+
+    def data(self, node: str | None = None) -> list[tuple[wire.Datagram, wire.Datagram]]:
+        """The LISP data packets so far that carry UDP: outer and inner datagram."""
+        found = []
+        for _, one in self.datagrams(wire.DATA, node):
+            if one.destination_port == wire.DATA and (inner := wire.read_ip(one.payload[8:])):
+                found.append((one, inner))
+        return found
+
+
+def inner_request(seen: Seen) -> wire.Message:
+    """The Map-Request in an Encapsulated Control Message."""
+    assert seen.message.inner is not None
+    return wire.read(seen.message.inner.payload)
+
+
+def eventually(found: Callable[[], T], what: str, within: float = 5.0) -> T:
+    """Ask until there is an answer: for what a daemon says of itself, which nobody announces."""
+    deadline, pause = time.monotonic() + within, threading.Event()
+    while not (result := found()):
+        assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
+        pause.wait(0.01)
+    return result
+
+
+def rloc(lab: Lab, node: str) -> Any:
+    """The first RLOC of a LISP router."""
+    config = lab[node].lisp
+    assert config is not None
+    return config.rlocs[0]
+
+
+def uplink(lab: Lab, node: str) -> str:
+    """The core router that a node's first core link leads to."""
+    config = lab[node].lisp
+    assert config is not None
+    return next(one.peer for one in lab[node].interfaces if one.name == config.core_interfaces[0])
+
+
+def facing(lab: Lab, core: str, node: str) -> IPv4Address:
+    """The address of a core router's interface towards a node."""
+    address = lab[core].link_to(node).addresses[0].ip
+    assert isinstance(address, IPv4Address)
+    return address
+
+
+def inject(lab: Lab, node: str, *packets: bytes) -> None:
+    """Send IP packets from a node as they are (the kernel sets identification and header checksum)."""
+    with lab.socket(node, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        for packet in packets:
+            raw.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
+
+
+def sink(lab: Lab, node: str, port: int = SINK) -> socket.socket:
+    """A UDP socket at a host, with room for thousands of datagrams."""
+    opened = lab.socket(node, socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+    opened.bind(("0.0.0.0", port))
+    return opened
+
+
+def received(opened: socket.socket, count: int, within: float) -> list[bytes]:
+    """Datagrams from a socket: ``count`` of them, or what came until nothing did for ``within`` seconds."""
+    opened.settimeout(within)
+    found: list[bytes] = []
+    try:
+        while len(found) < count:
+            found.append(opened.recv(65536))
+    except TimeoutError:
+        pass
+    return found
+
+
+def dropped(lab: Lab, node: str, reason: str) -> int:
+    """How many control messages a node dropped for a reason."""
+    return int(lab.show(node, "statistics")["control"].get(f"dropped-{reason}", 0))
+
+
+@contextmanager
+def expect_drop(lab: Lab, node: str, reason: str, count: int = 1) -> Iterator[None]:
+    """What happens inside makes a node drop ``count`` control messages for that reason."""
+    before = dropped(lab, node, reason)
+    yield
+    eventually(lambda: dropped(lab, node, reason) >= before + count, f"{node} drops: {reason}")
+    assert dropped(lab, node, reason) == before + count
+
+
+def pid(lab: Lab, node: str) -> int:
+    """The process ID, inside the box, of a node's daemon."""
+    return int(next(one for one in lab.status()["nodes"] if one["name"] == node)["pid"])
+
+
+@contextmanager
+def frozen(lab: Lab, node: str) -> Iterator[None]:
+    """The daemon of a node stands still: its sockets are open, nothing answers."""
+    process = str(pid(lab, node))
+    assert lab.run(node, ["kill", "-STOP", process]).returncode == 0
+    try:
+        yield
+    finally:
+        lab.run(node, ["kill", "-CONT", process])
+
+
+def map_cache(lab: Lab, node: str) -> dict[str, dict[str, Any]]:
+    """The map-cache of a node by EID-prefix."""
+    return {row["eid"]: row for row in lab.show(node, "map-cache")}
+
+
+def registrations(lab: Lab, node: str) -> dict[str, dict[str, Any]]:
+    """The registrations at a Map-Server by EID-prefix."""
+    return {row["eid"]: row for row in lab.show(node, "registrations")}
+
+
+def lasting(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The rows without the columns that time alone changes."""
+    passing = ("uptime_s", "expires_s", "age_s")
+    return {eid: {key: value for key, value in row.items() if key not in passing} for eid, row in rows.items()}
+
+
+def in_background(work: Callable[[], Any]) -> threading.Thread:
+    """Start something that waits for what the test is about to do; whatever it raises is the test's to find out."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception:
+            return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def dissect(pcap: Path, *fields: str, only: str = "") -> list[list[str]]:
+    """What tshark makes of the packets in a file: these fields of each that the display filter ``only`` takes."""
+    checked = [f"{layer}.check_checksum:TRUE" for layer in ("ip", "udp")]
+    command = ["tshark", "-r", str(pcap), "-T", "fields", "-E", "separator=/t"]
+    command += [argument for option in checked for argument in ("-o", option)]
+    command += [argument for field in fields for argument in ("-e", field)]
+    command += ["-Y", only] if only else []
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def log_lines(lab: Lab, node: str) -> list[dict[str, Any]]:
+    """A node's log, read."""
+    return [json.loads(line) for line in lab.log(node)]

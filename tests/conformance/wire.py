@@ -1,0 +1,296 @@
+"""Packets and LISP messages written and read by hand, from the figures of RFC 9300 and RFC 9301.
+
+Nothing here comes from ``nodes``: what the routers send is read, and what they are sent is written, by other code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from typing import Any
+
+from testbed.act.echo import internet_checksum
+
+DATA, CONTROL = 4341, 4342
+MAP_REQUEST, MAP_REPLY, MAP_REGISTER, MAP_NOTIFY, ECM = 1, 2, 3, 4, 8
+UDP = 17
+
+# Map-Request bits of the first word (RFC 9301 section 5.2).
+PROBE, PITR = 1 << 25, 1 << 23
+# Map-Register bits (section 5.6).
+WITH_XTR_ID, WANT_NOTIFY = 1 << 25, 1 << 8
+
+
+# Writing
+
+
+def ipv4(source: Any, destination: Any, payload: bytes, protocol: int = UDP, ttl: int = 64, tos: int = 0) -> bytes:
+    """An IPv4 packet."""
+    header = struct.pack("!BBHHHBBH", 0x45, tos, 20 + len(payload), 0, 0x4000, ttl, protocol, 0)
+    header += ip_address(str(source)).packed + ip_address(str(destination)).packed
+    return header[:10] + struct.pack("!H", internet_checksum(header)) + header[12:] + payload
+
+
+def udp(source: Any, destination: Any, ports: tuple[int, int], payload: bytes, *, checksum: int | None = None) -> bytes:
+    """A UDP datagram; its checksum is the right one unless another is given."""
+    header = struct.pack("!HHH", *ports, 8 + len(payload))
+    if checksum is None:
+        pseudo = ip_address(str(source)).packed + ip_address(str(destination)).packed
+        pseudo += struct.pack("!BBH", 0, UDP, 8 + len(payload))
+        checksum = internet_checksum(pseudo + header + b"\0\0" + payload) or 0xFFFF
+    return header + struct.pack("!H", checksum) + payload
+
+
+def datagram(
+    source: Any,
+    destination: Any,
+    ports: tuple[int, int],
+    payload: bytes,
+    *,
+    checksum: int | None = None,
+    ttl: int = 64,
+    tos: int = 0,
+) -> bytes:
+    """An IPv4 packet with a UDP datagram."""
+    return ipv4(source, destination, udp(source, destination, ports, payload, checksum=checksum), ttl=ttl, tos=tos)
+
+
+def lisp_data(
+    outer: tuple[Any, Any],
+    inner: bytes,
+    *,
+    first: int = 0,
+    second: int = 0,
+    checksum: int | None = 0,
+    ttl: int = 64,
+    tos: int = 0,
+) -> bytes:
+    """A LISP data packet; ``first`` and ``second`` are the words of the LISP header (RFC 9300 section 5.3)."""
+    payload = struct.pack("!II", first, second) + inner
+    return datagram(*outer, (61000, DATA), payload, checksum=checksum, ttl=ttl, tos=tos)
+
+
+def _address(address: Any) -> bytes:
+    """AFI and address; None is AFI 0."""
+    if address is None:
+        return b"\0\0"
+    packed = ip_address(str(address)).packed
+    return struct.pack("!H", 1 if len(packed) == 4 else 2) + packed
+
+
+def map_request(
+    nonce: int, eids: Sequence[Any], itr_rlocs: Sequence[Any], *, flags: int = 0, source_eid: Any = None
+) -> bytes:
+    """A Map-Request; ``eids`` are prefixes, ``flags`` is or-ed into the first word."""
+    word = MAP_REQUEST << 28 | flags | (len(itr_rlocs) - 1) << 8 | len(eids)
+    message = struct.pack("!IQ", word, nonce) + _address(source_eid) + b"".join(map(_address, itr_rlocs))
+    for eid in map(ip_network, map(str, eids)):
+        message += struct.pack("!BB", 0, eid.prefixlen) + _address(eid.network_address)
+    return message
+
+
+def ecm(source: Any, source_port: int, eid: Any, message: bytes) -> bytes:
+    """An Encapsulated Control Message around a control message to ``eid``."""
+    return struct.pack("!I", ECM << 28) + datagram(source, eid, (source_port, CONTROL), message)
+
+
+def mapping(
+    prefix: Any, ttl: int = 1440, locators: Iterable[tuple[Any, int, int]] = (), *, action: int = 0, bits: int = 1
+) -> bytes:
+    """An EID-record; ``bits`` are the L, p and R bits of each locator (RFC 9301 section 5.4)."""
+    network, rlocs = ip_network(str(prefix)), list(locators)
+    record = struct.pack("!IBBHH", ttl, len(rlocs), network.prefixlen, action << 13, 0)
+    record += _address(network.network_address)
+    for rloc, priority, weight in rlocs:
+        record += struct.pack("!BBBBH", priority, weight, 255, 0, bits) + _address(rloc)
+    return record
+
+
+def map_reply(nonce: int, *records: bytes, flags: int = 0) -> bytes:
+    """A Map-Reply."""
+    return struct.pack("!IQ", MAP_REPLY << 28 | flags | len(records), nonce) + b"".join(records)
+
+
+def map_register(
+    nonce: int,
+    records: Sequence[bytes],
+    secret: str,
+    *,
+    key_id: int = 1,
+    flags: int = WANT_NOTIFY,
+    identity: tuple[bytes, int] | None = None,
+) -> bytes:
+    """A Map-Register of Algorithm ID 3; ``identity`` is xTR-ID and Site-ID."""
+    tail = b"" if identity is None else identity[0] + struct.pack("!Q", identity[1])
+    word = MAP_REGISTER << 28 | flags | (WITH_XTR_ID if tail else 0) | len(records)
+    head = struct.pack("!IQBBH", word, nonce, key_id, 3, 16)
+    blank = head + bytes(16) + b"".join(records) + tail
+    return head + mac(blank, nonce, secret, b"Map-Register Authentication") + blank[len(head) + 16 :]
+
+
+def mac(blank: bytes, nonce: int, secret: str, salt: bytes) -> bytes:
+    """HMAC-SHA256-128 with a key by HKDF-SHA256 (RFC 9301 section 5.6, Algorithm ID 3; RFC 5869)."""
+    extracted = hmac.digest(salt, struct.pack("!Q", nonce) + secret.encode(), hashlib.sha256)
+    key = hmac.digest(extracted, b"\x01", hashlib.sha256)
+    return hmac.digest(key, blank, hashlib.sha256)[:16]
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class Datagram:
+    """A UDP datagram with the IP header's fields that matter, and the bytes of the IP packet."""
+
+    source: IPv4Address
+    destination: IPv4Address
+    source_port: int
+    destination_port: int
+    checksum: int
+    payload: bytes
+    ttl: int
+    tos: int
+    packet: bytes
+
+    @property
+    def checksum_is_right(self) -> bool:
+        """Whether the UDP checksum is there and right."""
+        ports = (self.source_port, self.destination_port)
+        return udp(self.source, self.destination, ports, self.payload)[6:8] == struct.pack("!H", self.checksum)
+
+
+def read_ip(packet: bytes) -> Datagram | None:
+    """The UDP datagram in an IPv4 packet, or None if there is none."""
+    if len(packet) < 28 or packet[0] != 0x45 or packet[9] != UDP or packet[6] & 0x1F or packet[7]:
+        return None
+    length = struct.unpack_from("!H", packet, 2)[0]
+    source_port, destination_port, size, checksum = struct.unpack_from("!4H", packet, 20)
+    return Datagram(
+        IPv4Address(packet[12:16]),
+        IPv4Address(packet[16:20]),
+        source_port,
+        destination_port,
+        checksum,
+        packet[28 : 20 + size],
+        packet[8],
+        packet[1],
+        packet[:length],
+    )
+
+
+def read_frame(frame: bytes) -> Datagram | None:
+    """The UDP datagram in an Ethernet frame, or None."""
+    return read_ip(frame[14:]) if frame[12:14] == b"\x08\x00" else None
+
+
+@dataclass(frozen=True)
+class Locator:
+    """A locator of a record: ``bits`` are the L, p and R bits."""
+
+    rloc: IPv4Address
+    priority: int
+    weight: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """An EID-record, or a request record, of which only the prefix has a meaning."""
+
+    prefix: IPv4Network
+    ttl: int = 0
+    action: int = 0
+    authoritative: bool = False
+    reserved: int = 0
+    locators: tuple[Locator, ...] = ()
+
+
+@dataclass(frozen=True)
+class Message:
+    """A control message. Fields that its type does not have are empty.
+
+    Attributes:
+        type: The first four bits.
+        word: The first 32 bits.
+        inner: Of an Encapsulated Control Message, the datagram inside.
+        blank: Of a signed message, its bytes with the Authentication Data zeroed.
+    """
+
+    type: int
+    word: int
+    nonce: int = 0
+    source_eid: IPv4Address | None = None
+    itr_rlocs: tuple[IPv4Address | None, ...] = ()
+    records: tuple[Record, ...] = ()
+    key_id: int = 0
+    algorithm: int = 0
+    authentication: bytes = b""
+    blank: bytes = b""
+    tail: bytes = b""
+    inner: Datagram | None = None
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def take(self, count: int) -> bytes:
+        self.at += count
+        assert self.at <= len(self.data), "a control message is cut short"
+        return self.data[self.at - count : self.at]
+
+    def number(self, count: int) -> int:
+        return int.from_bytes(self.take(count), "big")
+
+    def address(self) -> IPv4Address | None:
+        afi = self.number(2)
+        assert afi in (0, 1), f"AFI {afi}"
+        return IPv4Address(self.take(4)) if afi else None
+
+    def question(self) -> Record:
+        reserved, length = self.number(1), self.number(1)
+        return Record(IPv4Network((self.address(), length)), reserved=reserved)
+
+    def record(self) -> Record:
+        ttl, count, length, bits, version = (self.number(size) for size in (4, 1, 1, 2, 2))
+        prefix = IPv4Network((self.address(), length))
+        locators = []
+        for _ in range(count):
+            priority, weight, _multicast, bit_field = (self.number(size) for size in (1, 1, 2, 2))
+            rloc = self.address()
+            assert rloc is not None
+            locators.append(Locator(rloc, priority, weight, bit_field))
+        reserved = bits & 0xFFF | version >> 12
+        return Record(prefix, ttl, bits >> 13, bool(bits & 0x1000), reserved, tuple(locators))
+
+
+def read(payload: bytes) -> Message:
+    """A whole control message; the assertions inside are about its shape."""
+    reader = _Reader(payload)
+    word = reader.number(4)
+    kind = word >> 28
+    if kind == ECM:
+        return Message(kind, word, inner=read_ip(payload[4:]))
+    nonce, count = reader.number(8), word & 0xFF
+    if kind == MAP_REQUEST:
+        source_eid = reader.address()
+        rlocs = tuple(reader.address() for _ in range((word >> 8 & 0x1F) + 1))
+        message = Message(kind, word, nonce, source_eid, rlocs, tuple(reader.question() for _ in range(count)))
+    elif kind == MAP_REPLY:
+        message = Message(kind, word, nonce, records=tuple(reader.record() for _ in range(count)))
+    else:
+        key_id, algorithm, size = reader.number(1), reader.number(1), reader.number(2)
+        authentication = reader.take(size)
+        blank = payload[: reader.at - size] + bytes(size) + payload[reader.at :]
+        records = tuple(reader.record() for _ in range(count))
+        tail = reader.take(24 if kind == MAP_REGISTER and word & WITH_XTR_ID else 0)
+        message = Message(
+            kind, word, nonce, records=records, key_id=key_id, algorithm=algorithm,
+            authentication=authentication, blank=blank, tail=tail,
+        )  # fmt: skip
+    assert reader.at == len(payload), "bytes behind the end of a control message"
+    return message
