@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -83,8 +84,8 @@ def test_a_map_register_is_authenticated_and_names_its_sender(lab: Lab) -> None:
         assert seen.outer.checksum_is_right
         assert message.word == 3 << 28 | proxy_reply << 27 | wire.WITH_XTR_ID | wire.WANT_NOTIFY | 1
         assert (message.key_id, message.algorithm) == (secret.key_id, 3)
-        salt = b"Map-Register Authentication"
-        assert message.authentication == wire.mac(message.blank, message.nonce, secret.secret, salt)
+        wanted = wire.mac(message.blank, message.nonce, secret.secret, wire.MAP_REGISTER)
+        assert message.authentication == wanted
         assert message.tail == bytes.fromhex(config.xtr_id) + config.site_id.to_bytes(8, "big")
         (record,) = message.records
         assert record.prefix == config.database[0].prefix.network
@@ -103,8 +104,7 @@ def test_a_map_notify_acknowledges_it(lab: Lab) -> None:
     assert notify.message.word == 4 << 28 | 1
     assert notify.message.nonce == register.message.nonce
     assert notify.message.records == register.message.records
-    salt = b"Map-Notify Authentication"
-    wanted = wire.mac(notify.message.blank, notify.message.nonce, key(lab).secret, salt)
+    wanted = wire.mac(notify.message.blank, notify.message.nonce, key(lab).secret, wire.MAP_NOTIFY)
     assert notify.message.authentication == wanted
 
 
@@ -252,3 +252,54 @@ def test_a_forged_map_notify_acknowledges_nothing(lab: Lab) -> None:
         assert 0.99 <= (second.frame.time_ns - first.frame.time_ns) / 1e9 < 1.5
     restart.join()
     assert lab.show("xtr3", "database")[0]["map_servers"][0]["state"] == "registered"
+
+
+@pytest.fixture(scope="module")
+def fast(boot: Callable[[str], Lab]) -> Lab:
+    """A world whose sites have keys of different algorithms."""
+    return boot("fast")
+
+
+def of_node(watch: Watch, kind: int, at: str, address: Any) -> list[wire.Message]:
+    """The messages of one type that arrived somewhere, to or from an RLOC."""
+    seen = watch.control(kind, at)
+    return [one.message for one in seen if address in (one.outer.source, one.outer.destination)]
+
+
+def test_each_algorithm_is_spoken(fast: Lab) -> None:
+    """C20, C39: Algorithm IDs 3, 2 and 1, the second with a Key ID of its own; Map-Notify by the same key."""
+    found = set()
+    for node in ("xtr1", "xtr2", "xtr3"):
+        secret = key(fast, node)
+        with Watch(fast, ["ms", node]) as watch:
+            fast.restart(node)
+            for kind, at in ((wire.MAP_REGISTER, "ms"), (wire.MAP_NOTIFY, node)):
+                message = watch.until(partial(of_node, watch, kind, at, rloc(fast, node)), f"type {kind} at {at}")[0]
+                assert (message.key_id, message.algorithm) == (secret.key_id, secret.algorithm)
+                wanted = wire.mac(message.blank, message.nonce, secret.secret, kind, message.algorithm)
+                assert message.authentication == wanted
+                found.add((message.key_id, message.algorithm))
+    assert found == {(1, 3), (7, 2), (1, 1)}
+
+
+def test_a_hole_between_registered_hosts_is_the_least_specific(fast: Lab) -> None:
+    """M03, M09, S08: with two hosts of a /24 registered, its upper half is one negative answer of a minute."""
+    config, secret = fast["xtr2"].lisp, key(fast, "xtr2")
+    assert config is not None
+    network = config.database[0].prefix.network
+    captured = registered_by(fast, "xtr2").message
+    with frozen(fast, "xtr2"):
+        there = [(rloc(fast, "xtr2"), 1, 100)]
+        records = [wire.mapping(network, 0), *(wire.mapping(f"{network[n]}/32", 1440, there) for n in (11, 12))]
+        message = wire.map_register(
+            captured.nonce + 1, records, secret.secret, key_id=secret.key_id, algorithm=secret.algorithm,
+            identity=(bytes.fromhex(config.xtr_id), config.site_id),
+        )  # fmt: skip
+        ports = (45454, wire.CONTROL)
+        inject(fast, uplink(fast, "ms"), wire.datagram(rloc(fast, "xtr2"), rloc(fast, "ms"), ports, message))
+        eventually(lambda: f"{network[12]}/32" in registrations(fast, "ms"), "the registration of a host")
+        upper = list(network.subnets())[1]
+        (record,) = fast.lig("xtr1", str(network[200]))["records"]
+        assert (record["eid"], record["action"], record["ttl_minutes"]) == (str(upper), 1, 1)
+        (record,) = fast.lig("xtr1", str(network[9]))["records"]
+        assert (record["eid"], record["ttl_minutes"]) == (f"{network[8]}/31", 1)

@@ -121,21 +121,29 @@ def map_register(
     secret: str,
     *,
     key_id: int = 1,
+    algorithm: int = 3,
     flags: int = WANT_NOTIFY,
     identity: tuple[bytes, int] | None = None,
 ) -> bytes:
-    """A Map-Register of Algorithm ID 3; ``identity`` is xTR-ID and Site-ID."""
+    """A Map-Register of Algorithm ID 2 or 3; ``identity`` is xTR-ID and Site-ID."""
     tail = b"" if identity is None else identity[0] + struct.pack("!Q", identity[1])
     word = MAP_REGISTER << 28 | flags | (WITH_XTR_ID if tail else 0) | len(records)
-    head = struct.pack("!IQBBH", word, nonce, key_id, 3, 16)
+    head = struct.pack("!IQBBH", word, nonce, key_id, algorithm, 16)
     blank = head + bytes(16) + b"".join(records) + tail
-    return head + mac(blank, nonce, secret, b"Map-Register Authentication") + blank[len(head) + 16 :]
+    return head + mac(blank, nonce, secret, MAP_REGISTER, algorithm) + blank[len(head) + 16 :]
 
 
-def mac(blank: bytes, nonce: int, secret: str, salt: bytes) -> bytes:
-    """HMAC-SHA256-128 with a key by HKDF-SHA256 (RFC 9301 section 5.6, Algorithm ID 3; RFC 5869)."""
-    extracted = hmac.digest(salt, struct.pack("!Q", nonce) + secret.encode(), hashlib.sha256)
-    key = hmac.digest(extracted, b"\x01", hashlib.sha256)
+SALTS = {MAP_REGISTER: b"Map-Register Authentication", MAP_NOTIFY: b"Map-Notify Authentication"}
+
+
+def mac(blank: bytes, nonce: int, secret: str, kind: int, algorithm: int = 3) -> bytes:
+    """The Authentication Data of a message (RFC 9301 sections 5.6 and 12.5; RFC 5869 for Algorithm ID 3)."""
+    if algorithm == 1:
+        return hmac.digest(secret.encode(), blank, hashlib.sha1)
+    key = secret.encode()
+    if algorithm == 3:
+        extracted = hmac.digest(SALTS[kind], struct.pack("!Q", nonce) + key, hashlib.sha256)
+        key = hmac.digest(extracted, b"\x01", hashlib.sha256)
     return hmac.digest(key, blank, hashlib.sha256)[:16]
 
 
