@@ -75,7 +75,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class BgpPeer:
-    """A BGP session of a routing daemon: the neighbour's address and AS number."""
+    """A BGP session of a routing daemon: the neighbour's address and AS number.
+
+    It carries the routes of its own address family, so neighbours with both have two sessions. Each end names the other
+    by the address that the session is to use: on the link between different ASes, a loopback address inside one.
+    """
 
     address: IPAddress
     asn: int
@@ -92,6 +96,8 @@ class RoutingDaemon:
         stubs: Interfaces whose subnets OSPF tells, but where it does not speak.
         bgp: Its BGP sessions.
         announced: The prefixes it originates into BGP: a non-LISP site's subnets, a PITR's aggregates.
+        loopbacks: Addresses of the router as a whole, one a family at most, which OSPF tells: BGP sessions inside the AS
+            end there, because no single link takes them down.
     """
 
     router_id: IPv4Address
@@ -100,6 +106,7 @@ class RoutingDaemon:
     stubs: tuple[str, ...] = ()
     bgp: tuple[BgpPeer, ...] = ()
     announced: tuple[IPNetwork, ...] = ()
+    loopbacks: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
