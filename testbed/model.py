@@ -96,7 +96,7 @@ class RoutingDaemon:
         stubs: Interfaces whose subnets OSPF tells, but where it does not speak.
         bgp: Its BGP sessions.
         announced: The prefixes it originates into BGP: a non-LISP site's subnets, a PITR's aggregates.
-        loopbacks: Addresses of the router as a whole, one a family at most, which OSPF tells: BGP sessions inside the AS
+        loopbacks: Addresses of the router as a whole, at most one a family, told by OSPF: BGP sessions inside the AS
             end there, because no single link takes them down.
     """
 
