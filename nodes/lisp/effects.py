@@ -61,11 +61,65 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSeen:
+    """A host showed itself on a site interface: by ARP, neighbour discovery or a packet (requirement X01).
+
+    The ETR decides whether it is a dynamic-EID: only hosts inside a permitted prefix are (requirement X02). A host that
+    is seen again costs nothing.
+
+    Attributes:
+        eid: The host prefix of the source.
+        interface: The site interface it was seen on.
+    """
+
+    eid: EidPrefix
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostGone:
+    """A host that was seen is not there any more: it does not answer, or its link is gone.
+
+    Attributes:
+        eid: The host prefix.
+        interface: The site interface it was last seen on; news of another interface is stale and changes nothing.
+    """
+
+    eid: EidPrefix
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLocator:
+    """The site changes what others are told of one of its RLOCs (requirement S11). Answered by an :class:`Answer`.
+
+    The change lasts as long as the process: a restarted node goes by its configuration again.
+
+    Attributes:
+        prefix: An EID-prefix of the site's database, or a permitted prefix of dynamic-EIDs: then it is for all hosts
+            found in it.
+        rloc: One of the prefix's RLOCs.
+        priority: The new priority, 0 to 255, or None to leave it.
+        weight: The new weight, 0 to 255, or None to leave it.
+        peers: RLOCs that data went to or came from within the last minute: they are told to ask again (RFC 9301
+            section 6.1).
+        token: Returned in the :class:`Answer`.
+    """
+
+    prefix: EidPrefix
+    rloc: IPAddress
+    priority: int | None
+    weight: int | None
+    peers: tuple[IPAddress, ...]
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed: the deadline that the engine asked for is here."""
 
 
-Input = Datagram | Miss | Query | Tick
+Input = Datagram | Miss | Query | HostSeen | HostGone | ChangeLocator | Tick
 
 
 # Effects
@@ -136,6 +190,32 @@ class Unresolved:
 
 
 @dataclass(frozen=True, slots=True)
+class AddHost:
+    """A dynamic-EID is here: it is local to the data path from now on, reached by a host route (requirement X08).
+
+    Attributes:
+        eid: The host prefix.
+        interface: The site interface that the host route leads to.
+    """
+
+    eid: EidPrefix
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveHost:
+    """A dynamic-EID is no longer here: its host route goes, and it is not local any more.
+
+    Attributes:
+        eid: The host prefix.
+        interface: The site interface that the host route led to.
+    """
+
+    eid: EidPrefix
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class Persist:
     """Keep this before the effects that follow are carried out; ``value`` None forgets the key (requirement C38)."""
 
@@ -145,11 +225,12 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a :class:`Query`, or a failure in words.
+    """The answer to a :class:`Query` or :class:`ChangeLocator`, or a failure in words.
 
     Attributes:
-        token: The query's token.
-        result: What `lig` shows: records, the replier's RLOC, round-trip time in milliseconds; None on failure.
+        token: The token of what is answered.
+        result: What `lig` shows: records, the replier's RLOC, round-trip time in milliseconds; or what `locator` shows:
+            the EID-prefix, its locator-set now, the peers that are told; None on failure.
         error: What went wrong, or "".
     """
 
@@ -171,4 +252,4 @@ class Report:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-Effect = Send | Install | Remove | Unresolved | Persist | Answer | Report
+Effect = Send | Install | Remove | Unresolved | AddHost | RemoveHost | Persist | Answer | Report
