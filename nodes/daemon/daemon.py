@@ -100,7 +100,7 @@ class Daemon:
         self._loop = Loop()
         self._loop.stop_on(arguments.signals)
         self._state = DurableState(arguments.state_dir / "state.jsonl")
-        self._ports = ControlPorts(frozenset(rloc.version for rloc in config.rlocs))
+        self._ports = ControlPorts(config.rlocs)
         self._plumbing: Plumbing | None = None
         self._path: PythonPath | None = None
         if config.roles & DATA_ROLES:

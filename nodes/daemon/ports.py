@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Send
@@ -18,14 +18,19 @@ _LARGEST = 65535
 class ControlPorts:
     """Sockets on port 4342 and on one ephemeral port, the same for every IP version of the node's RLOCs.
 
+    What is sent to another address of the node is dropped: a host that may not reach the RLOCs (requirement S01) would
+    otherwise reach the control plane by its gateway's address.
+
     The kernel writes the UDP checksums, never zero (requirement C02, RFC 9301 section 5).
 
     Attributes:
         request_port: The ephemeral port.
     """
 
-    def __init__(self, versions: frozenset[int]) -> None:
+    def __init__(self, rlocs: Iterable[IPAddress]) -> None:
         """Open them in the caller's network namespace."""
+        self._own = frozenset(rlocs)
+        versions = {rloc.version for rloc in self._own}
         self._control = {version: _open(version, CONTROL_PORT) for version in sorted(versions)}
         self._request: dict[int, socket.socket] = {}
         self.request_port = 0
@@ -37,7 +42,7 @@ class ControlPorts:
     def readers(self) -> Mapping[int, Callable[[], Iterator[Datagram]]]:
         """For each descriptor, what gives the datagrams that have arrived on it."""
         opened = [*self._control.values(), *self._request.values()]
-        return {one.fileno(): (lambda one=one: _receive(one)) for one in opened}  # type: ignore[misc]
+        return {one.fileno(): (lambda one=one: _receive(one, self._own)) for one in opened}  # type: ignore[misc]
 
     def send(self, effect: Send) -> None:
         """Send a control message.
@@ -72,7 +77,7 @@ def _open(version: int, port: int) -> socket.socket:
     return opened
 
 
-def _receive(opened: socket.socket) -> Iterator[Datagram]:
+def _receive(opened: socket.socket, own: Container[IPAddress]) -> Iterator[Datagram]:
     port = opened.getsockname()[1]
     for _ in range(_BATCH):
         try:
@@ -80,7 +85,7 @@ def _receive(opened: socket.socket) -> Iterator[Datagram]:
         except BlockingIOError:
             return
         destination = _destination(ancillary)
-        if destination is None:
+        if destination is None or destination not in own:
             continue
         source = IPv4Address(sender[0]) if opened.family == socket.AF_INET else IPv6Address(sender[0].split("%")[0])
         yield Datagram(payload, source, sender[1], destination, port)

@@ -10,6 +10,7 @@ from nodes.lisp.eid import IPAddress
 
 _IP_TTL, _IP_TOS, _IP_RECVTTL, _IP_RECVTOS = 2, 1, 12, 13
 _IPV6_HOPLIMIT, _IPV6_TCLASS, _IPV6_RECVHOPLIMIT, _IPV6_RECVTCLASS = 52, 67, 51, 66
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # an RLOC whose link is down for now is an RLOC all the same
 _UDP_NO_CHECK6_RX = 102
 _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _BUFFER = 4 << 20  # bytes: a burst of a few thousand packets
@@ -38,23 +39,27 @@ def tos_and_ttl(ancillary: list[tuple[int, int, bytes]]) -> tuple[int, int]:
     return tos, ttl
 
 
-def open_data_port(version: int) -> socket.socket:
-    """The UDP socket on port 4341; each packet brings its TTL, DSCP and ECN (see :func:`tos_and_ttl`).
+def open_data_port(rloc: IPAddress) -> socket.socket:
+    """The UDP socket on port 4341 of one RLOC; each packet brings its TTL, DSCP and ECN (see :func:`tos_and_ttl`).
+
+    The node's other addresses take no LISP packets: what a host sends to its gateway would get past the refusal of
+    requirement S01.
 
     A zero UDP checksum is taken (requirement D03); one that is wrong the kernel drops in silence (D05).
     """
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    family = socket.AF_INET if rloc.version == 4 else socket.AF_INET6
     opened = socket.socket(family, socket.SOCK_DGRAM | _NONBLOCKING)
     opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
-    if version == 4:
+    if rloc.version == 4:
+        opened.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         opened.setsockopt(socket.IPPROTO_IP, _IP_RECVTTL, 1)
         opened.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
     else:
-        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         opened.setsockopt(socket.IPPROTO_UDP, _UDP_NO_CHECK6_RX, 1)
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
-    opened.bind(("" if version == 4 else "::", DATA_PORT))
+    opened.bind((str(rloc), DATA_PORT))
     return opened
 
 

@@ -73,7 +73,7 @@ class PythonPath:
         self._route = source_of
         self._clock = clock
         self._sender = Sender(versions)
-        self._inbound = {version: open_data_port(version) for version in sorted(versions)}
+        self._inbound = [open_data_port(rloc) for rloc in sorted(tables.own, key=str)]
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
         self._sources: dict[IPAddress, IPAddress | None] = {}
@@ -88,7 +88,7 @@ class PythonPath:
     def readers(self) -> Mapping[int, Callable[[], None]]:
         """What to call when which descriptor can be read."""
         found: dict[int, Callable[[], None]] = {self._tun: self.read_tun}
-        for opened in self._inbound.values():
+        for opened in self._inbound:
             found[opened.fileno()] = lambda opened=opened: self.read_data_port(opened)  # type: ignore[misc]
         return found
 
@@ -134,7 +134,7 @@ class PythonPath:
     def close(self) -> None:
         """Close its sockets; the TUN device is the caller's."""
         self._sender.close()
-        for opened in self._inbound.values():
+        for opened in self._inbound:
             opened.close()
 
     # Outbound: from the TUN device into LISP headers

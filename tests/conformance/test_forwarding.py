@@ -224,12 +224,13 @@ def test_pitr_asks_for_nothing_outside_its_aggregates(lab: Lab) -> None:
         assert IPv4Address("198.51.100.9") not in [one.message.inner.destination for one in asked if one.message.inner]
 
 
-def test_hosts_do_not_speak_to_daemons_by_their_rlocs(lab: Lab) -> None:
-    """S01: neither a Map-Request nor a LISP data packet from a host gets to an RLOC, that of its own xTR included."""
+def test_hosts_do_not_speak_to_daemons(lab: Lab) -> None:
+    """S01: no Map-Request or LISP data packet of a host is taken, at an RLOC or at its gateway's own address."""
     request = wire.map_request(99, [lab["h1"].address], [lab["h1"].address])
     inner = wire.datagram(lab["h4"].address, lab["h2"].address, (7, 9999), b"forged")
     with Watch(lab, ["h1", "h2"]) as watch, sink(lab, "h2"):
-        for target in (rloc(lab, "xtr1"), rloc(lab, "ms")):
+        gateway = lab["xtr1"].link_to("sw1").addresses[0].ip
+        for target in (rloc(lab, "xtr1"), rloc(lab, "ms"), gateway):
             inject(lab, "h1", wire.datagram(lab["h1"].address, target, (4000, wire.CONTROL), request))
             inject(lab, "h1", wire.lisp_data((lab["h1"].address, target), inner))
         lab.show("xtr1", "roles")
