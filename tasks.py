@@ -121,9 +121,9 @@ def cli(_context: Context, lab: str = "") -> None:
 
     Example: ci/lab cli
     """
-    from testbed import commands
+    from testbed import prompt
 
-    commands.cli(lab or None)
+    prompt.cli(lab or None)
 
 
 @task(
@@ -221,9 +221,9 @@ def bench(_context: Context, name: str, json: str = "") -> None:
 
     Example: ci/lab bench boot --json boot.json
     """
-    from testbed import commands
+    from ci import benches
 
-    commands.bench(name, json)
+    benches.run(name, json)
 
 
 class _Program(Program):

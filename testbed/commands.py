@@ -242,19 +242,3 @@ def _show_what_was_learned(lab: Lab, topology: Topology) -> None:
         if router.lisp is not None and "itr" in router.lisp.roles:
             console().print(table("map-cache", lab.show(router.name, "map-cache"), f"{router.name}: map-cache"))
             return
-
-
-def bench(name: str, json_file: str) -> None:
-    """Measure, print the medians and keep every raw round in a JSON file."""
-    if not json_file:
-        raise LabError(f"bench: say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
-    from ci.benches import run
-
-    run(name, Path(json_file))
-
-
-def cli(lab: str | None) -> None:
-    """A prompt inside a lab: `h1 ping h4`, `xtr1 show map-cache`, `help`."""
-    from testbed.prompt import Prompt
-
-    Prompt(Lab.attach(lab)).cmdloop()

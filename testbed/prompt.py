@@ -9,6 +9,11 @@ from testbed import commands
 from testbed.lab import Lab, LabError
 
 
+def cli(lab: str | None) -> None:
+    """Open the prompt of a running lab, the only one if no name is given."""
+    Prompt(Lab.attach(lab)).cmdloop()
+
+
 class Prompt(cmd.Cmd):
     """Reads a line, runs it in the lab; an error is one line and the prompt goes on."""
 
@@ -28,6 +33,11 @@ class Prompt(cmd.Cmd):
             print(str(error) or "interrupted")
             return False
 
+    def do_EOF(self, _line: str) -> bool:  # noqa: N802 - cmd calls it so
+        """Leave the prompt, by Ctrl-D; the lab stays up."""
+        print()
+        return True
+
     def emptyline(self) -> bool:
         """Do nothing (cmd would repeat the last line)."""
         return False
@@ -35,8 +45,6 @@ class Prompt(cmd.Cmd):
     def default(self, line: str) -> None:
         """NODE COMMAND: run it in the node; other hosts' names become their addresses."""
         node, _, rest = line.strip().partition(" ")
-        if node == "EOF":
-            raise EOFError
         if node not in self.lab.topology.nodes:
             raise LabError(f"{node} is neither a command nor a node; nodes are {', '.join(self.lab.topology.nodes)}")
         if not rest.strip():

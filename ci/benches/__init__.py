@@ -17,7 +17,7 @@ from testbed.lab import LabError
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run(name: str, json_file: Path) -> None:
+def run(name: str, json_file: str) -> None:
     """Run the bench called ``name``, print its medians, keep them and every raw round in ``json_file``.
 
     Raises:
@@ -28,14 +28,16 @@ def run(name: str, json_file: Path) -> None:
     benches: Mapping[str, Callable[[], dict[str, Any]]] = {"boot": boot.measure}
     if name not in benches:
         raise LabError(f"bench: nothing is called {name}; there are {', '.join(benches)}")
+    if not json_file:
+        raise LabError(f"bench: say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
     try:
-        json_file.open("a").close()
+        open(json_file, "a").close()
     except OSError as error:
         raise LabError(f"bench: {json_file}: {error.strerror}; --json names a file that can be written") from None
     measured = benches[name]()
     figures = medians(measured["rounds"])
     result = {"bench": name, **figures, **measured, "versions": versions()}
-    json_file.write_text(json.dumps(result, indent=1) + "\n")
+    Path(json_file).write_text(json.dumps(result, indent=1) + "\n")
     for key, value in figures.items():
         goal = measured["goals"].get(key)
         print(f"{key:20} {value:8.3f}" + (f"   goal: at most {goal}" if goal is not None else ""))

@@ -47,10 +47,14 @@ class Echo:
 
 
 class Pinger:
-    """Echoes that share one random ICMP identifier; an echo's place in :attr:`echoes` is its sequence number."""
+    """Echoes under way, known by ICMP identifier and sequence number: 65536 to an identifier, the first one random.
+
+    Attributes:
+        echoes: Every echo sent, in order.
+    """
 
     def __init__(self, lab: SocketMaker) -> None:
-        self.identifier = random.randrange(1, 0x10000)
+        self._identifier = random.randrange(0x10000)
         self.echoes: list[Echo] = []
         self._lab = lab
         self._sockets: dict[tuple[str, int], socket.socket] = {}
@@ -83,8 +87,9 @@ class Pinger:
     def send(self, source: str, target: IPAddress) -> Echo:
         """Send the next echo request from ``source`` to ``target``."""
         echo = Echo(source, target)
+        identifier = self._identifier + (len(self.echoes) >> 16) & 0xFFFF
+        request = _request(target.version, identifier, len(self.echoes) & 0xFFFF)
         self.echoes.append(echo)
-        request = _request(target.version, self.identifier, len(self.echoes) - 1)
         raw = self.open(source, target.version)
         echo.sent = time.monotonic()
         try:
@@ -130,8 +135,13 @@ class Pinger:
         """The echo that an ICMP message belongs to, or None when it is not one of ours."""
         if len(message) < 8:
             return None
-        identifier, sequence = struct.unpack_from("!HH", message, 4)
-        return self.echoes[sequence] if identifier == self.identifier and sequence < len(self.echoes) else None
+        number = self.number(*struct.unpack_from("!HH", message, 4))
+        return None if number is None else self.echoes[number]
+
+    def number(self, identifier: int, sequence: int) -> int | None:
+        """The place in :attr:`echoes` of the echo with these ICMP fields, or None when it is not one of ours."""
+        number = (identifier - self._identifier & 0xFFFF) << 16 | sequence
+        return number if number < len(self.echoes) else None
 
 
 def _request(version: int, identifier: int, sequence: int) -> bytes:

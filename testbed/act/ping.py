@@ -1,7 +1,8 @@
 """`ping`: one ICMP echo for every ordered pair of hosts, and by which path each request really went.
 
 The verdict rests on what arrived at the core routers while the echo was under way, not on what the routers say of
-themselves: a reply that came the wrong way fails its pair.
+themselves: a request that went the wrong way fails its pair, even if a reply came. The way back is judged with the pair
+turned round. A pair that is to be unreachable passes when no reply comes, however far its request got.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
     with Capture(lab, [router.name for router in topology.core]) as capture, Pinger(lab) as pinger:
         _exchange(pinger, topology, timeout, capture)
     after = _data_counters(lab, topology)
-    requests = _requests_by_sequence(capture.frames, pinger.identifier)
+    requests = _requests(capture.frames, pinger)
     routers = _by_rloc(topology)
     judged = enumerate(zip(topology.expectations, pinger.echoes, strict=True))
     pairs = tuple(judge(one, echo, requests.get(number, []), topology, routers) for number, (one, echo) in judged)
@@ -159,15 +160,16 @@ def first_reply(lab: PingLab, source: str, destination: str, *, within: float) -
     raise TimeoutError(f"{destination} sent {source} no echo reply within {within:g} s")
 
 
-def _requests_by_sequence(frames: Iterable[Frame], identifier: int) -> dict[int, list[tuple[Frame, Packet]]]:
-    """Our echo requests that the core saw, by sequence number, in the order of time."""
+def _requests(frames: Iterable[Frame], pinger: Pinger) -> dict[int, list[tuple[Frame, Packet]]]:
+    """Our echo requests that the core saw, by the number of the echo, in the order of time."""
     seen: dict[int, list[tuple[Frame, Packet]]] = {}
     for frame in frames:
         packet = decode(frame.data)
-        if packet is None or packet.echo is None:
+        if packet is None or packet.echo is None or packet.echo.kind != "request":
             continue
-        if packet.echo.kind == "request" and packet.echo.identifier == identifier:
-            seen.setdefault(packet.echo.sequence, []).append((frame, packet))
+        number = pinger.number(packet.echo.identifier, packet.echo.sequence)
+        if number is not None:
+            seen.setdefault(number, []).append((frame, packet))
     return seen
 
 

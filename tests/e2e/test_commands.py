@@ -1,0 +1,200 @@
+"""Every command of the README as a person types it: its output, its exit status, and one line where it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def name() -> str:
+    """A lab name of our own, so that whatever else runs on the machine is left alone."""
+    return f"test-commands-{os.getpid()}"
+
+
+def run(*words: str, cwd: Path = REPOSITORY, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a task as `ci/lab` does, without its set-up."""
+    command = [sys.executable, str(REPOSITORY / "tasks.py"), *words]
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def lab(name: str) -> Iterator[str]:
+    """A running two-dc; the words that name it."""
+    up = run("up", "two-dc", "--name", name)
+    assert up.returncode == 0, up.stderr
+    assert "ready" in up.stderr
+    yield name
+    down = run("down", "--lab", name)
+    assert down.returncode == 0, down.stderr
+    assert name not in run("status").stdout
+
+
+def shown(*words: str) -> str:
+    """What a command that succeeds prints."""
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_status_names_every_node_with_roles_and_addresses(lab: str) -> None:
+    out = shown("status", "--lab", lab)
+    assert "xtr1" in out
+    assert "etr itr" in out
+    (report,) = json.loads(shown("status", "--lab", lab, "--json"))
+    rows = {row["name"]: row for row in report["nodes"]}
+    assert rows["ms"]["roles"] == ["map-server"]
+    assert rows["ms"]["state"] == "ready"
+    assert len(rows["h1"]["addresses"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "out"),
+    [
+        (["echo", "two  spaces", "$HOME", "*", 'a "quote"'], 0, 'two  spaces $HOME * a "quote"\n'),
+        (["sh", "-c", "exit 7"], 7, ""),
+        (["sh", "-c", "kill -TERM $$"], 128 + 15, ""),
+        (["hostname"], 0, None),
+        (["cat"], 0, "from stdin"),
+        (["no-such-command"], 127, ""),
+    ],
+)
+def test_exec_keeps_words_streams_and_exit_status(lab: str, argv: list[str], status: int, out: str | None) -> None:
+    done = run("exec", "--lab", lab, "h1", "--", *argv, stdin="from stdin")
+    assert done.returncode == status, done.stderr
+    if out is not None:
+        assert done.stdout == out
+
+
+def test_ping_judges_every_pair_and_keeps_what_it_saw(lab: str) -> None:
+    out = shown("ping", "--lab", lab)
+    assert "0 failed" in out
+    directory = Path(json.loads(shown("status", "--lab", lab, "--json"))[0]["run_dir"])
+    result = json.loads((directory / "ping.json").read_text())
+    assert result["pairs"]
+    assert all(pair["ok"] for pair in result["pairs"])
+    assert {pair["seen"] for pair in result["pairs"]} == {"local", "encapsulated", "proxied"}
+    assert (directory / "ping.pcap").stat().st_size > 1000
+    assert json.loads(shown("ping", "--lab", lab, "--json"))["pairs"]
+
+
+def test_a_broken_path_fails_its_pairs_with_evidence(lab: str) -> None:
+    """A check that cannot fail would be none: with an xTR cut off from the core, ping says which pairs and why."""
+    at_branch = ("exec", "--lab", lab, "xtr3", "--")
+    (route,) = json.loads(shown(*at_branch, "ip", "-j", "route", "show", "default"))
+    shown(*at_branch, "ip", "route", "del", "default")
+    try:
+        done = run("ping", "--lab", lab, "--timeout", "0.5")
+    finally:
+        shown(*at_branch, "ip", "route", "add", "default", "via", route["gateway"])
+    assert done.returncode == 1
+    assert "FAIL h1 -> b1: expected encapsulated, seen unreachable" in done.stdout
+    assert "FAIL h1 -> h2" not in done.stdout
+
+
+@pytest.mark.parametrize("what", ["map-cache", "database", "registrations", "roles", "statistics", "interfaces"])
+def test_show_draws_every_table_of_every_lisp_node(lab: str, what: str) -> None:
+    for node in ("xtr1", "pxtr", "ms", "mr"):
+        assert f"{node}: {what}" in shown("show", "--lab", lab, node, what)
+        json.loads(shown("show", "--lab", lab, node, what, "--json"))
+
+
+def test_lig_shows_the_reply(lab: str) -> None:
+    """M22: the mapping, who told it, and how long that took."""
+    out = shown("lig", "--lab", lab, "xtr1", "192.168.2.11")
+    assert "192.168.2.0/24" in out
+    assert "Map-Reply from" in out
+    assert "natively-forward" in shown("lig", "--lab", lab, "xtr1", "203.0.113.1")
+    assert json.loads(shown("lig", "--lab", lab, "xtr1", "192.168.3.11", "--json"))["records"][0]["authoritative"]
+
+
+def test_logs_are_json_lines(lab: str) -> None:
+    lines = [json.loads(line) for line in shown("logs", "--lab", lab, "xtr1").splitlines()]
+    assert {"time", "node", "event", "fields"} <= set(lines[0])
+
+
+def test_restart_brings_a_dead_daemon_back(lab: str) -> None:
+    def row() -> dict[str, object]:
+        nodes = json.loads(shown("status", "--lab", lab, "--json"))[0]["nodes"]
+        return next(one for one in nodes if one["name"] == "xtr2")
+
+    pid = str(row()["pid"])
+    shown("exec", "--lab", lab, "xtr2", "--", "sh", "-c", f"kill -9 {pid}")
+    shown("restart", "--lab", lab, "xtr2")
+    assert row()["state"] == "ready"
+    assert str(row()["pid"]) != pid
+
+
+def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
+    """Ctrl-D ends it: the input does."""
+    done = run("cli", "--lab", lab, stdin="h1 ping -c1 -W2 h4\nlig xtr1 h5\nfoo\nshow xtr1\nnodes\n")
+    assert done.returncode == 0, done.stderr
+    assert "1 received" in done.stdout
+    assert "Map-Reply from" in done.stdout
+    assert "foo is neither a command nor a node" in done.stdout
+    assert "usage: show NODE WHAT" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["up", "two-dx"], 2, "did you mean 'two-dc'?"),
+        (["up", "./nothere.yaml"], 2, "./nothere.yaml: no such file"),
+        (["up", "two-dc", "--name", "a b"], 1, "allowed are letters, digits"),
+        (["up", "two-dc", "--run-dir", "/run/lab"], 1, "below /run"),
+        (["up"], 1, "'file'"),
+        (["exec", "h1"], 1, "after --"),
+        (["exec", "nobody", "--", "true"], 1, "there is no node nobody"),
+        (["show", "xtr1", "nothing"], 1, "nothing is called nothing"),
+        (["show", "h1", "map-cache"], 1, "h1 runs no LISP daemon"),
+        (["lig", "xtr1", "somewhere"], 1, "allowed is an IPv4 or IPv6 address"),
+        (["lig", "xtr1", "192.168.2.11", "--instance-id", "16777216"], 1, "allowed are 0 to 16777215"),
+        (["restart", "core1"], 1, "core1 runs no"),
+        (["ping", "--timeout", "soon"], 1, "allowed are seconds above 0"),
+        (["bench", "boot"], 1, "--json"),
+        (["bench", "nothing", "--json", "x"], 1, "nothing is called nothing"),
+        (["nosuch"], 1, "nosuch"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(lab: str, tmp_path: Path, words: list[str], status: int, says: str) -> None:
+    named = ["--lab", lab] if words[0] in {"exec", "show", "lig", "restart", "ping"} else []
+    done = run(words[0], *named, *words[1:], cwd=tmp_path)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_lab_of_that_name_is_refused(lab: str) -> None:
+    done = run("up", "two-dc", "--name", lab)
+    assert done.returncode == 1
+    assert f"a lab named {lab} runs already" in done.stderr
+    assert run("exec", "--lab", lab, "h1", "--", "true").returncode == 0
+
+
+def test_paths_are_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text((REPOSITORY / "topologies/minimal.yaml").read_text())
+    up = run("up", "mine.yaml", "--run-dir", "here", cwd=tmp_path)
+    assert up.returncode == 0, up.stderr
+    try:
+        assert (tmp_path / "here/topology.yaml").exists()
+    finally:
+        assert run("down", "--lab", "./here", cwd=tmp_path).returncode == 0
+
+
+def test_the_demo_proves_reachability_and_takes_its_lab_down() -> None:
+    out = shown("demo")
+    assert "0 failed" in out
+    assert "map-cache" in out
+    assert "is down" in out
+    assert "demo-two-dc" not in run("status").stdout
