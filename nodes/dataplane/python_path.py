@@ -42,6 +42,8 @@ _RECEIVE = 65536
 _V4 = struct.Struct("!BBHHHBBHQI")
 _V6 = struct.Struct("!IHBBQQQQI")
 _HEAD = _V6.size
+_NO_OPTIONS = 0x45
+"""First byte of an IPv4 packet whose header has no options: its ports are where the format above reads them."""
 
 
 class PythonPath:
@@ -156,8 +158,11 @@ class PythonPath:
         try:
             # The last fragment of a packet can be shorter than the ports: read zeros there.
             head = packet if len(packet) >= _HEAD else packet + bytes(_HEAD)
-            if packet[0] == 0x45:
-                _, tos, _, _, fragment, ttl, protocol, _, addresses, ports = _V4.unpack_from(head)
+            if packet[0] >> 4 == 4:
+                first, tos, _, _, fragment, ttl, protocol, _, addresses, ports = _V4.unpack_from(head)
+                if first != _NO_OPTIONS:
+                    behind = (first & 15) * 4
+                    ports = int.from_bytes(head[behind : behind + 4], "big")
                 if fragment & ANY_FRAGMENT:
                     key = addresses
                 else:

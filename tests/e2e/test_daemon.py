@@ -72,6 +72,22 @@ def test_first_ping_gets_through_and_looks_right_in_the_core(world: World) -> No
     assert statistics["drops"] == {}
 
 
+@pytest.mark.parametrize("option", [("-T", "tsonly"), ("-R",)], ids=["timestamps", "record route"])
+def test_packets_with_ipv4_options_get_through(world: World, option: tuple[str, ...]) -> None:
+    """D11, D12: outer TTL and DSCP are the inner ones, however long the inner header is."""
+    with world.capture("core", "xtr1") as dissect:
+        done = world.run(
+            "h1", *["ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", "-t", "33", "-Q", "0xb8", *option, "192.168.2.1"]
+        )
+        assert " 0% packet loss" in done.stdout, done.stdout
+        sent = [
+            one
+            for one in dissect()
+            if one["ip.src"].startswith("10.0.1.1,192.168.1.1") and one["udp.dstport"] == "4341"
+        ]
+    assert [(one["ip.ttl"], one["ip.dsfield"]) for one in sent] == [("32,32", "0xb8,0xb8")] * 3
+
+
 def test_many_flows_use_many_source_ports(world: World) -> None:
     """D02: fifty flows, more than twenty source ports."""
     sender = world.socket("h1", socket.SOCK_DGRAM)
