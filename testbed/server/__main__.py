@@ -21,8 +21,8 @@ def main() -> None:
     for descriptor in (boot_descriptor, lock, order_descriptor):
         os.set_inheritable(descriptor, False)
     started = time.monotonic()
+    _allow_descriptors()  # the fork server too, which has one for each daemon
     fork_server = ForkServer()
-    _allow_descriptors()
     # The fork server imports the daemon on the other core while we import the rest.
     import asyncio
     import pickle

@@ -73,6 +73,8 @@ class Daemons:
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._locks: dict[str, asyncio.Lock] = {}
+        self._asking = asyncio.Lock()
+        self._room = asyncio.Event()
         self._adopt(server)
 
     def _adopt(self, server: ForkServer) -> ForkServer:
@@ -80,21 +82,42 @@ class Daemons:
         self._loop.add_reader(server.socket, self._hear, server)
         return server
 
-    def start(self, name: str) -> None:
-        """Start a node's daemon; :meth:`reach` waits for it."""
+    async def start(self, name: str) -> None:
+        """Start a node's daemon; :meth:`reach` waits for it.
+
+        Raises:
+            ServerError: There is nobody who could fork it.
+        """
         server = self._server or self._adopt(ForkServer())
         daemon = self.daemons[name] = Daemon()
         ours, theirs = os.pipe()
         os.set_blocking(ours, False)
+        self._loop.add_reader(ours, self._read_report, name, daemon, ours)
         try:
-            server.start(name, self._files.node(name), self._files.node_log(name), self._namespaces[name], theirs)
+            await self._ask(server, name, theirs)
         except OSError as error:
-            os.close(ours)
             daemon.state = State.EXITED
             raise ServerError(f"{name}: the daemons' fork server is gone ({error.strerror})") from error
         finally:
             os.close(theirs)
-        self._loop.add_reader(ours, self._read_report, name, daemon, ours)
+
+    async def _ask(self, server: ForkServer, name: str, report: int) -> None:
+        """Ask the fork server for a daemon as soon as it has room for the question: it forks slower than we ask."""
+        async with self._asking:
+            while True:
+                try:
+                    return server.start(
+                        name, self._files.node(name), self._files.node_log(name), self._namespaces[name], report
+                    )
+                except BlockingIOError:
+                    self._room.clear()
+                    self._loop.add_writer(server.socket, self._have_room, server)
+                    await self._room.wait()
+
+    def _have_room(self, server: ForkServer) -> None:
+        """The fork server can be asked again, or has ended, which the next question shows."""
+        self._loop.remove_writer(server.socket)
+        self._room.set()
 
     async def reach(self, names: Iterable[str], state: State, seconds: float = READY_SECONDS) -> None:
         """Wait until every daemon of ``names`` has reached ``state``.
@@ -139,7 +162,7 @@ class Daemons:
                     if number is signal.SIGKILL:
                         raise
             self._events.emit("daemon-restarting", name)
-            self.start(name)
+            await self.start(name)
             await self.reach([name], State.READY)
 
     @staticmethod
@@ -176,6 +199,7 @@ class Daemons:
         messages = server.receive()
         if messages is None:
             self._loop.remove_reader(server.socket)
+            self._have_room(server)
             server.close()
             self._server = None
             self._events.emit("fork-server-died")

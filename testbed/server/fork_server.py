@@ -30,7 +30,7 @@ class ForkServer:
         self.socket.setblocking(False)
 
     def start(self, name: str, directory: Path, log: Path, namespace: int, report: int) -> None:
-        """Have a daemon forked.
+        """Ask for a daemon. The fork server answers when it has forked it.
 
         Args:
             name: The node's name.
@@ -40,6 +40,7 @@ class ForkServer:
             report: Write end of the pipe on which the daemon says that it is ready.
 
         Raises:
+            BlockingIOError: It still has to read what it was asked before; ask again when the socket can be written.
             OSError: The fork server is gone.
         """
         message = {

@@ -81,11 +81,11 @@ class LabProcess:
         first = [node.name for node in self.topology.lisp_routers if node.lisp and node.lisp.roles & _FIRST]
         rest = [node.name for node in self.topology.lisp_routers if node.name not in first]
         for name in first:
-            self.daemons.start(name)
+            await self.daemons.start(name)
         await self.daemons.reach(first, State.LISTENING)
         self._lap("first daemons")
         for name in rest:
-            self.daemons.start(name)
+            await self.daemons.start(name)
         await self.daemons.reach([*first, *rest], State.READY)
         self._lap("all daemons")
         self.state = "ready"
