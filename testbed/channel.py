@@ -123,8 +123,10 @@ class Channel:
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and the descriptors of an answer that nobody took."""
         self.socket.close()
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
     def __enter__(self) -> Channel:
         return self

@@ -164,12 +164,17 @@ class Lab(LabClient):
                 self._box.ended(STOP_SECONDS)
         self._end()
 
+    def close(self) -> None:
+        """Let go of the connection on which the events come; the lab lives on, and is asked anew when need be."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+
     def _end(self) -> None:
         """End what is left of the box."""
         if self._events is not None:
             self._take_events(0)
-            self._events.close()
-            self._events = None
+            self.close()
         if self._box is not None:
             box, self._box = self._box, None
             try:
@@ -231,6 +236,7 @@ class Lab(LabClient):
         if self._events is None:
             self._events = self._open()
             self._events.tell("events")
+            self._seen.clear()
             self._missing = 1  # the greeting, which says how many past events follow
         while True:
             arrived = self._events.events(ANSWER_SECONDS if self._missing else timeout)

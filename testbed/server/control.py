@@ -32,7 +32,14 @@ class Reply:
         self.close = close
 
 
-Handler = Callable[[dict[str, Any]], Awaitable[Reply]]
+class Request(dict[str, Any]):
+    """A client's request: "op" and what that needs."""
+
+    def __missing__(self, field: str) -> Any:
+        raise ServerError(f"the request lacks {field!r}")
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
 
 
 def listen(path: Path) -> socket.socket:
@@ -72,33 +79,72 @@ class Control:
     async def _converse(self, client: socket.socket) -> None:
         received = b""
         try:
-            while True:
-                data = await self._loop.sock_recv(client, _MAX_REQUEST)
-                received += data
-                if not data or len(received) > _MAX_REQUEST:
-                    break
-                *lines, received = received.split(b"\n")
+            while data := await self._loop.sock_recv(client, _MAX_REQUEST):
+                *lines, received = (received + data).split(b"\n")
                 for line in lines:
-                    if json.loads(line).get("op") == "events":
-                        self._events.subscribe(client)
+                    if not await self._answer(client, line):
                         return
-                    await self._answer(client, json.loads(line))
-        except (OSError, ValueError):
-            pass  # the client is gone, or speaks something else
-        client.close()
+                if len(received) > _MAX_REQUEST:
+                    await self._refuse(client, f"a request is one line of at most {_MAX_REQUEST} bytes")
+                    return
+        except OSError:
+            pass  # the client is gone
+        finally:
+            client.close()
 
-    async def _answer(self, client: socket.socket, request: dict[str, Any]) -> None:
-        reply = Reply()
+    async def _answer(self, client: socket.socket, line: bytes) -> bool:
+        """Carry out a request. Whatever is wrong with it, one line says so.
+
+        Returns:
+            Whether more requests may follow: not on a connection that carries events from now on.
+        """
         try:
-            handler = self._handlers.get(request.get("op", ""))
+            request = _parse(line)
+            if request["op"] == "events":
+                self._events.subscribe(client.dup())
+                return False
+            handler = self._handlers.get(request["op"])
             if handler is None:
                 raise ServerError(f"unknown request; allowed are {', '.join(self._handlers)}")
             reply = await handler(request)
-            text = {"ok": True, "data": reply.data}
         except (ServerError, OSError) as error:
-            text = {"ok": False, "error": str(error)}
+            await self._refuse(client, str(error))
+        except (TypeError, ValueError, OverflowError) as error:
+            await self._refuse(client, f"the request makes no sense: {error}")
+        else:
+            try:
+                await self._send(client, {"ok": True, "data": reply.data}, reply.descriptors)
+            finally:
+                for descriptor in reply.descriptors if reply.close else ():
+                    os.close(descriptor)
+        return True
+
+    async def _refuse(self, client: socket.socket, error: str) -> None:
+        await self._send(client, {"ok": False, "error": error})
+
+    async def _send(self, client: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
+        """Send a line, however long; the descriptors go with its first piece."""
+        text = json.dumps(message).encode() + b"\n"
+        while True:
+            try:
+                sent = socket.send_fds(client, [text], descriptors)
+            except BlockingIOError:  # it asks without reading the answers
+                await self._writable(client)
+            else:
+                break
+        await self._loop.sock_sendall(client, text[sent:])
+
+    async def _writable(self, client: socket.socket) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_writer(client, ready.set_result, None)
         try:
-            socket.send_fds(client, [json.dumps(text).encode() + b"\n"], reply.descriptors)
+            await ready
         finally:
-            for descriptor in reply.descriptors if reply.close else ():
-                os.close(descriptor)
+            self._loop.remove_writer(client)
+
+
+def _parse(line: bytes) -> Request:
+    try:
+        return Request(json.loads(line).items())
+    except (ValueError, AttributeError, RecursionError):
+        raise ServerError('a request is a JSON object with an "op"') from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections import deque
@@ -11,12 +12,13 @@ from typing import Any
 
 HISTORY = 500
 _SEND_BUFFER = 1 << 20
+_CHUNK = 4096
 
 
 class Events:
     """One event goes to the log (time, node, event, fields) and, as one flat JSON line, to the subscribers.
 
-    A subscriber that does not read is dropped: nobody can hold up the lab.
+    A subscriber that does not read is dropped: nobody can hold up the lab. One that leaves is let go at once.
     """
 
     def __init__(self, log: Path) -> None:
@@ -35,10 +37,14 @@ class Events:
             self._send(subscriber, line)
 
     def subscribe(self, client: socket.socket) -> None:
-        """Tell a client how many events there were, send them, and from now on each that happens."""
+        """Tell a client how many events there were, send them, and from now on each that happens.
+
+        The socket is ours from now on; the event loop that runs watches it.
+        """
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._subscribers.append(client)
+        asyncio.get_running_loop().add_reader(client, self._hear, client)
         greeting = json.dumps({"event": "subscribed", "past": len(self._history)}).encode() + b"\n"
         self._send(client, greeting + b"".join(self._history))
 
@@ -48,5 +54,20 @@ class Events:
         except OSError:
             complete = False
         if not complete:
-            self._subscribers.remove(subscriber)
-            subscriber.close()
+            self._drop(subscriber)
+
+    def _hear(self, subscriber: socket.socket) -> None:
+        """A subscriber has nothing to say; what can be read is its end."""
+        try:
+            gone = not subscriber.recv(_CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            gone = True
+        if gone:
+            self._drop(subscriber)
+
+    def _drop(self, subscriber: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(subscriber)
+        self._subscribers.remove(subscriber)
+        subscriber.close()

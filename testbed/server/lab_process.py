@@ -14,7 +14,7 @@ from nodes.lisp.config import Role
 from testbed.model import Node, NodeKind
 from testbed.order import Order, RunFiles
 from testbed.server.build import Network, build
-from testbed.server.control import Control, Reply, listen
+from testbed.server.control import Control, Reply, Request, listen
 from testbed.server.daemons import Daemons, ServerError, State
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
@@ -100,7 +100,7 @@ class LabProcess:
             "stop": self._stop,
         }
 
-    def _node(self, request: dict[str, Any]) -> Node:
+    def _node(self, request: Request) -> Node:
         try:
             return self.topology.nodes[request["node"]]
         except KeyError:
@@ -113,7 +113,7 @@ class LabProcess:
         descriptor: int = self.network[node.name].namespace
         return descriptor
 
-    async def _status(self, _request: dict[str, Any]) -> Reply:
+    async def _status(self, _request: Request) -> Reply:
         """What the lab and each node is doing; a pidfd of the init comes with it."""
         data = {
             "lab": self.order.lab,
@@ -134,17 +134,17 @@ class LabProcess:
             return row | {"state": "booting", "pid": None, "exit_status": None}
         return row | {"state": daemon.state.name.lower(), "pid": daemon.pid, "exit_status": daemon.exit_status}
 
-    async def _enter(self, request: dict[str, Any]) -> Reply:
+    async def _enter(self, request: Request) -> Reply:
         """What one needs to enter a node: its network namespace and a pidfd of the box's init."""
         return Reply(None, (self._namespace(self._node(request)), self._init))
 
-    async def _socket(self, request: dict[str, Any]) -> Reply:
+    async def _socket(self, request: Request) -> Reply:
         """A socket made inside a node."""
         with namespaces.inside(self._namespace(self._node(request))):
             made = socket.socket(request["family"], request["type"], request["proto"])
         return Reply(None, (made.detach(),), close=True)
 
-    async def _restart(self, request: dict[str, Any]) -> Reply:
+    async def _restart(self, request: Request) -> Reply:
         """Restart a node's daemon; the reply comes when it is ready again."""
         node = self._node(request)
         if node.kind is not NodeKind.LISP_ROUTER:
@@ -155,7 +155,7 @@ class LabProcess:
         await self.daemons.restart(node.name)
         return Reply()
 
-    async def _stop(self, _request: dict[str, Any]) -> Reply:
+    async def _stop(self, _request: Request) -> Reply:
         """End the lab; the client waits for the init to be gone."""
         self._stopped.set()
         return Reply()

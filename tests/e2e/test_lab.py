@@ -227,6 +227,33 @@ def test_a_lab_is_found_by_name(plain: Lab) -> None:
         Lab.attach("nobody", plain.run_dir.parent)
 
 
+def test_clients_that_listen_and_leave_cost_the_lab_nothing(plain: Lab) -> None:
+    with Channel.open(plain.run_dir / "control.sock") as channel:
+        descriptors = Path(f"/proc/{channel.peer}/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(50):
+        visitor = Lab.attach(plain.name, plain.run_dir.parent)
+        events = visitor.events
+        visitor.close()
+        assert visitor.events == events == plain.events  # asked anew, not twice
+        visitor.close()
+    assert plain.status()["state"] == "ready"  # which it answers after it has seen them leave
+    assert len(list(descriptors.iterdir())) <= before + 1  # the conversation of that question may still be closing
+
+
+def test_a_malformed_request_gets_an_answer(plain: Lab) -> None:
+    with (
+        Channel.open(plain.run_dir / "control.sock") as channel,
+        pytest.raises(LabError, match="the request lacks 'family'"),
+    ):
+        channel.ask("socket", 5, node="h1")
+    with (
+        Channel.open(plain.run_dir / "control.sock") as channel,
+        pytest.raises(LabError, match="the request makes no sense"),
+    ):
+        channel.ask("socket", 5, node="h1", family="x", type=1, proto=0)
+
+
 def test_a_name_is_taken_once(plain: Lab) -> None:
     with pytest.raises(LabError, match="a lab named test-plain runs already"):
         Lab(plain_world(), name="test-plain", run_dir=plain.run_dir).boot()

@@ -7,8 +7,12 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from testbed.order import RunFiles
+from testbed.server.control import Control, Reply, Request, listen
 from testbed.server.daemons import Daemons, ServerError, State
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
@@ -90,3 +94,114 @@ def test_a_fork_server_that_ends_while_it_is_asked(tmp_path: Path) -> None:
 
 def daemons_log(directory: Path, name: str) -> None:
     RunFiles(directory).node_log(name).touch()
+
+
+class World:
+    """A control socket that is served, with a few requests of every kind."""
+
+    def __init__(self, directory: Path) -> None:
+        self.files = RunFiles(directory)
+        self.files.log.touch()
+        self.events = Events(self.files.log)
+        self.listening = listen(self.files.control)
+
+    async def __aenter__(self) -> World:
+        control = Control(self.listening, {"long": self._long, "need": self._need}, self.events)
+        self._serving = asyncio.create_task(control.serve())
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._serving.cancel()
+        self.listening.close()
+
+    async def _long(self, request: Request) -> Reply:
+        return Reply("x" * request["length"], (0,))
+
+    async def _need(self, request: Request) -> Reply:
+        return Reply(socket.AddressFamily(request["family"]).name)
+
+    async def ask(self, *lines: bytes) -> list[dict[str, Any]]:
+        """Send lines, and return the answers up to the server's or our end."""
+
+        def talk() -> bytes:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(5)
+                client.connect(str(self.files.control))
+                client.sendall(b"".join(lines))
+                client.shutdown(socket.SHUT_WR)
+                received = b""
+                while data := client.recv(1 << 16):
+                    received += data
+                return received
+
+        answers = await asyncio.to_thread(talk)
+        return [json.loads(line) for line in answers.splitlines()]
+
+
+def test_an_answer_of_any_length_arrives_whole(tmp_path: Path) -> None:
+    """A socket's buffer holds some 200 KB; a client that asks without reading waits for its own answers alone."""
+
+    async def converse() -> list[int]:
+        async with World(tmp_path) as world:
+            question = b'{"op": "long", "length": 3000000}\n'
+            return [len(answer["data"]) for answer in await world.ask(question, question)]
+
+    assert asyncio.run(converse()) == [3_000_000, 3_000_000]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"[1]", 'a request is a JSON object with an "op"'),
+        (b"7", 'a request is a JSON object with an "op"'),
+        (b"nonsense", 'a request is a JSON object with an "op"'),
+        (b"\xff\xfe", 'a request is a JSON object with an "op"'),
+        (b"[" * 60000, 'a request is a JSON object with an "op"'),
+        (b"{}", "the request lacks 'op'"),
+        (b'{"op": ["a"]}', "the request makes no sense: unhashable type: 'list'"),
+        (b'{"op": "dance"}', "unknown request; allowed are long, need"),
+        (b'{"op": "need"}', "the request lacks 'family'"),
+        (b'{"op": "need", "family": "x"}', "the request makes no sense: 'x' is not a valid AddressFamily"),
+        (b'{"op": "long", "length": 1e400}', "the request makes no sense: can't multiply"),
+    ],
+)
+def test_a_malformed_request_is_answered_with_one_line(line: bytes, error: str, tmp_path: Path) -> None:
+    async def converse() -> list[dict[str, Any]]:
+        async with World(tmp_path) as world:
+            return await world.ask(line + b"\n", b'{"op": "need", "family": 2}\n')
+
+    refusal, after = asyncio.run(converse())
+    assert refusal["ok"] is False
+    assert refusal["error"].startswith(error)
+    assert "\n" not in refusal["error"]
+    assert after == {"ok": True, "data": "AF_INET"}  # the conversation goes on
+
+
+def test_a_request_without_end_is_refused(tmp_path: Path) -> None:
+    async def converse() -> list[dict[str, Any]]:
+        async with World(tmp_path) as world:
+            return await world.ask(b"x" * 70000)
+
+    (refusal,) = asyncio.run(converse())
+    assert refusal["error"] == "a request is one line of at most 65536 bytes"
+
+
+def test_subscribers_that_leave_are_let_go_at_once(tmp_path: Path) -> None:
+    """Without waiting for the next event, which may never come."""
+
+    def open_descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def come_and_go() -> tuple[int, int]:
+        async with World(tmp_path) as world:
+            await world.ask(b'{"op": "events"}\n')
+            before = open_descriptors()
+            for _ in range(50):
+                (greeting,) = await world.ask(b'{"op": "events"}\n')
+                assert greeting == {"event": "subscribed", "past": 0}
+            for _ in range(10):
+                await asyncio.sleep(0)
+            return before, open_descriptors()
+
+    before, after = asyncio.run(come_and_go())
+    assert after <= before
