@@ -14,6 +14,8 @@ from nodes.daemon.loop import Loop
 
 _LONGEST_LINE = 1 << 16
 _MOST_CLIENTS = 64
+_MOST_UNSENT = 1 << 20
+"""Bytes of answers that may wait for a client when it makes another request; who does not read is cut off."""
 
 Request = dict[str, Any]
 Handler = Callable[[Request, "Client"], None]
@@ -50,6 +52,9 @@ class Client:
     def _answer(self, answer: dict[str, Any]) -> None:
         if self._socket.fileno() < 0:
             return
+        if len(self._unsent) > _MOST_UNSENT:
+            self.close()
+            return
         self._unsent += json.dumps(answer).encode() + b"\n"
         self._flush()
 
@@ -82,11 +87,13 @@ class Client:
             self.close()
             return
         for line in lines:
+            if self._socket.fileno() < 0:
+                return
             try:
                 request = json.loads(line)
                 if not isinstance(request, dict):
                     raise TypeError("a request is a JSON object")
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:  # the last one: nested without end
                 self.fail(f"request: {error}")
                 continue
             self._handler(request, self)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nodes.daemon import fields
 from nodes.daemon.control import Client, ControlSocket, Request
 from nodes.daemon.journal import Journal
 from nodes.daemon.loop import Loop
@@ -24,7 +25,6 @@ from nodes.dataplane.python_path import PythonPath
 from nodes.linux import netlink
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import Answer, Effect, Input, Install, Persist, Query, Remove, Report, Send, Tick, Unresolved
-from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine import Engine
 
 CRASHED = 70
@@ -33,6 +33,7 @@ CRASHED = 70
 ENGINE_TABLES = ("map-cache", "database", "registrations", "roles")
 TABLES = (*ENGINE_TABLES, "statistics", "interfaces")
 _LIG_SECONDS = 5.0
+_MOST_WAITERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ class Daemon:
         try:
             match request.get("op"):
                 case "show":
-                    client.succeed(self._show(str(request.get("what", ""))))
+                    client.succeed(self._show(fields.text(request, "what", "")))
                 case "lig":
                     self._lig(request, client)
                 case "stop":
@@ -249,7 +250,7 @@ class Daemon:
                     self._loop.stop()
                 case other:
                     client.fail(f"op {other!r} is unknown; known are show, lig, stop")
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             client.fail(str(error))
 
     def _show(self, what: str) -> Any:
@@ -278,9 +279,11 @@ class Daemon:
 
     def _lig(self, request: Request, client: Client) -> None:
         """Ask for a mapping by hand (RFC 6835)."""
-        eid = EidPrefix.of(str(request.get("eid", "")), int(request.get("instance_id", 0)))
+        eid = fields.eid_prefix(request)
+        until = time.monotonic() + fields.seconds(request, "timeout", _LIG_SECONDS)
+        if len(self._waiters) >= _MOST_WAITERS:
+            raise ValueError(f"{_MOST_WAITERS} queries wait for an answer already")
         self._tokens += 1
-        until = time.monotonic() + float(request.get("timeout", _LIG_SECONDS))
         self._waiters[self._tokens] = _Waiter(client, until)
         self._step(Query(eid, self._tokens))
 

@@ -7,6 +7,9 @@ import signal
 import socket
 from collections.abc import Callable, Iterable
 
+_LONGEST_WAIT = 3600.0
+"""Seconds; a mapping may end in centuries, and epoll counts milliseconds in 32 bits."""
+
 Ready = Callable[[int], None]
 """Called with the events (EVENT_READ, EVENT_WRITE) of its descriptor."""
 
@@ -54,10 +57,12 @@ class Loop:
 
         Args:
             timeout: Seconds to wait at most, None for ever; asked before each wait.
-            turn: Called after each wait, when the ready descriptors have been served.
+            turn: Called after each wait, when the ready descriptors have been served. A long wait is cut in pieces:
+                there may be nothing to do yet.
         """
         while not self._stopped:
-            for key, events in self._selector.select(timeout()):
+            longest = timeout()
+            for key, events in self._selector.select(None if longest is None else min(longest, _LONGEST_WAIT)):
                 key.data(events)
             turn()
 

@@ -82,7 +82,6 @@ class MapRequester:
                 yield from _failure(eid, [] if token is None else [token], "too many resolutions are under way")
                 return
             resolution = Resolution(eid, source, pitr)
-            self._by_eid.set(eid, resolution)
             yield from self._transmit(resolution, now)
         # RFC 9301 section 5.3: after 10 retransmissions without a reply the sender is silent for 30 seconds.
         elif resolution.failed:
@@ -142,11 +141,14 @@ class MapRequester:
         nonce = self._context.nonce()
         resolvers = self._context.config.map_resolvers
         resolver = resolvers[len(resolution.sent) % len(resolvers)]
+        # First the message, then the memory of it: what cannot be said (ValueError) is not tried again by each tick.
+        message = self._message(resolution, nonce)
+        self._by_eid.set(resolution.eid, resolution)
         resolution.sent[nonce] = resolution.last = now
         self._by_nonce[nonce] = resolution
         # RFC 9301 section 5.3: at most one Map-Request per second and EID-prefix.
         self._timers.set(resolution.eid, now + INTERVAL)
-        yield Send(self._message(resolution, nonce), resolver)
+        yield Send(message, resolver)
 
     def _message(self, resolution: Resolution, nonce: int) -> bytes:
         eid = resolution.eid

@@ -1,0 +1,75 @@
+"""The fields of a request on the control socket, read with their kinds and ranges checked.
+
+Whoever writes there is root, and a slip of the pen must not end a router. Each error is one line and names the field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nodes.lisp.eid import EidPrefix
+from nodes.lisp.wire.addresses import MAX_INSTANCE_ID
+
+LONGEST_WAIT = 3600.0
+"""The longest time in seconds that a request may ask to wait."""
+
+
+def text(request: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    """A text field.
+
+    Raises:
+        ValueError: It is something else, or missing without a default.
+    """
+    value = request.get(name, default)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {_shown(value)}, allowed is text")
+    return value
+
+
+def whole_number(request: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    """A whole number from 0 to ``most``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    value = request.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError(f"{name} is {_shown(value)}, allowed are whole numbers from 0 to {most}")
+    return value
+
+
+def seconds(request: Mapping[str, Any], name: str, default: float) -> float:
+    """A time in seconds, above 0 and at most :data:`LONGEST_WAIT`.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    value = request.get(name, default)
+    # Not a number (NaN) is refused as well: every comparison with it fails.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST_WAIT:
+        raise ValueError(f"{name} is {_shown(value)}, allowed are seconds above 0, {LONGEST_WAIT:g} at most")
+    return float(value)
+
+
+def eid_prefix(request: Mapping[str, Any]) -> EidPrefix:
+    """The field ``eid``, an address or a prefix, inside the field ``instance_id`` (0 if that is missing).
+
+    Raises:
+        ValueError: One of them is something else.
+    """
+    instance_id = whole_number(request, "instance_id", 0, MAX_INSTANCE_ID)
+    written = text(request, "eid")
+    try:
+        # A zone (fe80::1%eth0) names an interface of one machine; an EID is the same everywhere.
+        if "%" not in written:
+            return EidPrefix.of(written, instance_id)
+    except ValueError:
+        pass
+    raise ValueError(f"eid is {_shown(written)}, allowed is an IPv4 or IPv6 address or prefix without host bits")
+
+
+def _shown(value: object) -> str:
+    """A value in an error: on one line, cut where it is long."""
+    words = ascii(value)
+    return words if len(words) <= 60 else f"{words[:57]}..."
