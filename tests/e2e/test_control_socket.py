@@ -8,6 +8,8 @@ import random
 import select
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +138,15 @@ def test_queries_that_wait_are_bounded(world: World) -> None:
         found = [json.loads(answers.readline()) for _ in range(1100)]
     assert all(one["ok"] or "queries" in one["error"] or "pause" in one["error"] for one in found)
     assert lives(world, "xtr1")
+
+
+def test_round_trip_time_is_in_real_milliseconds(tmp_path: Path) -> None:
+    """M22: a clock that runs faster makes timers shorter, not the network slower."""
+    world = World(tmp_path)
+    try:
+        configs = (ms_config(), xtr_config("xtr1"), xtr_config("xtr2"))
+        world.boot(*(replace(one, time_scale=100.0) for one in configs))
+        answers = [world.ask("xtr1", {"op": "lig", "eid": "192.168.2.1", "timeout": 3}) for _ in range(3)]
+        assert all(0 < answer["data"]["rtt_ms"] < 30 for answer in answers), answers
+    finally:
+        world.close()
