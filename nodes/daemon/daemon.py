@@ -174,11 +174,14 @@ class Daemon:
             expires = path.deadline()
             if expires is not None and expires <= self._now():
                 path.expire()
-            for miss in path.take_misses():
-                self._step(miss)
         due = self._engine.deadline()
         if due is not None and due <= self._now():
             self._step(Tick())
+        # Last, and until there is none: what is carried out can miss in its turn (an ICMP error about a packet that is
+        # given up has a destination too), and nothing else would wake the loop for it.
+        while path is not None and (misses := path.take_misses()):
+            for miss in misses:
+                self._step(miss)
         self._forget_waiters()
 
     # The engine
