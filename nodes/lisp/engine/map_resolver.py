@@ -14,13 +14,14 @@ class MapResolver:
     """The configured delegations. Those to the node itself are the business of its own Map-Server."""
 
     def __init__(self, config: NodeConfig) -> None:
-        self._delegations: EidTable[IPAddress] = EidTable()
+        self._delegations: EidTable[tuple[IPAddress, ...]] = EidTable()
         for delegation in config.delegations:
             if delegation.map_server not in config.rlocs:
-                self._delegations.set(delegation.prefix, delegation.map_server)
+                others = self._delegations.get(delegation.prefix) or ()
+                self._delegations.set(delegation.prefix, (*others, delegation.map_server))
 
     def verdict(self, eid: EidPrefix) -> tuple[EidPrefix, Forward] | None:
-        """The Map-Server for ``eid`` and the prefix that decides it; None outside every delegation."""
+        """The Map-Servers for ``eid`` and the prefix that decides it; None outside every delegation."""
         # RFC 9301 section 8.4: it does not know the mapping, so it asks the device that knows more.
         found = self._delegations.lookup(eid)
         return (found[0], Forward(found[1])) if found else None

@@ -110,7 +110,7 @@ class MapServer:
             locators = sorted_locators(replace(one, local=False, probed=False) for one in registration.record.locators)
             return prefix, replace(registration.record, locators=locators, authoritative=False, action=0)
         # RFC 9301 section 8.3: otherwise the Map-Request goes to the ETR.
-        return prefix, Forward(registration.etr)
+        return prefix, Forward((registration.etr,))
 
     def configured(self) -> Iterator[EidPrefix]:
         """Every configured EID-prefix."""

@@ -11,7 +11,8 @@ from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.etr import Etr
 from nodes.lisp.engine.map_resolver import MapResolver
 from nodes.lisp.engine.map_server import MapServer
-from nodes.lisp.engine.verdict import Forward, Verdict, negative
+from nodes.lisp.engine.turns import Turns
+from nodes.lisp.engine.verdict import Verdict, negative
 from nodes.lisp.holes import NoHoleError, everything, least_specific_hole
 from nodes.lisp.wire import EidRecord, EncapsulatedControlMessage, MapReply, MapRequest, decode
 
@@ -29,6 +30,7 @@ class MapReplier:
         self._etr = etr
         self._map_server = map_server
         self._map_resolver = map_resolver
+        self._turns = Turns()
 
     def map_request(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Map-Request by itself: an RLOC-probe or the refresh of a mapping. Only an ETR answers those."""
@@ -69,16 +71,18 @@ class MapReplier:
             return
         records: list[EidRecord] = []
         onward: set[IPAddress] = set()
+        asker = self._context.reply_address(request.itr_rlocs)
         for question in request.records[:MAX_QUESTIONS]:  # answers to more would not fit a Map-Reply
             verdict = self._verdict(question.prefix)
             if isinstance(verdict, EidRecord):
                 records.append(verdict)
             elif verdict is None:
                 yield from self._context.drop("map-request-foreign-eid", now, source=source, eid=str(question.prefix))
-            elif self._loops(verdict, request, arrival):
-                yield from self._context.drop("map-request-loop", now, source=source, eid=str(question.prefix))
+            elif ahead := [one for one in verdict.destinations if not self._loops(one, request, arrival)]:
+                # A retransmission goes to another Map-Server: the first one may be dead.
+                onward.add(self._turns.choose((asker, question.prefix), ahead))
             else:
-                onward.add(verdict.destination)
+                yield from self._context.drop("map-request-loop", now, source=source, eid=str(question.prefix))
         if records:
             yield from self._reply(request, records, inner.source_port, now)
         # RFC 9301 section 8.3: encapsulated again and not altered, so that the Map-Reply goes straight to the ITR.
@@ -103,13 +107,13 @@ class MapReplier:
         except NoHoleError:  # a question wider than what is known: no one mapping or hole covers it
             return None
 
-    def _loops(self, verdict: Forward, request: MapRequest, arrival: Datagram) -> bool:
-        """Whether forwarding would send the request round: to this node, or back to who forwarded it.
+    def _loops(self, destination: IPAddress, request: MapRequest, arrival: Datagram) -> bool:
+        """Whether forwarding there would send the request round: to this node, or back to who forwarded it.
 
         An xTR that asks for an EID of its own site is no loop: it gets its own request back, as ETR.
         """
-        back = verdict.destination == arrival.source and arrival.source not in request.itr_rlocs
-        return back or verdict.destination in self._context.config.rlocs
+        back = destination == arrival.source and arrival.source not in request.itr_rlocs
+        return back or destination in self._context.config.rlocs
 
     def _reply(self, request: MapRequest, records: list[EidRecord], port: int, now: float) -> Iterator[Effect]:
         # RFC 9301 section 5.3: a Map-Request without an ITR-RLOC is dropped; so is one that this node cannot answer.

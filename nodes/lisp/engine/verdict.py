@@ -10,9 +10,13 @@ from nodes.lisp.wire import Action, EidRecord
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The Map-Request goes on, inside an Encapsulated Control Message, to the ETR or Map-Server at this RLOC."""
+    """The Map-Request goes on, inside an Encapsulated Control Message, to the ETR or a Map-Server.
 
-    destination: IPAddress
+    Attributes:
+        destinations: The RLOCs that know the same; one of them is asked, and another when the question comes again.
+    """
+
+    destinations: tuple[IPAddress, ...]
 
 
 Verdict = EidRecord | Forward
