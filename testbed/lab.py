@@ -143,6 +143,8 @@ class Lab(LabClient):
                     return
                 case "network-up":
                     progress(f"network: {event['nodes']} nodes, {event['links']} links")
+                    if event["relayed_links"]:
+                        progress(f"delays: {event['relayed_links']} links through a relay, for want of netem")
                 case kind if "node" in event:
                     progress(f"{event['node']}: {kind.removeprefix('daemon-')}")
         if time.monotonic() >= deadline:

@@ -7,10 +7,14 @@ from contextlib import suppress
 from ipaddress import ip_interface
 from typing import Any
 
+from nodes.kinds.delay_lines import DelayLines
+from nodes.kinds.impairment import UNIMPAIRED, Impairment, impair
 from nodes.kinds.stock import Intf, Link
 from nodes.linux import links
 from nodes.linux.links import IPInterface, VethEnd
 from nodes.linux.netlink import NetlinkError
+
+DEFAULT_MTU = 1500
 
 
 class VethInterface(Intf):
@@ -29,10 +33,9 @@ class VethInterface(Intf):
         mac: str | None = None,
         ip: str | None = None,
         addresses: Iterable[IPInterface] = (),
-        mtu: int = 1500,
         **_params: Any,
     ) -> dict[str, Any]:
-        """Give it its addresses, all of them, and its MTU in bytes."""
+        """Give it its addresses, all of them."""
         if mac:
             self.setMAC(mac)
         if ip:
@@ -43,8 +46,6 @@ class VethInterface(Intf):
             links.add_address(self.node.kernel, index, address)
             if self.ip is None:
                 self.ip, self.prefixLen = str(address.ip), address.network.prefixlen
-        if mtu != 1500:
-            links.set_mtu(self.node.kernel, index or self.index, mtu)
         return {}
 
     def setIP(self, ipstr: str, prefixLen: int | None = None) -> str:
@@ -75,17 +76,40 @@ class VethInterface(Intf):
 
 
 class VethLink(Link):
-    """A veth pair, each end made inside its machine's namespace."""
+    """A veth pair, each end made inside its machine's namespace; or two, with a relay between them."""
 
-    def __init__(self, node1: Any, node2: Any, **params: Any) -> None:
-        """Connect two machines; without ``intfName1`` and ``intfName2`` each end is named after the other machine."""
+    def __init__(
+        self,
+        node1: Any,
+        node2: Any,
+        impairment: Impairment = UNIMPAIRED,
+        delay_lines: DelayLines | None = None,
+        **params: Any,
+    ) -> None:
+        """Connect two machines; without ``intfName1`` and ``intfName2`` each end is named after the other machine.
+
+        Args:
+            node1: A machine.
+            node2: Another.
+            impairment: What the link does to packets.
+            delay_lines: Where a link with a delay leads through; None leaves the delay to the kernel.
+            params: Mininet's own. ``params1`` and ``params2`` may hold ``mtu``, in bytes.
+
+        Raises:
+            LinkError: The kernel made something else of it.
+        """
         params.setdefault("intfName1", _free_name(node1, node2.name))
         params.setdefault("intfName2", _free_name(node2, node1.name))
+        self._mtus = tuple((params.get(end) or {}).get("mtu", DEFAULT_MTU) for end in ("params1", "params2"))
+        self._delay = impairment.delay
+        self._delay_lines = delay_lines if impairment.delay else None
         super().__init__(node1, node2, **{**params, "intf": VethInterface})
+        if impairment != UNIMPAIRED or self._mtus != (DEFAULT_MTU, DEFAULT_MTU):
+            for interface, mtu in zip((self.intf1, self.intf2), self._mtus, strict=True):
+                impair(interface.node, interface.name, impairment, mtu, relayed=self._delay_lines is not None)
 
-    @classmethod
     def makeIntfPair(
-        cls,
+        self,
         intfname1: str,
         intfname2: str,
         addr1: str | None = None,
@@ -94,10 +118,13 @@ class VethLink(Link):
         node2: Any = None,
         deleteIntfs: bool = True,
     ) -> None:
-        """Make the pair, both ends up, with their MAC addresses."""
-        a = VethEnd(intfname1, node1.namespace, addr1 or "")
-        b = VethEnd(intfname2, node2.namespace, addr2 or "")
-        links.add_veth(node1.kernel, a, b)
+        """Make the pair, both ends up, with their MAC addresses and MTUs."""
+        a = VethEnd(intfname1, node1.namespace, addr1 or "", self._mtus[0])
+        b = VethEnd(intfname2, node2.namespace, addr2 or "", self._mtus[1])
+        if self._delay_lines is None:
+            links.add_veth(node1.kernel, a, b)
+        else:
+            self._delay_lines.join(node1, a, node2, b, self._delay)
 
     def stop(self) -> None:
         """Nothing: the pair goes with the namespaces."""

@@ -27,7 +27,7 @@ _IFLA_TXQLEN = 13
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD = 0x02
-_IFF_UP = 1
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _AF_INET, _AF_INET6 = 2, 10
 _CREATE = NLM_F_CREATE | NLM_F_EXCL
 
@@ -62,6 +62,7 @@ class Link:
         mac: Its MAC address, or "".
         mtu: Bytes.
         up: Whether it is administratively up.
+        carrier: Whether it has one: of a veth pair, whether it and the other end are up.
         master: Index of the bridge it is a port of, or 0.
     """
 
@@ -71,6 +72,7 @@ class Link:
     mac: str
     mtu: int
     up: bool
+    carrier: bool
     master: int
     rx_packets: int
     tx_packets: int
@@ -174,6 +176,7 @@ def _link(payload: bytes) -> Link:
         mac=found.get(_IFLA_ADDRESS, b"").hex(":"),
         mtu=number(found, _IFLA_MTU),
         up=bool(flags & _IFF_UP),
+        carrier=bool(flags & _IFF_LOWER_UP),
         master=number(found, _IFLA_MASTER),
         rx_packets=rx_packets,
         tx_packets=tx_packets,

@@ -78,6 +78,16 @@ def new_network() -> int:
 
 
 @contextmanager
+def scratch_network() -> Iterator[int]:
+    """A network namespace for a trial, by descriptor; with the block it goes, and what was made in it."""
+    namespace = new_network()
+    try:
+        yield namespace
+    finally:
+        os.close(namespace)
+
+
+@contextmanager
 def inside(namespace: int) -> Iterator[None]:
     """Run a block in the network namespace of a descriptor; sockets made there stay there."""
     before = open_network()

@@ -7,13 +7,15 @@ from itertools import chain
 from typing import Any
 
 from nodes.kinds.base import Machine
+from nodes.kinds.delay_lines import DelayLines
 from nodes.kinds.fabric import Fabric
 from nodes.kinds.host import Host
+from nodes.kinds.impairment import Impairment, needs_relay
 from nodes.kinds.link import VethLink
 from nodes.kinds.lisp_router import LispRouter
 from nodes.kinds.router import Router
 from nodes.kinds.stock import Mininet
-from testbed.model import Interface, NodeKind, Topology
+from testbed.model import Interface, Link, NodeKind, Topology
 
 _KINDS: dict[NodeKind, type[Machine]] = {
     NodeKind.HOST: Host,
@@ -46,6 +48,11 @@ class Network(Mininet):
         for switch in self.switches:
             switch.start()
 
+    def announce(self) -> None:
+        """Have the hosts say who they are; frames must pass on every link by now."""
+        for host in self.hosts:
+            host.announce()
+
     def stop(self) -> None:
         """Let everything go."""
         super().stop()
@@ -60,10 +67,28 @@ class Network(Mininet):
         return len(self.hosts) + len(self.switches) + len(self.routers)
 
 
-def build(topology: Topology) -> Network:
-    """Make every machine, cable, address and static route of ``topology``, all up.
+def plan_delays(topology: Topology) -> DelayLines | None:
+    """Where links with a delay lead through, or None where the kernel delays them itself or none has one.
 
     Raises:
+        LinkError: This kernel cannot make the links of ``topology``.
+    """
+    return DelayLines() if needs_relay(_impairment(link) for link in topology.links) else None
+
+
+def _impairment(link: Link) -> Impairment:
+    return Impairment(link.bandwidth, link.delay, link.loss)
+
+
+def build(topology: Topology, delay_lines: DelayLines | None = None) -> Network:
+    """Make every machine, cable, address and static route of ``topology``, all up.
+
+    Args:
+        topology: The world.
+        delay_lines: What :func:`plan_delays` returned for it.
+
+    Raises:
+        LinkError: A link did not become what it is to be.
         NetlinkError: The kernel refused something; the text says what.
     """
     network = Network()
@@ -79,17 +104,17 @@ def build(topology: Topology) -> Network:
             network.add_router(node.name, kind, routes=routes, ipv6=ipv6)
     interfaces = {(one.node, one.name): one for node in topology.nodes.values() for one in node.interfaces}
     for link in topology.links:
-        _connect(network, interfaces[link.a], interfaces[link.b])
+        _connect(network, interfaces[link.a], interfaces[link.b], _impairment(link), delay_lines)
     network.start()
     for node in network.values():
         node.add_routes()
-    for host in network.hosts:
-        host.announce()
     network.built = True
     return network
 
 
-def _connect(network: Network, a: Interface, b: Interface) -> None:
+def _connect(
+    network: Network, a: Interface, b: Interface, impairment: Impairment, delay_lines: DelayLines | None
+) -> None:
     network.addLink(
         a.node,
         b.node,
@@ -97,6 +122,8 @@ def _connect(network: Network, a: Interface, b: Interface) -> None:
         intfName2=b.name,
         addr1=a.mac,
         addr2=b.mac,
+        impairment=impairment,
+        delay_lines=delay_lines,
         params1={"addresses": a.addresses, "mtu": a.mtu},
         params2={"addresses": b.addresses, "mtu": b.mtu},
     )

@@ -8,16 +8,18 @@ import socket
 import time
 from typing import Any
 
+from nodes.kinds.impairment import LinkError
 from nodes.linux import links, namespaces
 from nodes.linux.netlink import Connection
 from nodes.lisp.config import Role
 from testbed.model import Node, NodeKind
 from testbed.order import Order, RunFiles
-from testbed.server.build import Network, build
+from testbed.server.build import Network, build, plan_delays
 from testbed.server.control import Control, Reply, Request, listen
 from testbed.server.daemons import Daemons, ServerError, State
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
+from testbed.server.relay import Relay
 
 _FIRST = {Role.MAP_SERVER, Role.MAP_RESOLVER}
 """Whoever answers the others has to listen first: a Map-Register nobody hears is repeated after a second."""
@@ -37,6 +39,7 @@ class LabProcess:
         self.events = Events(self.files.log)
         self.network: Network | None = None
         self.daemons: Daemons | None = None
+        self.relay: Relay | None = None
         self._init = os.pidfd_open(1)
         self._stopped = asyncio.Event()
         self._clock = order.began
@@ -56,7 +59,7 @@ class LabProcess:
         serving = asyncio.create_task(Control(listening, self._handlers(), self.events).serve())
         try:
             await self._boot(fork_server)
-        except (ServerError, OSError) as error:
+        except (ServerError, LinkError, OSError) as error:
             self.state = "failed"
             self.events.emit("boot-failed", error=str(error))
             return
@@ -73,9 +76,17 @@ class LabProcess:
         socket.sethostname(self.order.lab)
         with Connection() as kernel:
             links.set_up(kernel, _LOOPBACK)
-        self.network = build(self.topology)
+        delay_lines = plan_delays(self.topology)
+        self.relay = Relay(delay_lines, self.events) if delay_lines else None
+        self.network = build(self.topology, delay_lines)
+        if self.relay:
+            await self.relay.serve()
+        self.network.announce()
         self._lap("network")
-        self.events.emit("network-up", nodes=len(self.topology.nodes), links=len(self.topology.links))
+        relayed = len(delay_lines.lines) if delay_lines else 0
+        self.events.emit(
+            "network-up", nodes=len(self.topology.nodes), links=len(self.topology.links), relayed_links=relayed
+        )
         descriptors = {name: node.namespace for name, node in self.network.items()}
         self.daemons = Daemons(self.files, descriptors, self.events, fork_server)
         first = [node.name for node in self.topology.lisp_routers if node.lisp and node.lisp.roles & _FIRST]

@@ -60,6 +60,8 @@ def violation(importer: str, imported: str) -> str | None:
             return "nodes.lisp imports pure modules of the standard library only"
     if within(importer, "nodes.linux") and not within(imported, "nodes.linux") and not standard:
         return "nodes.linux imports the standard library and itself"
+    if within(importer, "nodes.relay") and not within(imported, "nodes.linux", "nodes.relay") and not standard:
+        return "the relay imports the standard library, nodes.linux and itself"
     if within(importer, "nodes.dataplane", "nodes.daemon"):
         allowed = ("nodes.lisp", "nodes.linux", "nodes.dataplane", "nodes.daemon")
         if not standard and not within(imported, *allowed):
@@ -141,6 +143,7 @@ def test_every_import_uses_a_door() -> None:
         ("nodes/lisp/__init__.py", "from ..daemon import ports", "and itself"),
         ("nodes/lisp/eid.py", "__import__('socket')", "pure modules"),
         ("nodes/linux/netlink.py", "from nodes.lisp import eid", "nodes.linux"),
+        ("nodes/relay/end.py", "from nodes.kinds import link", "the relay imports"),
         ("nodes/daemon/main.py", "from testbed import model", "nothing under nodes imports testbed"),
         ("nodes/daemon/main.py", "import testbed.model", "nothing under nodes imports testbed"),
         ("nodes/daemon/main.py", "import scapy.all", "the data plane and the daemon"),

@@ -1,0 +1,275 @@
+"""Links that are what they say: delay, loss, bandwidth and MTU, each measured; carrier; what cannot be is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import socket
+import statistics
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+from nodes.kinds import impairment
+from nodes.linux import qdisc
+from testbed.lab import Lab, LabError
+from testbed.model import Interface, Link, Node, NodeKind, Topology
+
+_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 35, 33, 32
+_PORT = 9
+
+LINKS = {
+    "plain": {},
+    "slow": {"delay": 5.0},
+    "far": {"delay": 40.0},
+    "lossy": {"loss": 10.0},
+    "thin": {"bandwidth": 10.0},
+    "wide": {"bandwidth": 200.0},
+    "real": {"delay": 10.0, "loss": 2.0, "bandwidth": 20.0},
+    "jumbo": {"mtu": 9000},
+    "narrow": {"mtu": 1400, "delay": 1.0},
+}
+"""The links of the world; each joins a host "NAME-a" with a host "NAME-b"."""
+
+
+def pairs_world(links: dict[str, dict[str, float]]) -> Topology:
+    """Pairs of hosts, each joined by a link with the given properties: 10.0.N.1 and 10.0.N.2."""
+    nodes, cables = {}, []
+    for number, (name, properties) in enumerate(links.items()):
+        ends = f"{name}-a", f"{name}-b"
+        given = dict(properties)
+        mtu = int(given.pop("mtu", 1500))
+        for side, (node, peer) in enumerate((ends, ends[::-1]), 1):
+            address = (ip_interface(f"10.0.{number}.{side}/24"),)
+            mac = f"02:00:00:00:{number:02x}:{side:02x}"
+            interface = Interface(peer, node, peer, node, mac, address, mtu=mtu)
+            nodes[node] = Node(node, NodeKind.HOST, name, (interface,))
+        cables.append(Link((ends[0], ends[1]), (ends[1], ends[0]), **given))
+    return Topology("pairs", "Pairs of hosts", nodes, tuple(cables), {}, (), (), (), source="name: pairs\n")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(pairs_world(LINKS), name="test-links", run_dir=tmp_path_factory.mktemp("runs") / "test-links") as running:
+        yield running
+
+
+class Ends:
+    """A UDP socket at each end of a link, and what arrives at the second when."""
+
+    def __init__(self, lab: Lab, link: str, timeout: float = 1.0) -> None:
+        self.a, self.b = lab.socket(f"{link}-a"), lab.socket(f"{link}-b")
+        self.b.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        self.b.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
+        address = str(lab[f"{link}-b"].address)
+        self.b.bind((address, _PORT))
+        self.a.connect((address, _PORT))
+        self.b.settimeout(timeout)
+
+    def __enter__(self) -> Ends:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.a.close()
+        self.b.close()
+
+    def receive(self) -> tuple[bytes, float]:
+        """The next datagram and when the kernel took it in (seconds of the clock on the wall)."""
+        data, ancillary, _, _ = self.b.recvmsg(65536, 64)
+        seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
+        return data, seconds + nanoseconds / 1e9
+
+    def drain(self) -> list[tuple[bytes, float]]:
+        """Everything that still arrives, until nothing has for the time-out."""
+        arrived = []
+        with suppress(TimeoutError):
+            while True:
+                arrived.append(self.receive())
+        return arrived
+
+
+@pytest.mark.parametrize(("link", "milliseconds"), [("slow", 5), ("far", 40), ("narrow", 1), ("plain", 0)])
+def test_delay_is_exact_to_a_millisecond(lab: Lab, link: str, milliseconds: float) -> None:
+    with Ends(lab, link) as ends:
+        ends.a.send(b"neighbours know each other from now on")
+        ends.receive()
+        took = []
+        for _ in range(200 if milliseconds < 10 else 50):
+            began = time.time()
+            ends.a.send(b"x")
+            took.append((ends.receive()[1] - began) * 1000)
+    assert min(took) >= milliseconds
+    assert statistics.median(took) < milliseconds + 1
+    assert statistics.quantiles(took, n=4)[-1] < milliseconds + 1
+
+
+def test_delay_is_each_way(lab: Lab) -> None:
+    done = lab.run("slow-a", ["ping", "-c", "20", "-i", "0.01", "-q", str(lab["slow-b"].address)])
+    average = float(done.stdout.rpartition("= ")[2].split("/")[1])
+    assert 10 <= average < 12, done.stdout
+
+
+def test_delay_keeps_the_order_and_loses_nothing(lab: Lab) -> None:
+    """What comes in a burst leaves in a burst, as late and in the same order."""
+    with Ends(lab, "slow") as ends:
+        for number in range(2000):
+            ends.a.send(struct.pack("!I", number))
+        arrived = [struct.unpack("!I", data)[0] for data, _ in ends.drain()]
+    assert arrived == list(range(2000))
+
+
+@pytest.mark.parametrize(("link", "per_cent"), [("lossy", 10.0), ("plain", 0.0)])
+def test_loss_is_exact_to_a_point(lab: Lab, link: str, per_cent: float) -> None:
+    packets = 10_000
+    with Ends(lab, link, timeout=0.5) as ends:
+        for number in range(packets):
+            ends.a.send(struct.pack("!I", number))
+        arrived = len(ends.drain())
+    assert abs(100 * (packets - arrived) / packets - per_cent) < 1
+
+
+def test_loss_is_of_frames_not_of_what_a_host_hands_down(lab: Lab) -> None:
+    """TCP hands down 64 KiB at a time; if the link lost those as one, hardly a segment would be lost on its own."""
+    with (
+        lab.socket("lossy-b", socket.AF_INET, socket.SOCK_STREAM) as listener,
+        lab.socket("lossy-a", socket.AF_INET, socket.SOCK_STREAM) as a,
+    ):
+        listener.bind((str(lab["lossy-b"].address), _PORT))
+        listener.listen()
+        before = frames(lab, "lossy-b")
+        a.connect(listener.getsockname())
+        b, _ = listener.accept()
+        with b:
+            total = 3_000_000
+            sender = threading.Thread(target=lambda: (a.sendall(bytes(total)), a.shutdown(socket.SHUT_WR)))
+            sender.start()
+            received = 0
+            while data := b.recv(1 << 20):
+                received += len(data)
+            sender.join()
+    assert received == total
+    assert frames(lab, "lossy-b") - before > total / 1500
+
+
+def frames(lab: Lab, node: str) -> int:
+    """How many frames have arrived at a host."""
+    (row,) = json.loads(lab.run(node, ["ip", "-j", "-s", "link", "show", lab[node].interfaces[0].name]).stdout)
+    return int(row["stats64"]["rx"]["packets"])
+
+
+@pytest.mark.parametrize(("link", "megabits", "payload"), [("thin", 10, 1400), ("wide", 200, 60_000)])
+def test_rate_is_exact_to_five_per_cent(lab: Lab, link: str, megabits: float, payload: int) -> None:
+    """More than fits is sent for a while; what arrives is counted in Ethernet frames, the fragments' headers too."""
+    with Ends(lab, link, timeout=0.3) as ends:
+        ends.a.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 1 << 19)  # doubled by the kernel: 40 ms at 200 Mbit/s
+        ended = time.monotonic() + 0.6
+        arrived: list[tuple[bytes, float]] = []
+        reader = threading.Thread(target=lambda: arrived.extend(ends.drain()))
+        reader.start()
+        while time.monotonic() < ended:
+            ends.a.send(bytes(payload))  # waits while its own packets fill the queue
+        reader.join()
+    size = payload + 8
+    on_the_wire = size + -(-size // 1480) * 34
+    times = [when for _, when in arrived]
+    start = len(times) // 4  # the bucket's first burst goes at once
+    rate = (len(times) - 1 - start) * on_the_wire * 8 / (times[-1] - times[start]) / 1e6
+    assert abs(rate / megabits - 1) < 0.05, f"{rate:.2f} Mbit/s"
+
+
+def test_all_at_once(lab: Lab) -> None:
+    """10 ms, 2 %, 20 Mbit/s on one link."""
+    packets, payload = 3000, 1000
+    with Ends(lab, "real", timeout=0.3) as ends:
+        lab.run("real-a", ["ping", "-c", "5", "-i", "0.01", "-W", "1", str(lab["real-b"].address)])
+        arrived: list[tuple[bytes, float]] = []
+        reader = threading.Thread(target=lambda: arrived.extend(ends.drain()))
+        reader.start()
+        for _ in range(packets):
+            ends.a.send(struct.pack("d", time.time()) + bytes(payload - 8))
+        reader.join()
+    (sent,) = struct.unpack_from("d", arrived[0][0])
+    assert 10 <= (arrived[0][1] - sent) * 1000 < 12
+    assert abs(100 * (packets - len(arrived)) / packets - 2) < 1
+    times = [when for _, when in arrived][100:]
+    rate = (len(times) - 1) * (payload + 42) * 8 / (times[-1] - times[0]) / 1e6
+    assert abs(rate / (20 * 0.98) - 1) < 0.05, f"{rate:.2f} Mbit/s"
+
+
+def test_mtu(lab: Lab) -> None:
+    for link, mtu in (("jumbo", 9000), ("narrow", 1400), ("plain", 1500)):
+        host, far = f"{link}-a", str(lab[f"{link}-b"].address)
+        fits = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 28), "-c", "1", "-W", "2", far])
+        assert fits.returncode == 0, fits.stdout
+        too_big = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 27), "-c", "1", "-w", "1", far])
+        assert f"mtu={mtu}" in too_big.stderr + too_big.stdout
+
+
+def test_a_link_that_goes_down_is_seen_at_both_ends(lab: Lab) -> None:
+    """A cut link has one carrier, and it comes back."""
+
+    def carrier(node: str) -> bool:
+        (row,) = json.loads(lab.run(node, ["ip", "-j", "link", "show", lab[node].interfaces[0].name]).stdout)
+        return "LOWER_UP" in row["flags"]
+
+    def becomes(node: str, wanted: bool) -> bool:
+        deadline = time.monotonic() + 5
+        while carrier(node) != wanted and time.monotonic() < deadline:
+            pass
+        return carrier(node) == wanted
+
+    for link in ("plain", "slow"):
+        a, b = f"{link}-a", f"{link}-b"
+        lab.run(a, ["ip", "link", "set", b, "down"])
+        assert becomes(b, False)
+        lab.run(b, ["ip", "link", "set", a, "down"])
+        lab.run(a, ["ip", "link", "set", b, "up"])
+        assert becomes(a, False)
+        lab.run(b, ["ip", "link", "set", a, "up"])
+        assert becomes(a, True)
+        assert becomes(b, True)
+        done = lab.run(a, ["ping", "-c", "1", "-W", "2", str(lab[b].address)])
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(qdisc.has_netem(), reason="this kernel has netem: there is no relay")
+def test_a_relay_that_dies_is_replaced(lab: Lab) -> None:
+    pid = lab.run("slow-a", ["pgrep", "-x", "delay-relay"]).stdout.split()
+    assert len(pid) == 1
+    lab.run("slow-a", ["kill", "-KILL", *pid])
+    event = lab.wait_for("relay-died")
+    assert event["status"] == -signal.SIGKILL
+    assert "slow-a - slow-b" in event["links"]
+    lab.wait_for("relay-replaced")
+    done = lab.run("slow-a", ["ping", "-c", "1", "-W", "2", str(lab["slow-b"].address)])
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_the_kernel_cannot_do_is_an_error_before_any_host_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(impairment.qdisc, "has_tbf", lambda: False)
+    monkeypatch.setattr(impairment.classifier, "has_classifiers", lambda: False)
+    with pytest.raises(impairment.LinkError, match="a link has a bandwidth, but this kernel has no tbf"):
+        impairment.needs_relay([impairment.Impairment(bandwidth=10)])
+    with pytest.raises(impairment.LinkError, match="a link has a loss, but this kernel has no clsact"):
+        impairment.needs_relay([impairment.Impairment(loss=1)])
+    assert impairment.needs_relay([impairment.UNIMPAIRED]) is False
+
+
+def test_what_the_kernel_refuses_fails_the_boot(tmp_path: Path) -> None:
+    world = pairs_world({"plain": {}})
+    nodes = {
+        name: dataclasses.replace(node, interfaces=(dataclasses.replace(node.interfaces[0], mtu=100_000),))
+        for name, node in world.nodes.items()
+    }
+    lab = Lab(dataclasses.replace(world, nodes=nodes), name="test-huge", run_dir=tmp_path / "test-huge")
+    with pytest.raises(LabError, match="add veth pair plain-b - plain-a: Invalid argument"):
+        lab.boot()
+    assert not lab.runs
+    assert [path.name for path in tmp_path.iterdir()] == ["test-huge"]
