@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from itertools import pairwise
 from typing import Any
 
@@ -57,9 +58,12 @@ def states(world: World) -> dict[str, str]:
     return {row["eid"]: row["etr"] or row["state"] for row in world["ms"].engine.show("registrations", world.now)}
 
 
-def register(nonce: int, *prefixes: EidPrefix, key: Key = KEY, ttl: int = 1440, **fields: Any) -> bytes:
-    """A Map-Register that an ETR at 10.0.66.6 could send, had it the key."""
-    records = tuple(EidRecord.of(prefix, ttl, (LocatorRecord(STRANGER, 1, 1),)) for prefix in prefixes)
+def register(
+    nonce: int, *prefixes: EidPrefix, key: Key = KEY, ttl: int = 1440, at: IPAddress | None = STRANGER, **fields: Any
+) -> bytes:
+    """A Map-Register that an ETR at 10.0.66.6, or ``at`` another RLOC, could send, had it the key."""
+    locators = (LocatorRecord(at, 1, 1),) if at else ()
+    records = tuple(EidRecord.of(prefix, ttl, locators) for prefix in prefixes)
     return sign(MapRegister(nonce, key.key_id, key.algorithm, records, **fields), key.secret).encode()
 
 
@@ -174,11 +178,50 @@ def test_replayed_register_is_dropped_and_logged() -> None:
 def test_without_xtr_id_the_nonce_belongs_to_source_and_key() -> None:
     """C39: two ETRs of a site that send no xTR-ID do not replay each other."""
     world = World().add(map_server())
-    world.inject("ms", register(9, DC1), XTR1)
-    world.inject("ms", register(5, DC1), XTR2)
+    world.inject("ms", register(9, DC1, at=XTR1), XTR1)
+    world.inject("ms", register(5, DC1, at=XTR2), XTR2)
     assert (world["ms"].drops, states(world)["192.168.1.0/24"]) == ({}, str(XTR2))
-    world.inject("ms", register(9, DC1), XTR1)
+    world.inject("ms", register(9, DC1, at=XTR1), XTR1)
     assert world["ms"].drops == {"map-register-replay": 1}
+
+
+def test_without_xtr_id_a_register_is_replayed_from_nowhere() -> None:
+    """C19, C39: the MAC does not cover the source; it has to be one of the locators, which the MAC covers."""
+    world = World().add(map_server())
+    captured = register(9, DC1, at=XTR1)
+    world.inject("ms", captured, XTR1)
+    kept = dict(world["ms"].durable)
+    for source in (STRANGER, XTR2, ip_address("2001:db8::9")):
+        assert not [e for e in world.inject("ms", captured, source) if isinstance(e, Send)]
+    assert world["ms"].drops == {"map-register-foreign-source": 3}
+    world.inject("ms", captured, XTR1)
+    assert world["ms"].drops == {"map-register-foreign-source": 3, "map-register-replay": 1}
+    assert (states(world)["192.168.1.0/24"], world["ms"].durable) == (str(XTR1), kept)
+
+
+def test_without_xtr_id_every_record_has_the_source_as_locator() -> None:
+    """C39: one record that has it says nothing of the others; a record without locators, nothing at all."""
+    world = World().add(map_server(site("dc1", DC1, more=True)))
+    host = EidPrefix.of("192.168.1.7/32")
+    records = (
+        EidRecord.of(DC1, 60, (LocatorRecord(XTR1, 1, 1),)),
+        EidRecord.of(host, 60, (LocatorRecord(XTR2, 1, 1),)),
+    )
+    world.inject("ms", sign(MapRegister(1, KEY.key_id, KEY.algorithm, records), KEY.secret).encode(), XTR1)
+    world.inject("ms", register(2, DC1, at=None), XTR1)
+    assert world["ms"].drops == {"map-register-foreign-source": 2}
+    world.inject("ms", register(3, DC1, at=None, xtr_id=bytes(16)), XTR1)
+    assert states(world)["192.168.1.0/24"] == str(XTR1)
+
+
+def test_without_xtr_id_a_withdrawal_needs_no_locators() -> None:
+    """C10, C39: a TTL of 0 from the RLOC that registered; from another one it is foreign."""
+    world = World().add(map_server())
+    world.inject("ms", register(1, DC1, at=XTR1), XTR1)
+    world.inject("ms", register(2, DC1, ttl=0, at=None), XTR2)
+    assert (world["ms"].drops, states(world)["192.168.1.0/24"]) == ({"map-register-foreign-source": 1}, str(XTR1))
+    world.inject("ms", register(2, DC1, ttl=0, at=None), XTR1)
+    assert states(world)["192.168.1.0/24"] == "not registered"
 
 
 def test_restarted_map_server_remembers_nonces_and_registrations() -> None:
@@ -308,10 +351,10 @@ def test_only_configured_prefixes_of_the_site(prefixes: tuple[str, ...], more: b
 def test_withdrawal_is_for_the_etr_that_registered() -> None:
     """C10, X05: TTL 0 takes the registration out, but not another ETR's."""
     world = World().add(map_server())
-    world.inject("ms", register(1, DC1), XTR1)
-    world.inject("ms", register(1, DC1, ttl=0), XTR2)
+    world.inject("ms", register(1, DC1, at=XTR1), XTR1)
+    world.inject("ms", register(1, DC1, ttl=0, at=XTR2), XTR2)
     assert states(world)["192.168.1.0/24"] == str(XTR1)
-    world.inject("ms", register(2, DC1, ttl=0), XTR1)
+    world.inject("ms", register(2, DC1, ttl=0, at=XTR1), XTR1)
     assert states(world)["192.168.1.0/24"] == "not registered"
     assert "registration/192.168.1.0/24" not in world["ms"].durable
 
@@ -320,7 +363,8 @@ def test_forbidden_locator_is_not_registered() -> None:
     """C15: a broadcast or multicast RLOC."""
     world = World().add(map_server())
     for nonce, address in enumerate(("255.255.255.255", "224.0.0.1"), start=1):
-        records = (EidRecord.of(DC1, 60, (LocatorRecord(host_prefix(address).address, 1, 1),)),)
+        locators = (LocatorRecord(STRANGER, 1, 1), LocatorRecord(ip_address(address), 1, 1))
+        records = (EidRecord.of(DC1, 60, locators),)
         message = MapRegister(nonce, KEY.key_id, KEY.algorithm, records)
         world.inject("ms", sign(message, KEY.secret).encode())
     assert world["ms"].drops == {"map-register-forbidden-locator": 2}

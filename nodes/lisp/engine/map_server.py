@@ -68,6 +68,9 @@ class MapServer:
                 "map-register-authentication", now, source=source, site=site.name, key_id=register.key_id
             )
             return
+        if register.xtr_id is None and not all(self._at_home(record, arrival) for record in register.records):
+            yield from self._context.drop("map-register-foreign-source", now, source=source, site=site.name)
+            return
         # RFC 9301 section 5.6: a nonce that is not greater than the saved one may be a replay.
         slot = _nonce_key(site, register, arrival)
         if register.nonce <= self._nonces.get(slot, -1):
@@ -143,6 +146,20 @@ class MapServer:
         elif self._registrations.register(registration):
             yield Persist(key, registration.to_json())
             yield Report("registration-changed", fields)
+
+    def _at_home(self, record: EidRecord, arrival: Datagram) -> bool:
+        """Whether the source of a Map-Register without xTR-ID (I-bit 0) is an RLOC of what it registers.
+
+        A decision of ours (requirement C39): without an xTR-ID the nonce is kept per source RLOC, and the MAC does not
+        cover the source. A captured message, sent again from elsewhere, would find no nonce there and be accepted. The
+        locators are under the MAC: the source has to be one of them, and there the nonce is known. A withdrawal, whose
+        locator-set may be empty, comes from the RLOC that registered. ETRs of one site that list each other's RLOCs
+        and send no xTR-ID are told apart by nothing better: they should send one.
+        """
+        if any(locator.address == arrival.source for locator in record.locators):
+            return True
+        registered = self._registrations.get(record.prefix) if record.ttl_minutes == 0 else None
+        return registered is not None and registered.etr == arrival.source
 
     def _remember_nonce(self, slot: str, nonce: int) -> None:
         if slot not in self._nonces:
