@@ -86,6 +86,21 @@ def test_map_server_answers_for_a_site_that_asked_for_proxy_replies() -> None:
     assert not record.locators[0].local
 
 
+def test_with_the_a_bit_the_site_itself_answers() -> None:
+    """M08, M07, C11: the ITR wants the destination site to answer: no proxy reply then; a hole has no site to ask."""
+    world = two_sites(proxy_reply=True)
+    for eid in (H2, host_prefix("172.20.9.9")):
+        request = MapRequest(5, NoAddress(), (XTR1,), (RequestRecord.of(eid),), authoritative=True)
+        inside = EncapsulatedControlMessage.wrap(request.encode(), XTR1, REQUEST_PORT, eid.address)
+        world.inject("mr", inside.encode(), XTR1)
+        world.run()
+    assert [p.destination for p in world.sent(EncapsulatedControlMessage)] == [MS, XTR2]
+    assert len({p.payload[4:] for p in world.sent(EncapsulatedControlMessage)}) == 1
+    site_reply, resolver_reply = world.sent(MapReply)
+    assert (site_reply.source, site_reply.message.records[0].authoritative) == (XTR2, True)
+    assert (resolver_reply.source, resolver_reply.message.records[0].authoritative) == (MR, False)
+
+
 def test_outside_every_configured_prefix_the_resolver_answers_itself() -> None:
     """M04, M09, S09: natively-forward, 15 minutes, the least-specific prefix beside the configured ones."""
     world = two_sites()

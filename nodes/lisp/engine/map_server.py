@@ -97,8 +97,13 @@ class MapServer:
         """Nothing here waits for one: this Map-Server sends no unsolicited Map-Notify (RFC 9301 section 5.7)."""
         yield from self._context.drop("map-notify-ack-unexpected", now, source=str(arrival.source))
 
-    def verdict(self, eid: EidPrefix) -> tuple[EidPrefix, Verdict] | None:
-        """Who answers for ``eid``, and the prefix that decides it; None outside every configured prefix."""
+    def verdict(self, eid: EidPrefix, *, by_site: bool = False) -> tuple[EidPrefix, Verdict] | None:
+        """Who answers for ``eid``, and the prefix that decides it; None outside every configured prefix.
+
+        Args:
+            eid: The EID or EID-prefix asked for.
+            by_site: The site itself is to answer, even if it asked for proxy replies (the A-bit of a Map-Request).
+        """
         found = self._registrations.lookup(eid)
         if found is None:
             return None
@@ -109,10 +114,10 @@ class MapServer:
             hole = least_specific_hole(eid, self._registrations.known_inside(prefix), prefix)
             return prefix, negative(hole, NOT_REGISTERED_TTL)
         # RFC 9301 section 8.3: an ETR asked for proxy replies. Section 5.4: neither A nor L is set.
-        if registration.proxy_reply:
+        if registration.proxy_reply and not by_site:
             locators = sorted_locators(replace(one, local=False, probed=False) for one in registration.record.locators)
             return prefix, replace(registration.record, locators=locators, authoritative=False, action=0)
-        # RFC 9301 section 8.3: otherwise the Map-Request goes to the ETR.
+        # RFC 9301 section 8.3: otherwise the Map-Request goes to the ETR. Section 5.2: so it does with the A-bit.
         return prefix, Forward((registration.etr,))
 
     def configured(self) -> Iterator[EidPrefix]:

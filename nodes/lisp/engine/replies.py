@@ -73,7 +73,7 @@ class MapReplier:
         onward: set[IPAddress] = set()
         asker = self._context.reply_address(request.itr_rlocs)
         for question in request.records[:MAX_QUESTIONS]:  # answers to more would not fit a Map-Reply
-            verdict = self._verdict(question.prefix)
+            verdict = self._verdict(question.prefix, request.authoritative)
             if isinstance(verdict, EidRecord):
                 records.append(verdict)
             elif verdict is None:
@@ -89,12 +89,15 @@ class MapReplier:
         for destination in sorted(onward, key=str):
             yield Send(EncapsulatedControlMessage(ecm.inner).encode(), destination)
 
-    def _verdict(self, eid: EidPrefix) -> Verdict | None:
+    def _verdict(self, eid: EidPrefix, by_site: bool) -> Verdict | None:
         """The word of the role that knows the longest prefix; of equals, ETR before Map-Server before Map-Resolver."""
         try:
-            roles = [role for role in (self._etr, self._map_server, self._map_resolver) if role is not None]
-            found: list[tuple[EidPrefix, Verdict]] = [one for role in roles if (one := role.verdict(eid)) is not None]
-            if found:
+            said: list[tuple[EidPrefix, Verdict] | None] = [
+                self._etr.verdict(eid) if self._etr else None,
+                self._map_server.verdict(eid, by_site=by_site) if self._map_server else None,
+                self._map_resolver.verdict(eid) if self._map_resolver else None,
+            ]
+            if found := [one for one in said if one is not None]:
                 return max(found, key=lambda one: one[0].mask_len)[1]
             if self._map_server is None and self._map_resolver is None:
                 return None
