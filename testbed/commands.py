@@ -204,10 +204,12 @@ def _ping(lab: Lab, *, timeout: float = 2.0, as_json: bool = False) -> int:
     from testbed.observe.tables import console, reachability
 
     out = console()
-    out.print(reachability(result.pairs))
+    for matrix in reachability(result.pairs):
+        out.print(matrix)
     for pair in result.failures:
         out.print(
-            f"FAIL {pair.source} -> {pair.destination}: expected {pair.expected}, seen {pair.seen}; {pair.evidence}"
+            f"FAIL {pair.source} -> {pair.destination} (IPv{pair.version}): "
+            f"expected {pair.expected}, seen {pair.seen}; {pair.evidence}"
         )
     paths: dict[str, int] = {}
     for pair in result.pairs:

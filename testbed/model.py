@@ -94,10 +94,11 @@ class RoutingDaemon:
         asn: Its AS number.
         ospf: The interfaces that speak OSPF (v2 for IPv4, v3 for IPv6), point to point.
         stubs: Interfaces whose subnets OSPF tells, but where it does not speak.
-        bgp: Its BGP sessions.
+        bgp: Its BGP sessions: between core routers from loopback to loopback (iBGP), to others across the link (eBGP).
         announced: The prefixes it originates into BGP: a non-LISP site's subnets, a PITR's aggregates.
         loopbacks: Addresses of the router as a whole, at most one a family, told by OSPF: BGP sessions inside the AS
             end there, because no single link takes them down.
+        learned: The prefixes that OSPF and BGP bring: once all are in the kernel's table, it has converged.
     """
 
     router_id: IPv4Address
@@ -107,6 +108,7 @@ class RoutingDaemon:
     bgp: tuple[BgpPeer, ...] = ()
     announced: tuple[IPNetwork, ...] = ()
     loopbacks: tuple[IPAddress, ...] = ()
+    learned: tuple[IPNetwork, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,18 @@ class Node:
             for address in interface.addresses:
                 return address.ip
         raise KeyError(f"{self.name} has no address")
+
+    def address_of(self, version: int) -> IPAddress:
+        """Its first address of one IP version, 4 or 6.
+
+        Raises:
+            KeyError: It has none.
+        """
+        for interface in self.interfaces:
+            for address in interface.addresses:
+                if address.version == version:
+                    return address.ip
+        raise KeyError(f"{self.name} has no IPv{version} address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +219,12 @@ class Path(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the topology says of one ordered pair of hosts."""
+    """What the topology says of one ordered pair of hosts, for one IP version."""
 
     source: str
     destination: str
     path: Path
+    version: int = 4
 
 
 @dataclass(frozen=True)
@@ -224,7 +239,7 @@ class Topology:
         sites: All sites, by name.
         rloc_space: The prefixes of the RLOC space.
         eid_aggregates: The aggregates that cover all EIDs.
-        expectations: One per ordered pair of hosts.
+        expectations: One per ordered pair of hosts of one instance and IP version that both have.
         time_scale: How much faster than real time the daemons' clocks run.
         routing: How the plain routers learn their routes.
         source: The text of the resolved topology, a valid topology file itself.

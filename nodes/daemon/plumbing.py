@@ -87,8 +87,8 @@ class Plumbing:
         if route.source in self._tables.own:
             return route.source
         own = [one for one in self._config.rlocs if one.version == locator.version]
-        for rloc, name in zip(self._config.rlocs, self._config.core_interfaces, strict=False):
-            if rloc in own and self._core.get(route.interface) == name:
+        for rloc, name in zip(own, self._config.core_interfaces, strict=False):
+            if self._core.get(route.interface) == name:
                 return rloc
         return own[0] if own else None
 

@@ -159,8 +159,8 @@ class NodeConfig:
     Attributes:
         name: The node's name in the lab.
         roles: What it does.
-        rlocs: Its own RLOCs, in the order of its core interfaces.
-        core_interfaces: Interfaces towards the RLOC space, in the order of ``rlocs``.
+        rlocs: Its own RLOCs, in the order of its core interfaces; all of one IP version, then all of the other.
+        core_interfaces: Interfaces towards the RLOC space, in the order of the ``rlocs`` of each IP version.
         site_interfaces: Interfaces towards hosts; empty for nodes that serve none.
         site_instances: The instance-ID of the hosts behind each of ``site_interfaces``; empty when all are 0.
         database: The EID-prefixes of its site (ETR), also the sources it encapsulates for (ITR).

@@ -47,6 +47,7 @@ class PairResult:
     Attributes:
         source: The host that asked.
         destination: The host that was asked.
+        version: The IP version, 4 or 6.
         expected: The path that the topology says.
         seen: The path that was seen, "unreachable" when no reply came.
         encapsulated: Whether the request crossed the core inside a LISP header.
@@ -57,6 +58,7 @@ class PairResult:
 
     source: str
     destination: str
+    version: int
     expected: Via
     seen: Via
     encapsulated: bool
@@ -69,6 +71,7 @@ class PairResult:
         return {
             "from": self.source,
             "to": self.destination,
+            "version": self.version,
             "expected": self.expected.value,
             "seen": self.seen.value,
             "encapsulated": self.encapsulated,
@@ -135,9 +138,9 @@ def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
 def _exchange(pinger: Pinger, topology: Topology, timeout: float, capture: Capture) -> None:
     """Send one echo a pair, the next as soon as the last is answered or has taken its pace, and collect the replies."""
     for one in topology.expectations:
-        pinger.open(one.source, topology[one.destination].address.version)
+        pinger.open(one.source, one.version)
     for one in topology.expectations:
-        echo = pinger.send(one.source, topology[one.destination].address)
+        echo = pinger.send(one.source, topology[one.destination].address_of(one.version))
         pinger.wait([echo], echo.sent + _PACE_S)
         capture.drain()
     for echo in pinger.echoes:
@@ -211,7 +214,9 @@ def judge(
         seen = Via.NATIVE if natively else Via.LOCAL
     rtt_ms = None if echo.rtt is None else round(echo.rtt * 1000, 3)
     ok = seen is one.path and not strays
-    return PairResult(one.source, one.destination, one.path, seen, bool(outers), rtt_ms, ok, "; ".join(evidence))
+    return PairResult(
+        one.source, one.destination, one.version, one.path, seen, bool(outers), rtt_ms, ok, "; ".join(evidence)
+    )
 
 
 def _belongs(router: Node, homes: set[str]) -> bool:

@@ -75,4 +75,4 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-_LISTED = 16
+_LISTED = 20

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
+from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.language.document import Mapping, Scalar, Value
 from testbed.language.problems import one_of
+from testbed.model import IPInterface
 
 MAX_NAME = 13  # an interface is named after its peer: 15 characters less room for "-2"
 RESERVED = frozenset({"lo", "lisp0", "all", "default"})  # interfaces of every router, and of the kernel's settings
@@ -90,19 +92,20 @@ def _boolean(scalar: Scalar, allowed: str) -> bool:
     return scalar.text.lower() in ("true", "yes", "on")
 
 
-def _unicast(address: IPv4Address, text: str) -> None:
+def _unicast(address: IPAddress, text: str) -> None:
     if address.is_multicast or address.is_loopback or address.is_reserved or address.is_link_local or not int(address):
-        raise Wrong(f"'{text}' is not unicast", "allowed are unicast addresses outside 0/8, 127/8 and 169.254/16")
+        outside = "0/8, 127/8 and 169.254/16" if address.version == 4 else "::/8, fe80::/10 and ff00::/8"
+        raise Wrong(f"'{text}' is not unicast", f"allowed are unicast addresses outside {outside}")
 
 
-def _prefix(scalar: Scalar, allowed: str) -> IPv4Network:
+def _prefix(scalar: Scalar, allowed: str) -> IPNetwork:
     text = scalar.text
     if "/" not in text:
         raise Wrong(f"'{text}' has no prefix length", allowed)
     try:
-        interface = IPv4Interface(text)
+        interface = ip_interface(text)
     except ValueError:
-        raise Wrong(f"'{text}' is not an IPv4 prefix", allowed) from None
+        raise Wrong(f"'{text}' is not a prefix", allowed) from None
     network = interface.network
     if interface.ip != network.network_address:
         raise Wrong(f"'{text}' has host bits set", f"allowed is {network}")
@@ -112,35 +115,39 @@ def _prefix(scalar: Scalar, allowed: str) -> IPv4Network:
     return network
 
 
-def _interface(scalar: Scalar, allowed: str) -> IPv4Interface:
+def _interface(scalar: Scalar, allowed: str) -> IPInterface:
     text = scalar.text
     if "/" not in text:
         raise Wrong(f"'{text}' has no prefix length", allowed)
     try:
-        interface = IPv4Interface(text)
+        interface = ip_interface(text)
     except ValueError:
-        raise Wrong(f"'{text}' is not an IPv4 address with a prefix length", allowed) from None
+        raise Wrong(f"'{text}' is not an address with a prefix length", allowed) from None
     network = interface.network
-    if network.prefixlen == 32 or not network.prefixlen:
-        raise Wrong(f"'{text}' leaves no room for a neighbour", "allowed are prefix lengths from 1 to 31")
-    if network.prefixlen < 31 and interface.ip in (network.network_address, network.broadcast_address):
-        which = "network" if interface.ip == network.network_address else "broadcast"
-        raise Wrong(
-            f"'{text}' is the {which} address of {network}", f"allowed are the addresses between, {_span(network)}"
-        )
+    longest = network.max_prefixlen - 1
+    if not 0 < network.prefixlen <= longest:
+        raise Wrong(f"'{text}' leaves no room for a neighbour", f"allowed are prefix lengths from 1 to {longest}")
+    if network.prefixlen < longest:
+        # RFC 4291 section 2.6.1: the first address of an IPv6 subnet is every router's; IPv6 has no broadcast.
+        first = "network" if network.version == 4 else "subnet-router anycast"
+        which = first if interface.ip == network.network_address else ""
+        if network.version == 4 and interface.ip == network.broadcast_address:
+            which = "broadcast"
+        if which:
+            last = network[-2] if network.version == 4 else network[-1]
+            raise Wrong(
+                f"'{text}' is the {which} address of {network}",
+                f"allowed are the addresses from {network[1]} to {last}",
+            )
     _unicast(interface.ip, text)
     return interface
 
 
-def _span(network: IPv4Network) -> str:
-    return f"{network[1]} to {network[-2]}"
-
-
-def _address(scalar: Scalar, allowed: str) -> IPv4Address:
+def _address(scalar: Scalar, allowed: str) -> IPAddress:
     try:
-        address = IPv4Address(scalar.text)
+        address = ip_address(scalar.text)
     except ValueError:
-        raise Wrong(f"'{scalar.text}' is not an IPv4 address", allowed) from None
+        raise Wrong(f"'{scalar.text}' is not an address", allowed) from None
     _unicast(address, scalar.text)
     return address
 
@@ -192,9 +199,11 @@ LAB_NAME = ScalarShape(
 )
 TEXT = ScalarShape("text", "allowed is one line of text", _text)
 BOOLEAN = ScalarShape("boolean", "allowed is true or false", _boolean)
-PREFIX = ScalarShape("prefix", "allowed is an IPv4 prefix such as 192.168.1.0/24", _prefix)
+PREFIX = ScalarShape("prefix", "allowed is a prefix such as 192.168.1.0/24 or 2001:db8:1::/64", _prefix)
 INTERFACE = ScalarShape(
-    "address/length", "allowed is an IPv4 address with its length, such as 192.168.1.11/24", _interface
+    "address/length",
+    "allowed is an address with its length, such as 192.168.1.11/24 or 2001:db8:1::11/64",
+    _interface,
 )
-ADDRESS = ScalarShape("address", "allowed is an IPv4 address such as 192.168.1.1", _address)
+ADDRESS = ScalarShape("address", "allowed is an address such as 192.168.1.1 or 2001:db8:1::1", _address)
 MAC = ScalarShape("MAC address", "allowed is a unicast MAC address such as 02:00:00:00:00:01", _mac)

@@ -7,6 +7,7 @@ all there is to a key, so the reader, the messages and any documentation of the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from inspect import get_annotations
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from testbed.language.document import Mapping, Scalar, Sequence, Value
@@ -80,10 +81,13 @@ _KEYS: dict[type[Row], dict[str, Key]] = {}
 def keys_of(row: type[Row]) -> dict[str, Key]:
     """The keys of a table, by the name that the file uses."""
     if row not in _KEYS:
+        # What a table declares itself comes before what it has in common with others.
+        declared = dict.fromkeys(name for table in row.__mro__ for name in get_annotations(table))
+        by_name = {one.name: one for one in fields(row) if one.metadata}
         _KEYS[row] = {
-            name: Key(name, one.name, one.metadata["shape"], one.metadata["doc"], one.metadata["required"])
-            for one in fields(row)
-            if one.metadata and (name := one.name.rstrip("_").replace("_", "-"))
+            name: Key(name, field_name, one.metadata["shape"], one.metadata["doc"], one.metadata["required"])
+            for field_name in declared
+            if (one := by_name.get(field_name)) and (name := field_name.rstrip("_").replace("_", "-"))
         }
     return _KEYS[row]
 

@@ -1,23 +1,26 @@
 """The topology language: every table and key that a file may hold.
 
 Addresses, MAC addresses and whatever else may be left out are allotted (``testbed.address``); the resolved topology
-gives them all.
+gives them all. Wherever an address stands, there may be one of each IP version.
 """
 # ruff: noqa: RUF009 - item() is dataclasses.field()
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import ClassVar
 
 from nodes.lisp.config import ROLE_SETS, Algorithm
+from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.language.scalars import ADDRESS, BOOLEAN, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, number, word
 from testbed.language.shapes import At, Listed, Many, Named, NamedRow, One, Row, Table, item
-from testbed.model import Path
+from testbed.model import IPInterface, Path, Routing
 
 ALGORITHMS = {one.name.lower().replace("_", "-"): one for one in Algorithm}
 """The names a file uses for Algorithm IDs (RFC 9301 section 12.5)."""
+
+FAMILIES = {"ipv4": 4, "ipv6": 6}
+"""The names a file uses for the two IP versions."""
 
 _OCTET = (0, 255)
 
@@ -26,10 +29,12 @@ _OCTET = (0, 255)
 class AddressSpaceRow(Row):
     """The two address spaces of LISP."""
 
-    rloc: tuple[At[IPv4Network], ...] = item(
-        Many(PREFIX), "The RLOC space: prefixes of the core's links", required=True, default=()
+    KIND: ClassVar[str] = "address-space"
+
+    rloc: tuple[At[IPNetwork], ...] = item(
+        Many(PREFIX), "The RLOC space: prefixes of the core's links, IPv4, IPv6 or both", required=True, default=()
     )
-    eid: tuple[At[IPv4Network], ...] = item(
+    eid: tuple[At[IPNetwork], ...] = item(
         Many(PREFIX),
         "The EID space: the aggregates that cover all EID-prefixes, announced by PITRs",
         required=True,
@@ -38,17 +43,47 @@ class AddressSpaceRow(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkRow(NamedRow):
-    """A link to a core router, which is its name."""
+class CableRow(Row):
+    """What a link does to packets, the same each way."""
+
+    KIND: ClassVar[str] = "cable"
+
+    bandwidth: At[float] | None = item(
+        One(number("Mbit/s", 0.01, 100_000, whole=False)), "Mbit/s each way; as much as there is, if left out"
+    )
+    delay: At[float] | None = item(
+        One(number("milliseconds", 0, 10_000, whole=False)), "Milliseconds each way; 0 if left out"
+    )
+    loss: At[float] | None = item(
+        One(number("per cent", 0, 100, whole=False)), "Per cent of the packets lost each way; 0 if left out"
+    )
+    mtu: At[int] | None = item(One(number("bytes", 576, 9216)), "The MTU of both ends in bytes; 1500 if left out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkRow(CableRow, NamedRow):
+    """A link to a core router. Its name is the core router's, unless ``to`` says otherwise."""
 
     KIND: ClassVar[str] = "link to"
 
-    address: At[IPv4Interface] | None = item(One(INTERFACE), "The address of this end; on a LISP node, an RLOC")
-    peer_address: At[IPv4Interface] | None = item(One(INTERFACE), "The address of the core router's end")
-    priority: At[int] | None = item(
-        One(number("priority", *_OCTET)), "The RLOC's priority; the lowest wins, 255 is never used"
+    to: At[str] | None = item(One(NAME), "The core router, for a second link to the same one under another name")
+    address: tuple[At[IPInterface], ...] = item(
+        Many(INTERFACE), "The address of this end; on a LISP node, an RLOC", default=()
     )
-    weight: At[int] | None = item(One(number("weight", *_OCTET)), "The RLOC's share among those of equal priority")
+    peer_address: tuple[At[IPInterface], ...] = item(
+        Many(INTERFACE), "The address of the core router's end", default=()
+    )
+    priority: At[int] | None = item(
+        One(number("priority", *_OCTET)), "The RLOC's priority; the lowest wins, 255 is never used; 1 if left out"
+    )
+    weight: At[int] | None = item(
+        One(number("weight", *_OCTET)), "The RLOC's share among those of equal priority; 100 if left out"
+    )
+
+    @property
+    def router(self) -> str:
+        """The core router at the other end."""
+        return self.to.value if self.to else self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +92,22 @@ class CoreRouterRow(NamedRow):
 
     KIND: ClassVar[str] = "core router"
 
+    loopback: tuple[At[IPAddress], ...] = item(
+        Many(ADDRESS), "Its loopback addresses, between which iBGP runs; only with routing: ospf-bgp", default=()
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
-class CoreLinkRow(Row):
+class CoreLinkRow(CableRow):
     """A link between two core routers."""
 
     KIND: ClassVar[str] = "core link"
 
     between: tuple[At[str], ...] = item(Many(NAME, exactly=2), "The two core routers", required=True, default=())
-    addresses: tuple[At[IPv4Interface], ...] = item(
-        Many(INTERFACE, exactly=2), "The addresses of the two ends, in the order of between", default=()
+    addresses: tuple[At[IPInterface], ...] = item(
+        Many(INTERFACE),
+        "The addresses of the two ends in the order of between, a pair for each IP version",
+        default=(),
     )
 
 
@@ -90,27 +131,42 @@ class NodeRow(NamedRow):
 
     roles: tuple[At[str], ...] = item(Many(word("role", ROLE_SETS)), "What it does", default=())
     links: tuple[LinkRow, ...] = item(Named(LinkRow), "The core routers it is linked to", required=True, default=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class RouterRow(NodeRow):
-    """A router of a site: an xTR, or the edge of a non-LISP site."""
-
-    KIND: ClassVar[str] = "router"
-
-    address: tuple[At[IPv4Interface], ...] = item(
-        Many(INTERFACE), "Its addresses towards the hosts, one in each subnet", default=()
+    map_resolvers: tuple[At[str], ...] = item(
+        Many(NAME), "The Map-Resolvers it asks as a PITR; all, if left out", default=()
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class HostRow(NamedRow):
-    """A host."""
+class PortRow(NamedRow):
+    """How a router of a site is joined to the hosts of one tenant."""
+
+    KIND: ClassVar[str] = "router"
+
+    address: tuple[At[IPInterface], ...] = item(
+        Many(INTERFACE), "Its addresses towards the hosts, one in each subnet", default=()
+    )
+    cable: CableRow | None = item(Table(CableRow), "What its link towards the hosts is like")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterRow(NodeRow, PortRow):
+    """A router of a site: an xTR, or the edge of a non-LISP site."""
+
+    KIND: ClassVar[str] = "router"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostRow(CableRow, NamedRow):
+    """A host, and its link to the fabric (or to the router, where there is no fabric)."""
 
     KIND: ClassVar[str] = "host"
 
-    address: At[IPv4Interface] | None = item(One(INTERFACE), "Its address, in one of the site's subnets")
-    gateway: At[IPv4Address] | None = item(One(ADDRESS), "Its default gateway; if left out, the site's first router")
+    address: tuple[At[IPInterface], ...] = item(
+        Many(INTERFACE), "Its address, in one of the site's subnets", default=()
+    )
+    gateway: tuple[At[IPAddress], ...] = item(
+        Many(ADDRESS), "Its default gateway; if left out, the site's first router", default=()
+    )
     mac: At[str] | None = item(One(MAC), "Its MAC address")
 
 
@@ -121,32 +177,84 @@ class KeyRow(Row):
     KIND: ClassVar[str] = "key"
 
     secret: At[str] | None = item(One(TEXT), "The pre-shared secret", required=True)
-    id: At[int] | None = item(One(number("Key ID", *_OCTET)), "The Key ID that names it in messages")
-    algorithm: At[str] | None = item(One(word("algorithm", ALGORITHMS)), "The KDF and MAC used with it")
+    id: At[int] | None = item(One(number("Key ID", *_OCTET)), "The Key ID that names it in messages; 1 if left out")
+    algorithm: At[str] | None = item(
+        One(word("algorithm", ALGORITHMS)),
+        "The KDF and MAC used with it; hmac-sha-256-128-hkdf-sha256 if left out",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiteRow(NamedRow):
+class SegmentRow(NamedRow):
+    """Hosts that share an instance, and what their addresses come from: a site, or one tenant of a site."""
+
+    instance_id: At[int] | None = item(
+        One(number("instance-ID", 0, 2**24 - 1)), "The instance-ID of its EIDs; 0 if left out"
+    )
+    eid_prefixes: tuple[At[IPNetwork], ...] = item(
+        Many(PREFIX), "Its EID-prefixes; a fresh /24 and /64 of the EID space, if left out", default=()
+    )
+    dynamic_eids: tuple[At[IPNetwork], ...] = item(
+        Many(PREFIX),
+        "Prefixes in which hosts are found by what they send and registered one by one; several sites may share one",
+        default=(),
+    )
+    subnets: tuple[At[IPNetwork], ...] = item(
+        Many(PREFIX), "The subnets of its hosts; the EID-prefixes and dynamic-eids, if left out", default=()
+    )
+    fabric: At[str] | None = item(One(NAME), "The switch between routers and hosts; needed for more than one of either")
+    hosts: tuple[HostRow, ...] = item(Named(HostRow), "The hosts", default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantRow(SegmentRow):
+    """One tenant of a site: an instance of its own, whose prefixes and addresses may be those of another."""
+
+    KIND: ClassVar[str] = "tenant"
+
+    routers: tuple[PortRow, ...] = item(
+        Named(PortRow), "How the site's routers are joined to its hosts, where it matters", default=()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteRow(SegmentRow):
     """A place with hosts."""
 
     KIND: ClassVar[str] = "site"
 
     lisp: At[bool] | None = item(One(BOOLEAN), "False for a site whose hosts have no EIDs; true if left out")
-    eid_prefixes: tuple[At[IPv4Network], ...] = item(Many(PREFIX), "The EID-prefixes of the site", default=())
-    subnets: tuple[At[IPv4Network], ...] = item(
-        Many(PREFIX), "The subnets of its hosts; in a LISP site the EID-prefixes, if left out", default=()
-    )
     key: KeyRow | None = item(Table(KeyRow, "secret"), "The secret shared with the Map-Servers")
     routers: tuple[RouterRow, ...] = item(Named(RouterRow), "The site's routers", required=True, default=())
-    fabric: At[str] | None = item(One(NAME), "The switch between routers and hosts; needed for more than one of either")
-    hosts: tuple[HostRow, ...] = item(Named(HostRow), "The hosts", default=())
-    proxy_reply: At[bool] | None = item(One(BOOLEAN), "Whether the Map-Servers answer for the site; false if left out")
+    tenants: tuple[TenantRow, ...] = item(
+        Named(TenantRow),
+        "Tenants by name, each an instance of its own; hosts are then theirs",
+        default=(),
+    )
+    map_servers: tuple[At[str], ...] = item(
+        Many(NAME), "The Map-Servers it registers with; all, if left out", default=()
+    )
+    map_resolvers: tuple[At[str], ...] = item(
+        Many(NAME), "The Map-Resolvers that its ITRs ask; all, if left out", default=()
+    )
+    petrs: tuple[At[str], ...] = item(Many(NAME), "The PETRs it uses, best first; all, if left out", default=())
     use_petr: At[bool] | None = item(
         One(BOOLEAN),
         "Whether its ITRs send packets for non-LISP sites through the PETRs, if there are any; true if left out",
     )
+    locators: tuple[At[str], ...] = item(
+        Many(word("IP version", FAMILIES)),
+        "Of which IP versions the RLOCs in its locator-set are; of every one that it has, if left out",
+        default=(),
+    )
+    proxy_reply: At[bool] | None = item(One(BOOLEAN), "Whether the Map-Servers answer for the site; false if left out")
     accept_more_specifics: At[bool] | None = item(
         One(BOOLEAN), "Whether the Map-Servers accept more-specific EID-prefixes; false if left out"
+    )
+    nbr_proxy_reply: At[int] | None = item(
+        One(number("requests", 0, 100)),
+        "How many ARP or neighbour requests for a host of its dynamic-eids that is elsewhere go unanswered before its "
+        "routers answer; 1 if left out",
     )
     ttl_minutes: At[int] | None = item(
         One(number("minutes", 1, 2**31 - 1)), "The Record TTL of its mappings in minutes; 1440 if left out"
@@ -164,6 +272,9 @@ class ExpectRow(Row):
     path: At[str] | None = item(
         One(word("path", [path.value for path in Path])), "How packets get there", required=True
     )
+    version: At[str] | None = item(
+        One(word("IP version", FAMILIES)), "Only packets of this IP version; both, if left out"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +284,12 @@ class TopologyRow(Row):
     name: At[str] | None = item(One(LAB_NAME), "The topology's name; the file's, if left out")
     title: At[str] | None = item(One(TEXT), "One line that says what it shows")
     time_scale: At[float] | None = item(
-        One(number("factor", 0.1, 1000, whole=False)), "How much faster than real time the daemons' clocks run"
+        One(number("factor", 0.1, 1000, whole=False)),
+        "How much faster than real time the daemons' clocks run; 1 if left out",
+    )
+    routing: At[str] | None = item(
+        One(word("routing", [one.value for one in Routing])),
+        "How plain routers learn their routes: static, or ospf-bgp (BIRD); static if left out",
     )
     address_space: AddressSpaceRow | None = item(
         Table(AddressSpaceRow),

@@ -165,11 +165,17 @@ _LETTER = {"local": "local", "encapsulated": "LISP", "proxied": "proxy", "native
 _STYLE = {"local": "dim", "encapsulated": "green", "proxied": "cyan", "native": "yellow", "unreachable": "magenta"}
 
 
-def reachability(pairs: Sequence[PairResult]) -> Table:
-    """A matrix of hosts: by which path each reached each, and the round-trip time in milliseconds."""
+def reachability(pairs: Sequence[PairResult]) -> list[Table]:
+    """A matrix of hosts for each IP version: by which path each reached each, and the round-trip time in ms."""
+    versions = sorted({pair.version for pair in pairs})
+    return [_matrix([pair for pair in pairs if pair.version == version], version) for version in versions]
+
+
+def _matrix(pairs: Sequence[PairResult], version: int) -> Table:
     names = list(dict.fromkeys(pair.source for pair in pairs))
     found = {(pair.source, pair.destination): pair for pair in pairs}
-    drawn = Table(title="path and round-trip time (ms), row to column", title_justify="left", box=SIMPLE_HEAD)
+    title = f"IPv{version}: path and round-trip time (ms), row to column"
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     drawn.add_column("from \\ to", style="bold")
     for name in names:
         drawn.add_column(name, justify="right")

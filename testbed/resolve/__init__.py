@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from nodes.lisp.eid import EidPrefix
 from testbed.address import Plan
-from testbed.language.checks import default_roles, is_lisp, roles_of
-from testbed.language.tables import TopologyRow
-from testbed.model import Node, NodeKind, Site, Topology
+from testbed.language.segments import default_roles, is_lisp, roles_of, segments
+from testbed.language.tables import SiteRow, TopologyRow
+from testbed.model import Node, NodeKind, Routing, Site, Topology
 from testbed.resolve.expectations import expectations
 from testbed.resolve.node_config import node_configs
 from testbed.resolve.routes import routes
+from testbed.resolve.routing import routing_daemons
 from testbed.resolve.text import text
 from testbed.resolve.wiring import wire
 
@@ -26,13 +27,17 @@ def resolve(row: TopologyRow, plan: Plan, name: str) -> Topology:
     """
     name = row.name.value if row.name else name
     wiring = wire(row, plan)
-    static = routes(row, plan, wiring)
+    routing = Routing(row.routing.value) if row.routing else Routing.STATIC
+    routers = routing_daemons(row, plan, wiring) if routing is Routing.OSPF_BGP else {}
+    # LISP routers keep their default route whatever runs beside it (requirement S02).
+    lisp = {member.name for member, _, default in default_roles(row) if roles_of(member, default)}
+    static = routes(row, plan, wiring, frozenset(routers) - lisp)
     configs = node_configs(row, plan, wiring, name)
     nodes: dict[str, Node] = {}
 
     def add(node: str, kind: NodeKind, site: str) -> None:
         interfaces = tuple(wiring.interfaces.get(node, ()))
-        nodes[node] = Node(node, kind, site, interfaces, static.get(node, ()), lisp=configs.get(node))
+        nodes[node] = Node(node, kind, site, interfaces, static.get(node, ()), routers.get(node), configs.get(node))
 
     for router in row.core.routers:
         add(router.name, NodeKind.ROUTER, "core")
@@ -42,26 +47,31 @@ def resolve(row: TopologyRow, plan: Plan, name: str) -> Topology:
     for site in row.sites:
         for one in site.routers:
             add(one.name, NodeKind.LISP_ROUTER if is_lisp(site) else NodeKind.ROUTER, site.name)
-        if site.fabric:
-            add(site.fabric.value, NodeKind.FABRIC, site.name)
-        for host in site.hosts:
-            add(host.name, NodeKind.HOST, site.name)
+        for segment in segments(site):
+            if segment.row.fabric:
+                add(segment.row.fabric.value, NodeKind.FABRIC, site.name)
+            for host in segment.row.hosts:
+                add(host.name, NodeKind.HOST, site.name)
     return Topology(
         name=name,
         title=row.title.value if row.title else name,
         nodes=nodes,
         links=tuple(wiring.links),
-        sites={
-            site.name: Site(
-                site.name,
-                tuple(EidPrefix(one) for one in plan.eid_prefixes.get(site.name, ())),
-                tuple(plan.subnets[site.name]),
-            )
-            for site in row.sites
-        },
+        sites={site.name: _site(site, plan) for site in row.sites},
         rloc_space=plan.rloc_space,
         eid_aggregates=tuple(EidPrefix(one) for one in plan.eid_space),
-        expectations=expectations(row),
+        expectations=expectations(row, plan),
         time_scale=float(row.time_scale.value) if row.time_scale else 1.0,
+        routing=routing,
         source=text(row, plan, wiring, name),
+    )
+
+
+def _site(site: SiteRow, plan: Plan) -> Site:
+    places = [(segment.instance_id, plan.segments[segment.key]) for segment in segments(site)]
+    return Site(
+        site.name,
+        tuple(EidPrefix(one, instance_id) for instance_id, planned in places for one in planned.eid_prefixes),
+        tuple(dict.fromkeys(one for _, planned in places for one in planned.subnets)),
+        tuple(EidPrefix(one, instance_id) for instance_id, planned in places for one in planned.dynamic_eids),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nodes.lisp.config import Role
-from testbed.language.checks import default_roles, is_lisp, roles_of
-from testbed.language.tables import SiteRow, TopologyRow
+from testbed.address import Plan
+from testbed.language.segments import Segment, SegmentKey, all_segments, default_roles, is_lisp, roles_of
+from testbed.language.tables import FAMILIES, SiteRow, TopologyRow
 from testbed.model import Expectation, Path
 
 
@@ -27,33 +29,51 @@ class Abilities:
     uses_petr: bool
 
 
-def expectations(topology: TopologyRow) -> tuple[Expectation, ...]:
-    """One for each ordered pair of hosts. A pair that gets no answer back is unreachable in both directions."""
-    hosts = [(host.name, site.name) for site in topology.sites for host in site.hosts]
+def expectations(topology: TopologyRow, plan: Plan) -> tuple[Expectation, ...]:
+    """One for each ordered pair of hosts and IP version; a pair in two instances never meets.
+
+    A pair that gets no answer back is unreachable in both directions.
+    """
+    places = all_segments(topology)
+    hosts = [(host.name, segment) for segment in places for host in segment.row.hosts]
+    families = {name: {one.version for one in plan.hosts[name]} for name, _ in hosts}
+    paths = {version: _paths(topology, places, version in plan.versions) for version in (4, 6)}
+    given = dict(_given(topology, [(name, segment.site.name) for name, segment in hosts]))
+    return tuple(
+        Expectation(a, b, given.get((a, b, version)) or paths[version][here.key, there.key], version)
+        for a, here in hosts
+        for b, there in hosts
+        if a != b and here.instance_id == there.instance_id
+        for version in sorted(families[a] & families[b])
+    )
+
+
+def _given(topology: TopologyRow, hosts: list[tuple[str, str]]) -> Iterator[tuple[tuple[str, str, int], Path]]:
+    """What the file says of pairs; where it says several things, the last counts."""
+    for row in topology.expect:
+        if row.from_ and row.to and row.path:
+            path = Path(row.path.value)
+            sources = [name for name, site in hosts if row.from_.value in (name, site)]
+            destinations = [name for name, site in hosts if row.to.value in (name, site)]
+            for version in [FAMILIES[row.version.value]] if row.version else FAMILIES.values():
+                yield from (((a, b, version), path) for a in sources for b in destinations)
+
+
+def _paths(
+    topology: TopologyRow, places: list[Segment], crosses_natively: bool
+) -> dict[tuple[SegmentKey, SegmentKey], Path]:
     present = frozenset(role for node, _, default in default_roles(topology) for role in roles_of(node, default))
     sites = {site.name: _abilities(site, present) for site in topology.sites}
     one_way = {
-        (a, b): Path.LOCAL if a == b else _one_way(sites[a], sites[b], Role.PITR in present)
-        for a in sites
-        for b in sites
+        (a, b): _one_way(sites[a], sites[b], Role.PITR in present, crosses_natively) for a in sites for b in sites
     }
-    given: dict[tuple[str, str], Path] = {}
-    for row in topology.expect:
-        if row.from_ and row.to and row.path:
-            for a, site_a in hosts:
-                for b, site_b in hosts:
-                    if row.from_.value in (a, site_a) and row.to.value in (b, site_b):
-                        given[a, b] = Path(row.path.value)
-
-    def path(a: str, b: str) -> Path:
-        return Path.UNREACHABLE if one_way[b, a] is Path.UNREACHABLE else one_way[a, b]
-
-    return tuple(
-        Expectation(a, b, given.get((a, b)) or path(site_a, site_b))
-        for a, site_a in hosts
-        for b, site_b in hosts
-        if a != b
-    )
+    found: dict[tuple[SegmentKey, SegmentKey], Path] = {}
+    for a in places:
+        for b in places:
+            there, back = one_way[a.site.name, b.site.name], one_way[b.site.name, a.site.name]
+            unreachable = Path.UNREACHABLE in (there, back)
+            found[a.key, b.key] = Path.LOCAL if a == b else Path.UNREACHABLE if unreachable else there
+    return found
 
 
 def _abilities(site: SiteRow, present: frozenset[Role]) -> Abilities:
@@ -66,14 +86,22 @@ def _abilities(site: SiteRow, present: frozenset[Role]) -> Abilities:
     return Abilities(is_lisp(site), Role.ITR in roles, Role.ETR in roles, uses_petr)
 
 
-def _one_way(source: Abilities, destination: Abilities, pitr: bool) -> Path:
+def _one_way(source: Abilities, destination: Abilities, pitr: bool, crosses_natively: bool) -> Path:
+    """How packets get from one site to another.
+
+    Args:
+        source: What the sender's site does.
+        destination: What the receiver's site does.
+        pitr: Whether there is a PITR.
+        crosses_natively: Whether the core routes this IP version.
+    """
+    if source.lisp and destination.lisp:
+        return Path.ENCAPSULATED if source.sends and destination.receives else Path.UNREACHABLE
+    if not crosses_natively:
+        return Path.UNREACHABLE
     if destination.lisp:
-        if not destination.receives:
-            return Path.UNREACHABLE
-        if source.lisp:
-            return Path.ENCAPSULATED if source.sends else Path.UNREACHABLE
         # RFC 6832 section 5: only a PITR draws packets for EIDs out of the core.
-        return Path.PROXIED if pitr else Path.UNREACHABLE
+        return Path.PROXIED if pitr and destination.receives else Path.UNREACHABLE
     if not source.lisp:
         return Path.NATIVE
     if not source.sends:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nodes.lisp.config import (
     Algorithm,
     DatabaseMapping,
     Delegation,
+    DynamicEid,
     Key,
     Locator,
     MapServerPeer,
     NodeConfig,
-    RegistrationSite,
     Role,
-    SitePrefix,
 )
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
-from testbed.language.checks import default_roles, is_lisp, roles_of
-from testbed.language.tables import ALGORITHMS, NodeRow, SiteRow, TopologyRow
+from testbed.language.segments import default_roles, is_lisp, roles_of, segments
+from testbed.language.tables import ALGORITHMS, FAMILIES, NodeRow, SiteRow, TopologyRow
 from testbed.model import Side
+from testbed.resolve.registration_sites import registration_sites
 from testbed.resolve.wiring import Wiring
 
 DEFAULT_KEY_ID = 1
@@ -29,6 +31,25 @@ DEFAULT_ALGORITHM = Algorithm.HMAC_SHA_256_128_HKDF_SHA256
 DEFAULT_TTL_MINUTES = 1440
 DEFAULT_PRIORITY = 1
 DEFAULT_WEIGHT = 100
+DEFAULT_NBR_PROXY_REPLY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The LISP nodes of a topology.
+
+    Attributes:
+        nodes: Each with its site, if it stands in one, and its roles.
+        first: The RLOC at which others speak to a node: its first.
+    """
+
+    nodes: list[tuple[NodeRow, SiteRow | None, frozenset[Role]]]
+    first: dict[str, IPAddress]
+
+    def of(self, role: Role, chosen: Sequence[object] = ()) -> list[IPAddress]:
+        """Where to reach the nodes of a role: the chosen ones in that order, or all."""
+        having = [node.name for node, _, roles in self.nodes if role in roles]
+        return [self.first[name] for name in ([str(one) for one in chosen] or having)]
 
 
 def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> dict[str, NodeConfig]:
@@ -40,40 +61,40 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
         wiring: Every interface.
         name: The topology's name, from which xTR-IDs are derived.
     """
-    members = [(node, site, roles_of(node, default)) for node, site, default in default_roles(topology)]
+    nodes = [(node, site, roles_of(node, default)) for node, site, default in default_roles(topology)]
+    rlocs = {node.name: plan.rlocs(node.name, [link.name for link in node.links]) for node, _, _ in nodes}
+    members = Members(nodes, {name: own[0] for name, own in rlocs.items()})
     lisp_sites = [site for site in topology.sites if is_lisp(site)]
-    # A node speaks to the mapping system and to proxies at their first RLOC.
-    first = {node.name: plan.uplinks[node.name, node.links[0].name][0].ip for node, _, _ in members}
-
-    def having(role: Role) -> list[str]:
-        return [node.name for node, _, roles in members if role in roles]
-
-    map_servers: list[IPAddress] = [first[one] for one in having(Role.MAP_SERVER)]
-    map_resolvers = tuple(first[one] for one in having(Role.MAP_RESOLVER))
-    petrs: list[IPAddress] = [first[one] for one in having(Role.PETR)]
     configs: dict[str, NodeConfig] = {}
-    for node, site, roles in members:
+    for node, site, roles in nodes:
         if not roles:
             continue
         asks, registers = bool(roles & {Role.ITR, Role.PITR}), Role.ETR in roles
         tunnels = site is not None and bool(roles & {Role.ITR, Role.ETR})
         interfaces = wiring.interfaces.get(node.name, [])
+        site_side = [one for one in interfaces if one.side is Side.SITE]
+        instances = tuple(one.instance_id for one in site_side)
+        resolvers = node.map_resolvers or (site.map_resolvers if site else ())
+        served = [one for one in lisp_sites if members.first[node.name] in members.of(Role.MAP_SERVER, one.map_servers)]
         configs[node.name] = NodeConfig(
             name=node.name,
             roles=roles,
-            rlocs=tuple(plan.uplinks[node.name, link.name][0].ip for link in node.links),
+            rlocs=rlocs[node.name],
             core_interfaces=tuple(one.name for one in interfaces if one.side is Side.CORE),
-            site_interfaces=tuple(one.name for one in interfaces if one.side is Side.SITE),
+            site_interfaces=tuple(one.name for one in site_side),
+            site_instances=instances if any(instances) else (),
             database=_database(site, plan) if site and tunnels else (),
-            map_resolvers=map_resolvers if asks else (),
-            map_servers=_peers(site, map_servers) if site and registers else (),
-            petrs=_petrs(site, roles, petrs),
+            dynamic_eids=_dynamic_eids(site, plan) if site and tunnels else (),
+            map_resolvers=tuple(members.of(Role.MAP_RESOLVER, resolvers)) if asks else (),
+            map_servers=_peers(site, members) if site and registers else (),
+            petrs=_petrs(site, roles, members),
             eid_aggregates=tuple(EidPrefix(one) for one in plan.eid_space),
             rloc_space=plan.rloc_space,
-            sites=tuple(_registration_site(one, plan) for one in lisp_sites) if Role.MAP_SERVER in roles else (),
-            delegations=_delegations(lisp_sites, plan, map_servers) if Role.MAP_RESOLVER in roles else (),
+            sites=registration_sites(served, plan, site_key) if Role.MAP_SERVER in roles else (),
+            delegations=_delegations(lisp_sites, plan, members) if Role.MAP_RESOLVER in roles else (),
             xtr_id=_xtr_id(name, node) if asks or registers else "",
             site_id=lisp_sites.index(site) + 1 if site and tunnels else 0,
+            core_mtu=wiring.core_mtu,
             time_scale=float(topology.time_scale.value) if topology.time_scale else 1.0,
         )
     return configs
@@ -91,43 +112,72 @@ def site_key(site: SiteRow) -> Key:
     )
 
 
-def _database(site: SiteRow, plan: Plan) -> tuple[DatabaseMapping, ...]:
-    """The site's EID-prefixes, each with the RLOCs of all its ETRs (RFC 9301 section 5.4)."""
-    locators = tuple(
+def _locators(site: SiteRow, plan: Plan) -> tuple[Locator, ...]:
+    """The RLOCs of all the site's ETRs (RFC 9301 section 5.4), of the IP versions that it wants."""
+    wanted = {FAMILIES[at.value] for at in site.locators} or {4, 6}
+    return tuple(
         Locator(
-            plan.uplinks[router.name, link.name][0].ip,
+            own.ip,
             link.priority.value if link.priority else DEFAULT_PRIORITY,
             link.weight.value if link.weight else DEFAULT_WEIGHT,
         )
         for router in site.routers
         if Role.ETR in roles_of(router, "xtr")
         for link in router.links
+        for own in plan.uplinks[router.name, link.name][0]
+        if own.version in wanted
     )
-    ttl = site.ttl_minutes.value if site.ttl_minutes else DEFAULT_TTL_MINUTES
-    return tuple(DatabaseMapping(EidPrefix(one), locators, ttl) for one in plan.eid_prefixes[site.name])
 
 
-def _peers(site: SiteRow, map_servers: list[IPAddress]) -> tuple[MapServerPeer, ...]:
+def _ttl(site: SiteRow) -> int:
+    return site.ttl_minutes.value if site.ttl_minutes else DEFAULT_TTL_MINUTES
+
+
+def _database(site: SiteRow, plan: Plan) -> tuple[DatabaseMapping, ...]:
+    """The EID-prefixes of the site and its tenants."""
+    locators = _locators(site, plan)
+    return tuple(
+        DatabaseMapping(EidPrefix(one, segment.instance_id), locators, _ttl(site))
+        for segment in segments(site)
+        for one in plan.segments[segment.key].eid_prefixes
+    )
+
+
+def _dynamic_eids(site: SiteRow, plan: Plan) -> tuple[DynamicEid, ...]:
+    """The prefixes in which its hosts are found by what they send (requirements X01, X02)."""
+    locators = _locators(site, plan)
+    requests = site.nbr_proxy_reply.value if site.nbr_proxy_reply else DEFAULT_NBR_PROXY_REPLY
+    return tuple(
+        DynamicEid(EidPrefix(one, segment.instance_id), locators, _ttl(site), requests)
+        for segment in segments(site)
+        for one in plan.segments[segment.key].dynamic_eids
+    )
+
+
+def _peers(site: SiteRow, members: Members) -> tuple[MapServerPeer, ...]:
     proxy_reply = site.proxy_reply.value if site.proxy_reply else False
-    return tuple(MapServerPeer(address, site_key(site), proxy_reply) for address in map_servers)
+    addresses = members.of(Role.MAP_SERVER, site.map_servers)
+    return tuple(MapServerPeer(address, site_key(site), proxy_reply) for address in addresses)
 
 
-def _petrs(site: SiteRow | None, roles: frozenset[Role], petrs: list[IPAddress]) -> tuple[IPAddress, ...]:
+def _petrs(site: SiteRow | None, roles: frozenset[Role], members: Members) -> tuple[IPAddress, ...]:
     """The PETRs of an ITR (RFC 6832 section 6); one that is a PETR itself forwards natively on its own."""
     if site is None or Role.ITR not in roles or Role.PETR in roles or (site.use_petr and not site.use_petr.value):
         return ()
-    return tuple(petrs)
+    return tuple(members.of(Role.PETR, site.petrs))
 
 
-def _registration_site(site: SiteRow, plan: Plan) -> RegistrationSite:
-    specifics = site.accept_more_specifics.value if site.accept_more_specifics else False
-    prefixes = tuple(SitePrefix(EidPrefix(one), specifics) for one in plan.eid_prefixes[site.name])
-    return RegistrationSite(site.name, (site_key(site),), prefixes)
-
-
-def _delegations(sites: list[SiteRow], plan: Plan, map_servers: list[IPAddress]) -> tuple[Delegation, ...]:
-    prefixes = [EidPrefix(one) for site in sites for one in plan.eid_prefixes[site.name]]
-    return tuple(Delegation(prefix, address) for prefix in prefixes for address in map_servers)
+def _delegations(sites: list[SiteRow], plan: Plan, members: Members) -> tuple[Delegation, ...]:
+    """Which Map-Servers hold which prefix, as a Map-Resolver is told (RFC 9301 section 8.4)."""
+    found = {
+        Delegation(EidPrefix(one, segment.instance_id), address): None
+        for site in sites
+        for segment in segments(site)
+        for prefixes in (plan.segments[segment.key].eid_prefixes, plan.segments[segment.key].dynamic_eids)
+        for one in prefixes
+        for address in members.of(Role.MAP_SERVER, site.map_servers)
+    }
+    return tuple(found)
 
 
 def _xtr_id(name: str, node: NodeRow) -> str:

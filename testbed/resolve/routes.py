@@ -8,18 +8,19 @@ header.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from nodes.lisp.config import Role
 from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.address import Plan
-from testbed.language.checks import default_roles, is_lisp, roles_of
+from testbed.language.segments import default_roles, is_lisp, roles_of, segments
 from testbed.language.tables import TopologyRow
 from testbed.model import Route
 from testbed.resolve.wiring import Wiring
 
-DEFAULT = IPv4Network("0.0.0.0/0")
+DEFAULT: Mapping[int, IPNetwork] = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +36,61 @@ class Destination:
     exits: tuple[tuple[str, IPAddress | None], ...]
 
 
-def routes(topology: TopologyRow, plan: Plan, wiring: Wiring) -> dict[str, tuple[Route, ...]]:
-    """The static routes of every node that has any."""
+def routes(topology: TopologyRow, plan: Plan, wiring: Wiring, learning: frozenset[str]) -> dict[str, tuple[Route, ...]]:
+    """The static routes of every node that has any.
+
+    Args:
+        topology: What the file says.
+        plan: Every address.
+        wiring: Every interface.
+        learning: The nodes that learn all their routes by OSPF and BGP.
+    """
     found: dict[str, tuple[Route, ...]] = {}
     destinations = _destinations(topology, plan)
     for router in topology.core.routers:
-        found[router.name] = _core_routes(router.name, topology, wiring, destinations)
+        if router.name not in learning:
+            found[router.name] = _core_routes(router.name, topology, wiring, destinations)
     for node, _, _ in default_roles(topology):
-        for uplink in node.links[:1]:
-            # Also with several links: the first carries the default route.
-            found[node.name] = (Route(DEFAULT, plan.uplinks[node.name, uplink.name][1].ip),)
-    for host, gateway in plan.gateways.items():
-        found[host] = (Route(DEFAULT, gateway),)
+        if node.name not in learning:
+            # Also with several links: the first carries the default routes.
+            found[node.name] = _defaults([one.ip for one in plan.uplinks[node.name, node.links[0].name][1]])
+    for host, gateways in plan.gateways.items():
+        found[host] = _defaults(gateways)
     return found
+
+
+def _defaults(gateways: Sequence[IPAddress]) -> tuple[Route, ...]:
+    return tuple(Route(DEFAULT[gateway.version], gateway) for gateway in gateways)
 
 
 def _destinations(topology: TopologyRow, plan: Plan) -> list[Destination]:
     found = [
-        Destination(lower.network, tuple((end.value, None) for end in link.between))
+        Destination(address.network, tuple((end.value, None) for end in link.between))
         for link, (lower, _) in zip(topology.core.links, plan.core_links, strict=True)
+        for address in lower
     ]
     proxies: list[tuple[str, IPAddress | None]] = []
     for node, site, default in default_roles(topology):
         exits: list[tuple[str, IPAddress | None]] = []
         for uplink in node.links:
-            own, _ = plan.uplinks[node.name, uplink.name]
-            found.append(Destination(own.network, ((uplink.name, None),)))
-            exits.append((uplink.name, own.ip))
+            for own in plan.uplinks[node.name, uplink.name][0]:
+                found.append(Destination(own.network, ((uplink.router, None),)))
+                exits.append((uplink.router, own.ip))
         if Role.PITR in roles_of(node, default):
             proxies += exits
         if site is not None and not is_lisp(site) and node is site.routers[0]:
-            found += [Destination(subnet, tuple(exits)) for subnet in plan.subnets[site.name]]
-    if proxies:
-        found += [Destination(aggregate, tuple(proxies)) for aggregate in plan.eid_space]
+            subnets = [one for segment in segments(site) for one in plan.segments[segment.key].subnets]
+            found += _towards(subnets, exits)
+    return [*found, *_towards(plan.eid_space, proxies)]
+
+
+def _towards(prefixes: Sequence[IPNetwork], exits: Sequence[tuple[str, IPAddress | None]]) -> list[Destination]:
+    """How prefixes are reached through some nodes; not at all where the core has no link of their IP version."""
+    found = []
+    for prefix in prefixes:
+        ways = tuple((router, via) for router, via in exits if via is not None and via.version == prefix.version)
+        if ways:
+            found.append(Destination(prefix, ways))
     return found
 
 
@@ -77,7 +100,7 @@ def _core_routes(
     """The routes of one core router, by the fewest hops; among equals the file's order decides."""
     names = {one.name for one in topology.core.routers}
     distance: dict[str, int] = {router: 0}
-    first_hop: dict[str, IPAddress | None] = {router: None}
+    first_hop: dict[str, dict[int, IPAddress]] = {router: {}}
     waiting = [router]
     for here in waiting:
         for interface in wiring.interfaces.get(here, ()):
@@ -85,12 +108,12 @@ def _core_routes(
             if peer in names and peer not in distance:
                 distance[peer] = distance[here] + 1
                 there = next(one for one in wiring.interfaces[peer] if one.name == interface.peer_interface)
-                first_hop[peer] = first_hop[here] or there.addresses[0].ip
+                first_hop[peer] = first_hop[here] or {one.version: one.ip for one in there.addresses}
                 waiting.append(peer)
     found: list[Route] = []
     for destination in destinations:
         nearest, behind = min(destination.exits, key=lambda one: distance[one[0]])
-        via = behind if nearest == router else first_hop[nearest]
+        via = behind if nearest == router else first_hop[nearest][destination.prefix.version]
         if via is not None:
             found.append(Route(destination.prefix, via))
     return tuple(found)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from nodes.lisp.config import Role
 from testbed.address import Plan
-from testbed.language.checks import default_roles, is_lisp
-from testbed.language.tables import NodeRow, SiteRow, TopologyRow
-from testbed.resolve.node_config import DEFAULT_PRIORITY, DEFAULT_TTL_MINUTES, DEFAULT_WEIGHT, site_key
+from testbed.language.segments import Segment, default_roles, is_lisp, roles_of, segments
+from testbed.language.tables import CableRow, NodeRow, SiteRow, TopologyRow
+from testbed.model import Routing
+from testbed.resolve.node_config import (
+    DEFAULT_NBR_PROXY_REPLY,
+    DEFAULT_PRIORITY,
+    DEFAULT_TTL_MINUTES,
+    DEFAULT_WEIGHT,
+    site_key,
+)
 from testbed.resolve.wiring import Wiring
 
 # Words that YAML 1.1 takes for something else than text.
@@ -18,85 +26,160 @@ _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 def text(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> str:
     """Write the file."""
-    lines = [f"name: {_word(name)}", f"title: {_quoted(topology.title.value if topology.title else name)}"]
+    return "\n".join(_topology(topology, plan, wiring, name)) + "\n"
+
+
+def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> Iterator[str]:
+    yield f"name: {_word(name)}"
+    yield f"title: {_quoted(topology.title.value if topology.title else name)}"
     if topology.time_scale:
-        lines.append(f"time-scale: {float(topology.time_scale.value):g}")
-    lines += ["address-space:", f"  rloc: {_list(plan.rloc_space)}", f"  eid: {_list(plan.eid_space)}", "core:"]
-    lines.append(f"  routers: {_list(_word(one.name) for one in topology.core.routers)}")
+        yield f"time-scale: {float(topology.time_scale.value):g}"
+    yield f"routing: {topology.routing or Routing.STATIC}"
+    yield from ["address-space:", f"  rloc: {_list(plan.rloc_space)}", f"  eid: {_list(plan.eid_space)}"]
+    yield "core:"
+    if plan.loopbacks:
+        yield "  routers:"
+        for router in topology.core.routers:
+            yield f"    {_word(router.name)}: {{loopback: {_list(plan.loopbacks[router.name])}}}"
+    else:
+        yield f"  routers: {_list(_word(one.name) for one in topology.core.routers)}"
     if topology.core.links:
-        lines.append("  links:")
-    for link, ends in zip(topology.core.links, plan.core_links, strict=True):
-        lines.append(f"    - {{between: {_list(_word(one.value) for one in link.between)}, addresses: {_list(ends)}}}")
+        yield "  links:"
+    for link, (lower, upper) in zip(topology.core.links, plan.core_links, strict=True):
+        addresses = _list(one for pair in zip(lower, upper, strict=True) for one in pair)
+        parts = [f"between: {_names(link.between)}", f"addresses: {addresses}", *_cable(link)]
+        yield f"    - {{{', '.join(parts)}}}"
     roles = {node.name: [str(one) for one in node.roles] or [default] for node, _, default in default_roles(topology)}
     for section, nodes in (("mapping-system", topology.mapping_system), ("proxies", topology.proxies)):
         if nodes:
-            lines.append(f"{section}:")
+            yield f"{section}:"
         for node in nodes:
-            lines += [f"  {_word(node.name)}:", f"    roles: {_list(roles[node.name])}"]
-            lines += ["    links:", *(f"      {one}" for one in _links(node, plan, locators=False))]
-    lines.append("sites:")
+            yield f"  {_word(node.name)}:"
+            yield from _indented(_node(node, plan, roles[node.name], locators=False), 4)
+    yield "sites:"
     for site in topology.sites:
-        lines.append(f"  {_word(site.name)}:")
-        lines += [f"    {one}" for one in _site(site, plan, wiring, roles)]
+        yield f"  {_word(site.name)}:"
+        yield from _indented(_site(site, plan, wiring, roles), 4)
     if topology.expect:
-        lines.append("expect:")
+        yield "expect:"
     for row in topology.expect:
         if row.from_ and row.to and row.path:
-            lines.append(f"  - {{from: {_word(row.from_.value)}, to: {_word(row.to.value)}, path: {row.path}}}")
-    return "\n".join(lines) + "\n"
+            version = f", version: {row.version}" if row.version else ""
+            yield f"  - {{from: {_word(row.from_.value)}, to: {_word(row.to.value)}, path: {row.path}{version}}}"
 
 
-def _site(site: SiteRow, plan: Plan, wiring: Wiring, roles: dict[str, list[str]]) -> list[str]:
-    lisp = is_lisp(site)
-    lines = [f"eid-prefixes: {_list(plan.eid_prefixes[site.name])}"] if lisp else ["lisp: false"]
-    lines.append(f"subnets: {_list(plan.subnets[site.name])}")
-    if lisp:
-        key = site_key(site)
-        algorithm = key.algorithm.name.lower().replace("_", "-")
-        lines.append(f"key: {{secret: {_quoted(key.secret)}, id: {key.key_id}, algorithm: {algorithm}}}")
-    lines.append("routers:")
-    for router in site.routers:
-        lines.append(f"  {_word(router.name)}:")
-        if lisp:
-            lines.append(f"    roles: {_list(roles[router.name])}")
-        etr = lisp and any(one in ("etr", "xtr") for one in roles[router.name])
-        lines += ["    links:", *(f"      {one}" for one in _links(router, plan, locators=etr))]
-        lines.append(f"    address: {_list(plan.routers[router.name])}")
-    if site.fabric:
-        lines.append(f"fabric: {_word(site.fabric.value)}")
-    if site.hosts:
-        lines.append("hosts:")
-    for host in site.hosts:
-        port = wiring.interfaces[host.name][0] if host.name in wiring.interfaces else None
-        parts = [f"address: {plan.hosts[host.name]}"]
-        parts += [f"gateway: {plan.gateways[host.name]}"] if host.name in plan.gateways else []
-        parts += [f'mac: "{port.mac}"'] if port else []
-        lines.append(f"  {_word(host.name)}: {{{', '.join(parts)}}}")
-    if lisp:
-        flags = (
-            ("proxy-reply", site.proxy_reply.value if site.proxy_reply else False),
-            ("use-petr", site.use_petr.value if site.use_petr else True),
-            ("accept-more-specifics", site.accept_more_specifics.value if site.accept_more_specifics else False),
-        )
-        lines += [f"{name}: {str(value).lower()}" for name, value in flags]
-        lines.append(f"ttl-minutes: {site.ttl_minutes.value if site.ttl_minutes else DEFAULT_TTL_MINUTES}")
-    return lines
-
-
-def _links(node: NodeRow, plan: Plan, *, locators: bool) -> list[str]:
-    lines = []
+def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Iterator[str]:
+    """What a node with core links has; ``locators``: its links have priorities and weights."""
+    if any(roles):
+        yield f"roles: {_list(roles)}"
+    if node.map_resolvers:
+        yield f"map-resolvers: {_names(node.map_resolvers)}"
+    yield "links:"
     for link in node.links:
         own, peer = plan.uplinks[node.name, link.name]
-        parts = [f"address: {own}", f"peer-address: {peer}"]
+        parts = [f"to: {_word(link.router)}"] if link.to else []
+        parts += [f"address: {_list(own)}", f"peer-address: {_list(peer)}"]
         if locators:
             parts.append(f"priority: {link.priority.value if link.priority else DEFAULT_PRIORITY}")
             parts.append(f"weight: {link.weight.value if link.weight else DEFAULT_WEIGHT}")
-        lines.append(f"{_word(link.name)}: {{{', '.join(parts)}}}")
-    return lines
+        yield f"  {_word(link.name)}: {{{', '.join([*parts, *_cable(link)])}}}"
+
+
+def _site(site: SiteRow, plan: Plan, wiring: Wiring, roles: dict[str, list[str]]) -> Iterator[str]:
+    lisp = is_lisp(site)
+    if lisp:
+        key = site_key(site)
+        algorithm = key.algorithm.name.lower().replace("_", "-")
+        yield f"key: {{secret: {_quoted(key.secret)}, id: {key.key_id}, algorithm: {algorithm}}}"
+    else:
+        yield "lisp: false"
+    yield "routers:"
+    for router in site.routers:
+        yield f"  {_word(router.name)}:"
+        etr = lisp and Role.ETR in roles_of(router, "xtr")
+        yield from _indented(_node(router, plan, roles[router.name], locators=etr), 4)
+        if not site.tenants:
+            yield f"    address: {_list(plan.ports[(site.name, ''), router.name])}"
+            cable = list(_cable(router.cable))
+            if cable:
+                yield f"    cable: {{{', '.join(cable)}}}"
+    if site.tenants:
+        yield "tenants:"
+    for segment in segments(site):
+        if segment.tenant:
+            yield f"  {_word(segment.tenant)}:"
+        yield from _indented(_segment(segment, plan, wiring), 4 if segment.tenant else 0)
+    if lisp:
+        yield from _choices(site)
+
+
+def _choices(site: SiteRow) -> Iterator[str]:
+    """What a LISP site wants of the mapping system and of proxies."""
+    for name, chosen in (
+        ("map-servers", site.map_servers),
+        ("map-resolvers", site.map_resolvers),
+        ("petrs", site.petrs),
+        ("locators", site.locators),
+    ):
+        if chosen:
+            yield f"{name}: {_names(chosen)}"
+    for name, flag, default in (
+        ("use-petr", site.use_petr, True),
+        ("proxy-reply", site.proxy_reply, False),
+        ("accept-more-specifics", site.accept_more_specifics, False),
+    ):
+        yield f"{name}: {str(flag.value if flag else default).lower()}"
+    if any(segment.row.dynamic_eids for segment in segments(site)):
+        yield f"nbr-proxy-reply: {site.nbr_proxy_reply or DEFAULT_NBR_PROXY_REPLY}"
+    yield f"ttl-minutes: {site.ttl_minutes or DEFAULT_TTL_MINUTES}"
+
+
+def _segment(segment: Segment, plan: Plan, wiring: Wiring) -> Iterator[str]:
+    planned = plan.segments[segment.key]
+    if segment.instance_id:
+        yield f"instance-id: {segment.instance_id}"
+    if planned.eid_prefixes:
+        yield f"eid-prefixes: {_list(planned.eid_prefixes)}"
+    if planned.dynamic_eids:
+        yield f"dynamic-eids: {_list(planned.dynamic_eids)}"
+    yield f"subnets: {_list(planned.subnets)}"
+    if segment.tenant:
+        yield "routers:"
+        for port in segment.ports:
+            parts = [f"address: {_list(plan.ports[segment.key, port.name])}"]
+            cable = list(_cable(port.cable))
+            parts += [f"cable: {{{', '.join(cable)}}}"] if cable else []
+            yield f"  {_word(port.name)}: {{{', '.join(parts)}}}"
+    if segment.row.fabric:
+        yield f"fabric: {_word(segment.row.fabric.value)}"
+    if segment.row.hosts:
+        yield "hosts:"
+    for host in segment.row.hosts:
+        ports = wiring.interfaces.get(host.name, [])
+        parts = [f"address: {_list(plan.hosts[host.name])}"]
+        parts += [f"gateway: {_list(plan.gateways[host.name])}"] if host.name in plan.gateways else []
+        parts += [f'mac: "{ports[0].mac}"'] if ports else []
+        yield f"  {_word(host.name)}: {{{', '.join([*parts, *_cable(host)])}}}"
+
+
+def _cable(row: CableRow | None) -> Iterator[str]:
+    """What the file says of a cable."""
+    for name in ("bandwidth", "delay", "loss", "mtu"):
+        at = getattr(row, name) if row is not None else None
+        if at is not None:
+            yield f"{name}: {at.value:.15g}"
+
+
+def _indented(lines: Iterable[str], by: int) -> Iterator[str]:
+    return (f"{' ' * by}{line}" for line in lines)
 
 
 def _list(items: Iterable[object]) -> str:
     return f"[{', '.join(map(str, items))}]"
+
+
+def _names(items: Iterable[object]) -> str:
+    return _list(_word(str(one)) for one in items)
 
 
 def _word(name: str) -> str:

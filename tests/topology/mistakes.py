@@ -94,7 +94,7 @@ REPLACEMENTS: list[tuple[str, str, str]] = [
     ("bad CIDR length", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 192.168.2.0/33"),
     ("no prefix length", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 192.168.2.0"),
     ("host bits set", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 192.168.2.1/24"),
-    ("IPv6 prefix", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 2001:db8::/64"),
+    ("IPv6 prefix without IPv6 EIDs", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 2001:db8::/64"),
     ("multicast prefix", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 224.0.1.0/24"),
     ("the default route as a prefix", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 0.0.0.0/0"),
     ("EIDs in the RLOC space", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 10.0.2.0/24"),

@@ -1,0 +1,64 @@
+"""The sites as a Map-Server knows them (RFC 9301 section 8.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nodes.lisp.config import Key, RegistrationSite, SitePrefix
+from nodes.lisp.eid import EidPrefix
+from testbed.address import Plan
+from testbed.language.segments import segments
+from testbed.language.tables import SiteRow
+
+
+def registration_sites(
+    sites: Sequence[SiteRow], plan: Plan, key_of: Callable[[SiteRow], Key]
+) -> tuple[RegistrationSite, ...]:
+    """One for each site; sites that share a dynamic prefix are one, since a host of it may be at either.
+
+    Args:
+        sites: The sites that register here.
+        plan: Every address.
+        key_of: The key of a site.
+    """
+    groups: list[list[SiteRow]] = []
+    for site in sites:
+        # The groups that this site joins become one with it.
+        joined = [group for group in groups if any(_share(site, other, plan) for other in group)]
+        if joined:
+            first = joined[0]
+            first += [other for group in joined[1:] for other in group] + [site]
+            groups = [group for group in groups if group is first or group not in joined]
+        else:
+            groups.append([site])
+    found = []
+    for group in groups:
+        keys = dict.fromkeys(key_of(site) for site in group)
+        prefixes = dict.fromkeys(one for site in group for one in _prefixes(site, plan))
+        found.append(RegistrationSite("+".join(site.name for site in group), tuple(keys), tuple(prefixes)))
+    return tuple(found)
+
+
+def _prefixes(site: SiteRow, plan: Plan) -> list[SitePrefix]:
+    specifics = site.accept_more_specifics.value if site.accept_more_specifics else False
+    found = []
+    for segment in segments(site):
+        planned = plan.segments[segment.key]
+        found += [
+            SitePrefix(EidPrefix(one, segment.instance_id), specifics or one in planned.dynamic_eids)
+            for one in dict.fromkeys((*planned.eid_prefixes, *planned.dynamic_eids))
+        ]
+    return found
+
+
+def _share(a: SiteRow, b: SiteRow, plan: Plan) -> bool:
+    mine, theirs = _dynamic(a, plan), _dynamic(b, plan)
+    return bool(mine & theirs)
+
+
+def _dynamic(site: SiteRow, plan: Plan) -> set[EidPrefix]:
+    return {
+        EidPrefix(one, segment.instance_id)
+        for segment in segments(site)
+        for one in plan.segments[segment.key].dynamic_eids
+    }
