@@ -38,6 +38,9 @@ from nodes.lisp.errors import DecodeError
 _BATCH = 64
 """Packets handled before the loop looks at its other descriptors."""
 
+MOST_LOCATORS = 4096
+"""Locators whose routes are remembered; when there are more, all are forgotten and looked up anew."""
+
 _RECEIVE = 65536
 _V4 = struct.Struct("!BBHHHBBHQI")
 _V6 = struct.Struct("!IHBBQQQQI")
@@ -217,6 +220,8 @@ class PythonPath:
 
     def _source_of(self, locator: IPAddress) -> IPAddress | None:
         if locator not in self._sources:
+            if len(self._sources) >= MOST_LOCATORS:
+                self._sources.clear()
             self._sources[locator] = self._route(locator)
         return self._sources[locator]
 

@@ -116,3 +116,15 @@ def test_what_is_neither_ipv4_nor_ipv6_is_malformed(bench: Bench) -> None:
         bench.path.outbound(data)
     assert bench.path.statistics.drops == {"malformed": 6}
     assert not bench.network.sent
+
+
+def test_remembered_routes_to_locators_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S05: whoever answers Map-Requests names locators without end; what is remembered of them has one."""
+    monkeypatch.setattr(python_path, "MOST_LOCATORS", 10)
+    for number in range(1, 101):
+        install(bench.path.tables, f"192.168.3.{number}/32", Forwarding.ENCAPSULATE, locator(f"10.9.0.{number}"))
+        bench.path.outbound(ip_packet("192.168.1.11", f"192.168.3.{number}"))
+        assert len(bench.path._sources) <= 10
+    assert len(bench.asked) == len(bench.network.sent) == 100
+    bench.path.outbound(ip_packet("192.168.1.12", "192.168.3.100"))
+    assert len(bench.asked) == 100
