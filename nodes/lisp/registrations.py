@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -89,6 +90,7 @@ class Registrations:
         self.configured: EidTable[ConfiguredPrefix] = EidTable()
         self._registered: EidTable[Registration] = EidTable()
         self._expiry: Timers[EidPrefix] = Timers()
+        self._more_specifics: Counter[str] = Counter()
         for site in sites:
             for item in site.prefixes:
                 self.configured.set(item.prefix, ConfiguredPrefix(site, item.accept_more_specifics))
@@ -128,10 +130,20 @@ class Registrations:
         for table in (self.configured, self._registered):
             yield from (inner for inner, _ in table.covered(prefix) if inner != prefix)
 
+    def room_for(self, site: RegistrationSite, prefixes: Iterable[EidPrefix], most: int) -> bool:
+        """Whether the site can register ``prefixes`` and have ``most`` at most besides the configured ones.
+
+        What it has registered already takes no room.
+        """
+        new = [one for one in prefixes if one not in self._registered and one not in self.configured]
+        return not new or self._more_specifics[site.name] + len(new) <= most
+
     def register(self, registration: Registration) -> bool:
         """Take in a registration, replacing the one of the same prefix; whether the mapping is a new one."""
         record = registration.record
         before = self._registered.get(record.prefix)
+        if before is None and record.prefix not in self.configured:
+            self._more_specifics[registration.site] += 1
         self._registered.set(record.prefix, registration)
         self._expiry.set(record.prefix, self._expires_at(registration))
         return not registration.same_mapping(before)
@@ -142,13 +154,13 @@ class Registrations:
         before = self._registered.get(prefix)
         if before is None or not before.same_xtr(registration):
             return False
-        self._registered.pop(prefix)
+        self._take_out(prefix)
         self._expiry.cancel(prefix)
         return True
 
     def expire(self, now: float) -> list[Registration]:
         """Take out the registrations of silent ETRs and return them."""
-        gone = [self._registered.pop(prefix) for prefix in self._expiry.due(now)]
+        gone = [self._take_out(prefix) for prefix in self._expiry.due(now)]
         return [registration for registration in gone if registration is not None]
 
     def deadline(self) -> float | None:
@@ -166,6 +178,12 @@ class Registrations:
 
     def __len__(self) -> int:
         return len(self._registered)
+
+    def _take_out(self, prefix: EidPrefix) -> Registration | None:
+        gone = self._registered.pop(prefix)
+        if gone is not None and prefix not in self.configured:
+            self._more_specifics[gone.site] -= 1
+        return gone
 
     def _expires_at(self, registration: Registration) -> float:
         # RFC 9301 section 5.6, T-bit: the Record TTL instead of the default of section 8.2.

@@ -14,6 +14,7 @@ import pytest
 from nodes.lisp.config import Algorithm, DatabaseMapping, Key, Locator, MapServerPeer, NodeConfig, Role
 from nodes.lisp.effects import CONTROL_PORT, Forwarding, Send
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.engine import map_server as map_server_module
 from nodes.lisp.engine.map_server import MAX_XTRS_PER_SITE
 from nodes.lisp.wire import (
     EidRecord,
@@ -441,6 +442,33 @@ def test_xtrs_of_a_site_are_bounded() -> None:
         world.inject("ms", register(1, DC1, xtr_id=number.to_bytes(16, "big"), want_notify=False))
     assert world["ms"].drops == {"map-register-too-many-xtrs": 5}
     assert sum(key.startswith("nonce/") for key in world["ms"].durable) == MAX_XTRS_PER_SITE
+
+
+def test_more_specifics_of_a_site_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """M03: an ETR registers so many prefixes inside those of its site; then the whole message is refused, aloud."""
+    monkeypatch.setattr(map_server_module, "MAX_MORE_SPECIFICS_PER_SITE", 5)
+    world = World().add(map_server(site("dc1", DC1, more=True), site("dc2", DC2, more=True, keys=(OTHER_KEY,))))
+    hosts = [EidPrefix.of(f"192.168.1.{n}/32") for n in range(9)]
+    world.inject("ms", register(1, DC1, *hosts[:4]))
+    for nonce, prefixes in enumerate((hosts[4:6], hosts[:6], [hosts[5], hosts[4], hosts[5]]), start=2):
+        assert not [e for e in world.inject("ms", register(nonce, *prefixes)) if isinstance(e, Send)]
+    assert world["ms"].drops == {"map-register-too-many-prefixes": 3}
+    assert [r.fields["site"] for r in world["ms"].reports if r.event == "dropped"] == ["dc1"]
+    # What is registered can be refreshed; the configured prefix does not count; other sites have their own bound.
+    world.inject("ms", register(5, DC1, *hosts[:5]))
+    world.inject("ms", register(1, EidPrefix.of("192.168.2.9/32"), key=OTHER_KEY))
+    assert list(states(world).values()).count(str(STRANGER)) == 7
+    # What goes makes room: by withdrawal and by silence.
+    world.inject("ms", register(6, hosts[0], ttl=0))
+    world.inject("ms", register(7, hosts[5]))
+    world.inject("ms", register(8, hosts[6]))
+    assert world["ms"].drops == {"map-register-too-many-prefixes": 4}
+    world.run(200)
+    world.inject("ms", register(9, *hosts[4:]))
+    assert world["ms"].drops == {"map-register-too-many-prefixes": 4}
+    ms = world.restart("ms")
+    world.inject("ms", register(10, hosts[0]))
+    assert ms.drops == {"map-register-too-many-prefixes": 1}
 
 
 def test_show_registrations() -> None:

@@ -20,6 +20,7 @@ from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, MapRegister, sig
 
 NOT_REGISTERED_TTL = 1
 MAX_XTRS_PER_SITE = 1024
+MAX_MORE_SPECIFICS_PER_SITE = 10_000
 NONCES, REGISTRATIONS = "nonce/", "registration/"
 
 
@@ -84,6 +85,11 @@ class MapServer:
         # RFC 9301 section 5.4: a locator is not a broadcast or multicast address.
         if any(forbidden(record.locators) for record in register.records):
             yield from self._context.drop("map-register-forbidden-locator", now, source=source, site=site.name)
+            return
+        # RFC 9301 section 8.2: more-specifics of a configured prefix; an ETR could make up as many as it has addresses.
+        lasting = {record.prefix for record in register.records if record.ttl_minutes}
+        if not self._registrations.room_for(site, lasting, MAX_MORE_SPECIFICS_PER_SITE):
+            yield from self._context.drop("map-register-too-many-prefixes", now, source=source, site=site.name)
             return
         for record in register.records:
             yield from self._register(_registration(record, site, register, arrival, now))
