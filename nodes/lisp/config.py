@@ -6,6 +6,7 @@ The lab writes it, the daemon reads it, the engine is built from it. Times are i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
@@ -14,6 +15,8 @@ from typing import Any
 
 from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
 from nodes.lisp.errors import ConfigError
+
+_XTR_ID = re.compile("[0-9a-fA-F]{32}")
 
 
 class Role(StrEnum):
@@ -207,6 +210,10 @@ class NodeConfig:
             raise ConfigError(f"{self.name}: roles is empty; allowed are {', '.join(sorted(ROLE_SETS))}")
         if not self.rlocs:
             raise ConfigError(f"{self.name}: rlocs is empty; a LISP node needs at least one RLOC")
+        if not isinstance(self.xtr_id, str) or (self.xtr_id and not _XTR_ID.fullmatch(self.xtr_id)):
+            raise ConfigError(f"{self.name}: xtr_id is {self.xtr_id!r}; allowed are 32 hexadecimal digits, or none")
+        if not isinstance(self.site_id, int) or not 0 <= self.site_id < 1 << 64:
+            raise ConfigError(f"{self.name}: site_id is {self.site_id!r}; allowed are numbers of 64 bits")
         if self.site_instances and len(self.site_instances) != len(self.site_interfaces):
             raise ConfigError(f"{self.name}: site_instances has to be empty or as long as site_interfaces")
         if Role.ETR in self.roles and (self.database or self.dynamic_eids) and not self.map_servers:
