@@ -107,7 +107,7 @@ class Daemon:
         if config.roles & DATA_ROLES:
             tables = Tables.of(config)
             self._plumbing = plumbing = Plumbing(config, tables)
-            self._path = PythonPath(tables, plumbing.tun, plumbing.source_of, self._now, plumbing.versions)
+            self._path = PythonPath(tables, plumbing.tuns, plumbing.source_of, self._now, plumbing.versions)
         self._control = ControlSocket(arguments.state_dir, self._loop, self._request)
         self._engine = Engine(
             config,

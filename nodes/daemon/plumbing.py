@@ -1,17 +1,20 @@
-"""What a LISP router sets up in its kernel: the TUN device ``lisp0``, policy rules and tables, sysctls.
+"""What a LISP router sets up in its kernel: TUN devices, policy rules and tables, marks, sysctls.
 
-Every packet that comes in by a site interface passes these rules, in this order::
+Every instance-ID of the site has a TUN device, ``lisp0`` or ``lisp<instance-ID>``, and tables of its own. A packet that
+comes in by a site interface passes these rules, in this order::
 
     100  to the RLOC space           refused: hosts have no way to an RLOC (requirement S01)
-    200  table local                 the router's own addresses
-    300  table native                a specific route of the main table (requirement S02)
-    400  table site                  a candidate for encapsulation: lisp0; without the daemon, unreachable
+    150  IPv6, of one link only      table local
+    200  native, of the instance     the router's addresses and the subnets there (requirement S02)
+    300  candidates, of the instance for encapsulation: the TUN device; without the daemon, unreachable
 
-At a PITR, packets that come in by a core interface pass 200, 300 and
+At a PITR, packets that come in by a core interface pass 200, of instance 0, and
 
-    400  table proxy                 the EID aggregates: lisp0; without the daemon, unreachable
+    300  proxy                       the EID aggregates: lisp0; without the daemon, unreachable
 
-Everything else, what comes out of ``lisp0`` included, goes by the main table.
+Everything else goes by the tables local and main, what comes out of ``lisp0`` included. What comes out of the device of
+another instance stays in that instance, and so does what the router itself says to its hosts: packets that come in
+carry a mark, the answers to them carry it too.
 """
 
 from __future__ import annotations
@@ -21,62 +24,94 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from nodes.daemon.native_routes import NATIVE_TABLE, NativeRoutes
+from nodes.daemon.native_routes import NATIVE_TABLES, NativeRoutes
 from nodes.dataplane.decision import OVERHEAD, Tables
-from nodes.linux import links, netlink, routes, sysctl, tun
+from nodes.linux import links, marks, netlink, routes, sysctl, tun
 from nodes.linux.routes import Route, RouteType, Rule
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.eid import IPAddress, IPNetwork
+from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
 
-DEVICE = "lisp0"
-SITE_TABLE, PROXY_TABLE = 1002, 1003
-_DENY, _LOCAL, _NATIVE, _CANDIDATES = 100, 200, 300, 400
-_OURS = (_DENY, _LOCAL, _NATIVE, _CANDIDATES)
+CANDIDATE_TABLES = 2_000_000_000
+"""The number of instance 0's table of candidates; that of another instance is larger by its instance-ID."""
+
+PROXY_TABLE = 3_000_000_000
+_DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _LOCAL = 100, 150, 200, 300, 500
+_MARKED_NATIVE, _MARKED_CANDIDATES = 400, 410
+_OURS = (_DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _MARKED_NATIVE, _MARKED_CANDIDATES, _LOCAL)
 _WORSE = 4096  # a metric behind the kernel's own: taken when the device is gone
 _QUEUE = 8192  # packets that wait for the daemon to read
 _NEIGHBOUR_QUEUE = 1 << 22  # bytes that wait for ARP: held packets are released in a burst
 _ANYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+_ONE_LINK = (ip_network("ff00::/8"), ip_network("fe80::/10"))  # the same on every link: told apart by the interface
 DATA_ROLES = frozenset({Role.ITR, Role.ETR, Role.PITR, Role.PETR})
+
+
+def device_of(instance_id: int) -> str:
+    """The name of an instance's TUN device."""
+    return f"lisp{instance_id}"
 
 
 class Plumbing:
     """The kernel side of the data path. Setting it up again after a crash changes nothing that is right already.
 
     Attributes:
-        tun: The descriptor of ``lisp0``.
+        tuns: The descriptor of each instance's TUN device, by instance-ID.
         versions: The IP versions that the node forwards.
-        native: The mirror of specific routes.
+        native: The instances' tables of native routes.
     """
 
     def __init__(self, config: NodeConfig, tables: Tables) -> None:
-        """Make the device, the tables and the rules in the caller's network namespace.
+        """Make the devices, the tables and the rules in the caller's network namespace.
 
         Raises:
             OSError: The kernel refused; the text says what.
         """
         self._config = config
         self._tables = tables
-        prefixes = [mapping.prefix.network for mapping in config.database]
-        prefixes += [aggregate.network for aggregate in config.eid_aggregates]
-        self.versions = frozenset({one.version for one in (*config.rlocs, *prefixes)})
+        prefixes = [one.prefix for one in config.database] + [one.prefix for one in config.dynamic_eids]
+        networks = [one.network for one in (*prefixes, *config.eid_aggregates)]
+        self.versions = frozenset({one.version for one in (*config.rlocs, *networks)})
+        site_instances = config.site_instances or (0,) * len(config.site_interfaces)
+        self._sites = dict(zip(config.site_interfaces, site_instances, strict=True))
+        instances = {0, *self._sites.values(), *(one.instance_id for one in prefixes)}
         self._kernel = netlink.Connection()
         self._core = {links.index_of(self._kernel, name): name for name in config.core_interfaces}
-        self.tun = tun.open_tun(DEVICE)
-        self._device = links.index_of(self._kernel, DEVICE)
+        self.tuns = {instance_id: tun.open_tun(device_of(instance_id)) for instance_id in sorted(instances)}
+        self._devices = {one: links.index_of(self._kernel, device_of(one)) for one in self.tuns}
+        self._indices = {name: links.index_of(self._kernel, name) for name in self._sites}
         self._set_sysctls()
-        links.set_mtu(self._kernel, self._device, config.core_mtu - OVERHEAD[4])
-        links.set_queue_length(self._kernel, self._device, _QUEUE)
-        links.set_up(self._kernel, self._device)
-        self.native = NativeRoutes(self._kernel, self.versions)
+        for device in self._devices.values():
+            links.set_mtu(self._kernel, device, config.core_mtu - OVERHEAD[4])
+            links.set_queue_length(self._kernel, device, _QUEUE)
+            links.set_up(self._kernel, device)
+        self._mark_incoming()
+        of_interface = {self._indices[name]: instance_id for name, instance_id in self._sites.items()}
+        self.native = NativeRoutes(
+            self._kernel, self.versions, of_interface, (one.prefix for one in config.dynamic_eids)
+        )
         self.refresh()
         for version in sorted(self.versions):
             self._set_candidates(version)
             self._set_rules(version)
 
     def refresh(self) -> list[str]:
-        """Copy the main table's specific routes anew; returns what the kernel refused, in words."""
+        """Copy the routes of each instance anew; returns what the kernel refused, in words."""
         self._tables.native, refused = self.native.mirror()
         return refused
+
+    def add_host(self, eid: EidPrefix, interface: str) -> None:
+        """Add the host route of a dynamic-EID (requirement X08).
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        self.native.add_host(eid, self._indices[interface])
+        self._tables.native.set(eid, True)
+
+    def remove_host(self, eid: EidPrefix) -> None:
+        """Take the host route of a dynamic-EID away."""
+        self.native.remove_host(eid)
+        self._tables.native.pop(eid)
 
     def source_of(self, locator: IPAddress) -> IPAddress | None:
         """The own RLOC from which ``locator`` is reached, by the output interface of its route (requirement S05)."""
@@ -93,46 +128,73 @@ class Plumbing:
         return own[0] if own else None
 
     def _set_sysctls(self) -> None:
-        names = (*self._config.site_interfaces, *self._config.core_interfaces, DEVICE)
+        config = self._config
+        ports = (*config.site_interfaces, *config.core_interfaces)
+        devices = [device_of(one) for one in self.tuns]
         sysctl.write_sysctl("net/ipv4/ip_forward", 1)
-        for name in ("all", "default", *names):
-            # Sources of decapsulated packets lie behind the core, not behind lisp0.
+        for name in ("all", "default", *ports, *devices):
+            # Sources of decapsulated packets lie behind the core, not behind a TUN device.
             sysctl.write_sysctl(f"net/ipv4/conf/{name}/rp_filter", 0)
-        for name in names[:-1]:
+        for name in ports:
             sysctl.write_sysctl(f"net/ipv4/neigh/{name}/unres_qlen_bytes", _NEIGHBOUR_QUEUE)
         if 6 in self.versions:
             sysctl.write_sysctl("net/ipv6/conf/all/forwarding", 1)
-            # No link-local address, and so no packets of its own.
-            sysctl.write_sysctl(f"net/ipv6/conf/{DEVICE}/addr_gen_mode", 1)
-        elif sysctl.has_sysctl(f"net/ipv6/conf/{DEVICE}/disable_ipv6"):
-            sysctl.write_sysctl(f"net/ipv6/conf/{DEVICE}/disable_ipv6", 1)
+        for device in devices:
+            if 6 in self.versions:
+                # No link-local address, and so no packets of its own.
+                sysctl.write_sysctl(f"net/ipv6/conf/{device}/addr_gen_mode", 1)
+            elif sysctl.has_sysctl(f"net/ipv6/conf/{device}/disable_ipv6"):
+                sysctl.write_sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 1)
+
+    def _mark_incoming(self) -> None:
+        """D20: what the kernel answers to a packet of an instance goes back into that instance."""
+        ports = [(name, instance_id) for name, instance_id in self._sites.items() if instance_id]
+        ports += [(device_of(instance_id), instance_id) for instance_id in self.tuns if instance_id]
+        if not ports:
+            return
+        sysctl.write_sysctl("net/ipv4/fwmark_reflect", 1)
+        if 6 in self.versions:
+            sysctl.write_sysctl("net/ipv6/fwmark_reflect", 1)
+        for name, instance_id in ports:
+            marks.mark_incoming(self._kernel, links.index_of(self._kernel, name), instance_id)
+            # A host's address may be the router's own in another instance.
+            sysctl.write_sysctl(f"net/ipv4/conf/{name}/accept_local", 1)
 
     def _set_candidates(self, version: int) -> None:
-        prefixes: list[tuple[int, IPNetwork]] = []
+        prefixes: list[tuple[int, IPNetwork, int]] = []
         if Role.ITR in self._config.roles:
-            prefixes.append((SITE_TABLE, _ANYWHERE[version]))
+            prefixes += [(CANDIDATE_TABLES + one, _ANYWHERE[version], device) for one, device in self._devices.items()]
         if Role.PITR in self._config.roles:
             aggregates = [one.network for one in self._config.eid_aggregates if one.version == version]
-            prefixes += [(PROXY_TABLE, network) for network in aggregates]
-        for table, prefix in prefixes:
+            prefixes += [(PROXY_TABLE, network, self._devices[0]) for network in aggregates]
+        for table, prefix, device in prefixes:
             unreachable = Route(prefix, type=RouteType.UNREACHABLE, table=table, metric=_WORSE)
             routes.replace_route(self._kernel, unreachable)
-            routes.replace_route(self._kernel, Route(prefix, interface=self._device, table=table))
+            routes.replace_route(self._kernel, Route(prefix, interface=device, table=table))
 
     def _wanted_rules(self, version: int) -> Iterator[Rule]:
         config = self._config
-        yield Rule(_LOCAL, version, routes.LOCAL_TABLE)
-        for name in config.site_interfaces:
+        for network in _ONE_LINK if version == 6 else ():
+            yield Rule(_LINK_SCOPE, version, routes.LOCAL_TABLE, destination=network)
+        for name, instance_id in self._sites.items():
             for network in config.rloc_space:
                 if network.version == version:
                     yield Rule(_DENY, version, incoming=name, destination=network, refuse=RouteType.PROHIBIT)
+            yield Rule(_NATIVE, version, NATIVE_TABLES + instance_id, name)
             if Role.ITR in config.roles:
-                yield Rule(_NATIVE, version, NATIVE_TABLE, name)
-                yield Rule(_CANDIDATES, version, SITE_TABLE, name)
+                yield Rule(_CANDIDATES, version, CANDIDATE_TABLES + instance_id, name)
+        for instance_id in self.tuns:
+            if instance_id:
+                device, native = device_of(instance_id), NATIVE_TABLES + instance_id
+                yield Rule(_NATIVE, version, native, device)
+                yield Rule(_CANDIDATES, version, incoming=device, refuse=RouteType.UNREACHABLE)
+                yield Rule(_MARKED_NATIVE, version, native, mark=instance_id)
+                yield Rule(_MARKED_CANDIDATES, version, CANDIDATE_TABLES + instance_id, mark=instance_id)
         if Role.PITR in config.roles:
             for name in config.core_interfaces:
-                yield Rule(_NATIVE, version, NATIVE_TABLE, name)
+                yield Rule(_NATIVE, version, NATIVE_TABLES, name)
                 yield Rule(_CANDIDATES, version, PROXY_TABLE, name)
+        yield Rule(_LOCAL, version, routes.LOCAL_TABLE)
 
     def _set_rules(self, version: int) -> None:
         wanted = list(self._wanted_rules(version))
@@ -141,16 +203,17 @@ class Plumbing:
             if rule not in there:
                 routes.add_rule(self._kernel, rule)
         for rule in there:
-            # The kernel's own rule for the local table, at 0, would be asked before the refusals.
+            # The kernel's own rule for the local table, at 0, would be asked before ours.
             first = rule == Rule(0, version, routes.LOCAL_TABLE)
             if first or (rule.priority in _OURS and rule not in wanted):
                 routes.delete_rule(self._kernel, rule)
 
     def close(self) -> None:
-        """Let the device go. Rules and tables stay: without the device they refuse what they sent into it."""
+        """Let the devices go. Rules and tables stay: without its device they refuse what they sent into it."""
         self.native.close()
         self._kernel.close()
-        os.close(self.tun)
+        for descriptor in self.tuns.values():
+            os.close(descriptor)
 
 
 def interface_rows(kernel: netlink.Connection, config: NodeConfig) -> list[dict[str, Any]]:
@@ -160,7 +223,7 @@ def interface_rows(kernel: netlink.Connection, config: NodeConfig) -> list[dict[
     return [
         {
             "name": link.name,
-            "side": sides.get(link.name, "lisp" if link.name == DEVICE else ""),
+            "side": sides.get(link.name, "lisp" if link.kind == "tun" else ""),
             "state": "up" if link.up else "down",
             "addresses": [str(one) for one in addresses.get(link.index, ()) if not one.is_link_local],
             "mac": link.mac,

@@ -95,20 +95,16 @@ def _table(prefixes: Iterable[EidPrefix]) -> EidTable[bool]:
     return table
 
 
-def _instances(prefixes: Iterable[EidPrefix]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(prefix.instance_id for prefix in prefixes))
-
-
 @dataclass(slots=True)
 class Tables:
     """Everything a decision depends on.
 
     Attributes:
         roles: What the node does.
-        local: Its site's EID-prefixes.
-        instances: The instance-IDs of those.
+        local: Its site's EID-prefixes, and the dynamic-EIDs that are here.
+        dynamic: The prefixes in which hosts are found one by one.
         map_cache: What the control plane installed.
-        native: The main table's routes but the default: True where a specific route leads somewhere, False for Null0.
+        native: Each instance's routes but the default: True where a specific route leads somewhere, False for Null0.
         aggregates: The aggregates of all EIDs (PITR, PETR).
         proxied: The instance-IDs of those.
         rloc_space: The RLOC space (instance-ID 0).
@@ -119,7 +115,7 @@ class Tables:
 
     roles: frozenset[Role]
     local: EidTable[bool]
-    instances: tuple[int, ...]
+    dynamic: EidTable[bool]
     aggregates: EidTable[bool]
     proxied: tuple[int, ...]
     rloc_space: EidTable[bool]
@@ -135,9 +131,9 @@ class Tables:
         return cls(
             roles=config.roles,
             local=_table(mapping.prefix for mapping in config.database),
-            instances=_instances(mapping.prefix for mapping in config.database),
+            dynamic=_table(one.prefix for one in config.dynamic_eids),
             aggregates=_table(config.eid_aggregates),
-            proxied=_instances(config.eid_aggregates),
+            proxied=tuple(dict.fromkeys(prefix.instance_id for prefix in config.eid_aggregates)),
             rloc_space=_table(EidPrefix(network) for network in config.rloc_space),
             petrs=tuple(Locator(address, priority) for priority, address in enumerate(config.petrs)),
             own=frozenset(config.rlocs),
@@ -145,35 +141,51 @@ class Tables:
         )
 
 
-def decide_outbound(packet: Packet, tables: Tables, source_of: SourceOf) -> Outbound:
-    """What to do with a packet on its way to its destination's site."""
-    destination = packet.destination
+def decide_outbound(packet: Packet, tables: Tables, source_of: SourceOf, instance_id: int = 0) -> Outbound:
+    """What to do with a packet on its way to its destination's site.
+
+    Args:
+        packet: Its headers.
+        tables: What the decision depends on.
+        source_of: Looks up the route to an RLOC.
+        instance_id: The instance whose site interface the packet came in by (requirement D20).
+    """
     if _not_unicast(packet):
         return Drop("not unicast")
     # S02: only a default, a missing or a Null0 route makes a candidate for encapsulation.
-    route = tables.native.lookup_address(0, destination)
+    route = tables.native.lookup_address(instance_id, packet.destination)
     if route is not None and route[1]:
         return Native()
-    instance_id = None
-    if Role.ITR in tables.roles:
-        instance_id = _instance_of(packet.source, tables.local, tables.instances)
-    if instance_id is not None:
-        return _as_itr(packet, tables, instance_id, source_of)
-    if Role.PITR in tables.roles:
+    verdict: Outbound = Native()  # S03: the source is no EID of this site
+    if Role.ITR in tables.roles and is_of_the_site(packet.source, instance_id, tables):
+        verdict = _as_itr(packet, tables, instance_id, source_of)
+    elif Role.PITR in tables.roles and instance_id == 0:
         # RFC 6832 section 5: a PITR encapsulates for sources that have no EID, towards the aggregates it announces.
-        instance_id = _instance_of(destination, tables.aggregates, tables.proxied)
-        if instance_id is not None:
-            return _as_pitr(packet, tables, instance_id, source_of)
-    # S03: the source is no EID of this site.
-    return Native()
+        proxied = _instance_of(packet.destination, tables.aggregates, tables.proxied)
+        if proxied is not None:
+            return _as_pitr(packet, tables, proxied, source_of)
+    if instance_id and isinstance(verdict, Native):
+        # D20: outside LISP there is one address space, in which the addresses of an instance mean somebody else.
+        return Drop("no way out of the instance", Unreachable.NETWORK)
+    return verdict
+
+
+def is_of_the_site(address: IPAddress, instance_id: int, tables: Tables) -> bool:
+    """Whether an address is an EID of this site, or would be one as soon as its host is found (requirement X01)."""
+    return bool(
+        tables.local.lookup_address(instance_id, address) or tables.dynamic.lookup_address(instance_id, address)
+    )
 
 
 def _as_itr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
     verdict = _by_map_cache(packet, tables, instance_id, source_of)
-    if isinstance(verdict, Native) and tables.petrs:
-        # RFC 6832 section 6: a PETR takes what goes to non-LISP sites.
-        return _encapsulate(packet, tables, tables.petrs, instance_id, source_of)
-    return verdict
+    if not isinstance(verdict, Native):
+        return verdict
+    if tables.dynamic.lookup_address(instance_id, packet.destination):
+        # Nobody registered it: if it is anywhere, it is here, and has said nothing yet.
+        return verdict
+    # RFC 6832 section 6: a PETR takes what goes to non-LISP sites.
+    return _encapsulate(packet, tables, tables.petrs, instance_id, source_of) if tables.petrs else verdict
 
 
 def _as_pitr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nodes.dataplane.contacts import Contact
+from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Drop, Encapsulate
 from nodes.dataplane.encapsulation import header_writer
-from nodes.dataplane.holding import Holding, Waiting
+from nodes.dataplane.holding import Waiting
 from nodes.dataplane.packet import fragments
-from nodes.dataplane.statistics import Statistics
 
 MOST_FLOWS = 8192
 """Remembered flows; when there are more, all are forgotten and learned anew."""
@@ -17,9 +18,9 @@ Flow = Callable[[bytes, int, int], None]
 """Handles one packet of a flow: the packet, its DSCP and ECN byte, its TTL."""
 
 
-def encapsulating(verdict: Encapsulate, send: Callable[[bytes], int], statistics: Statistics) -> Flow:
+def encapsulating(verdict: Encapsulate, send: Callable[[bytes], int], context: PathContext, contact: Contact) -> Flow:
     """Puts the packets into LISP headers and sends them to the flow's locator."""
-    header = header_writer(verdict)
+    header, statistics = header_writer(verdict), context.statistics
 
     def forward(packet: bytes, tos: int, ttl: int) -> None:
         length = len(packet)
@@ -31,6 +32,7 @@ def encapsulating(verdict: Encapsulate, send: Callable[[bytes], int], statistics
             return
         statistics.encapsulated += 1
         statistics.encapsulated_bytes += length
+        contact.last = context.now
 
     return forward
 
@@ -45,8 +47,9 @@ def fragmenting(whole: Flow, mtu: int) -> Flow:
     return forward
 
 
-def holding(waiting: Waiting, held: Holding, statistics: Statistics) -> Flow:
+def holding(waiting: Waiting, context: PathContext) -> Flow:
     """Keeps the packets until their mapping is known."""
+    held, statistics = context.held, context.statistics
 
     def forward(packet: bytes, tos: int, ttl: int) -> None:  # noqa: ARG001
         if held.hold(waiting, packet):
@@ -57,10 +60,10 @@ def holding(waiting: Waiting, held: Holding, statistics: Statistics) -> Flow:
     return forward
 
 
-def dropping(verdict: Drop, tell: Callable[[Drop, bytes], None]) -> Flow:
+def dropping(verdict: Drop, context: PathContext, instance_id: int) -> Flow:
     """Counts the packets, and tells the sender within the ICMP budget."""
 
     def forward(packet: bytes, tos: int, ttl: int) -> None:  # noqa: ARG001
-        tell(verdict, packet)
+        context.drop(verdict, packet, instance_id)
 
     return forward

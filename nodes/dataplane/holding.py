@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nodes.lisp.eid import EidPrefix
@@ -20,11 +21,13 @@ class Waiting:
     Attributes:
         eid: The host prefix of their destination.
         expires: When they are given up, in the clock of the caller.
+        handle: Takes the packets again when the mapping is known.
         packets: Oldest first.
     """
 
     eid: EidPrefix
     expires: float
+    handle: Callable[[bytes], None]
     packets: list[bytes] = field(default_factory=list)
 
 
@@ -45,8 +48,13 @@ class Holding:
         self.in_all = 0
         self.overflows = 0
 
-    def queue(self, eid: EidPrefix, now: float) -> tuple[Waiting | None, bool]:
+    def queue(self, eid: EidPrefix, now: float, handle: Callable[[bytes], None]) -> tuple[Waiting | None, bool]:
         """The queue of an EID, and whether it is new: then the control plane has to be told.
+
+        Args:
+            eid: The EID.
+            now: The time.
+            handle: Takes the packets of a new queue again when the mapping is known.
 
         A host that scans a prefix would make one for each address: when there are too many, there is no new one.
         """
@@ -56,7 +64,7 @@ class Holding:
         if len(self._waiting) >= self._eids:
             self.overflows += 1
             return None, False
-        found = self._waiting[eid] = Waiting(eid, now + self._seconds)
+        found = self._waiting[eid] = Waiting(eid, now + self._seconds, handle)
         return found, True
 
     def hold(self, waiting: Waiting, packet: bytes) -> bool:
@@ -68,13 +76,12 @@ class Holding:
         self.in_all += 1
         return True
 
-    def release(self, eid: EidPrefix) -> list[bytes]:
-        """Take out all packets of one EID, oldest first."""
+    def release(self, eid: EidPrefix) -> Waiting | None:
+        """Take out the queue of one EID; None when nothing waits."""
         waiting = self._waiting.pop(eid, None)
-        if waiting is None:
-            return []
-        self.in_all -= len(waiting.packets)
-        return waiting.packets
+        if waiting is not None:
+            self.in_all -= len(waiting.packets)
+        return waiting
 
     def covered(self, prefix: EidPrefix) -> list[EidPrefix]:
         """The EIDs inside ``prefix`` that packets wait for, in the order of their first packets."""

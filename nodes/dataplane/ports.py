@@ -84,9 +84,11 @@ class Sender:
         sendto, address = self._raw[locator.version].sendto, (str(locator), 0)
         return lambda packet: sendto(packet, address)
 
-    def icmp(self, message: bytes, destination: IPAddress) -> None:
-        """Send an ICMP message; the kernel writes the IP header. Raises OSError."""
-        self._icmp[destination.version].sendto(message, (str(destination), 0))
+    def icmp(self, message: bytes, destination: IPAddress, mark: int = 0) -> None:
+        """Send an ICMP message by the policy rules for a mark; the kernel writes the IP header. Raises OSError."""
+        opened = self._icmp[destination.version]
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        opened.sendto(message, (str(destination), 0))
 
     def close(self) -> None:
         """Close the sockets."""

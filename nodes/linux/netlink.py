@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 
 from nodes.linux.namespaces import inside
@@ -41,6 +42,16 @@ class NetlinkError(OSError):
 
     def __str__(self) -> str:
         return str(self.strerror)
+
+
+@contextmanager
+def tolerating(*numbers: int) -> Iterator[None]:
+    """Take it as done when the kernel refuses a request with one of these error numbers (``errno.ESRCH``)."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.errno not in numbers:
+            raise
 
 
 def attribute(kind: int, value: bytes) -> bytes:

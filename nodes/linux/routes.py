@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -18,6 +19,7 @@ from nodes.linux.netlink import (
     number_attribute,
     parse_attributes,
     text_attribute,
+    tolerating,
 )
 
 RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE = 7, 11
@@ -25,8 +27,8 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
-_FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE = 1, 2, 3, 6, 15
-_RTPROT_STATIC, _RT_SCOPE_LINK, _RTM_F_CLONED = 4, 253, 0x200
+_FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE = 1, 2, 3, 6, 10, 15
+_RTPROT_STATIC, _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RTM_F_CLONED = 4, 253, 254, 0x200
 _RULE_TO_TABLE = 1
 _AF_INET, _AF_INET6 = 2, 10
 MAIN_TABLE, LOCAL_TABLE = 254, 255
@@ -83,6 +85,7 @@ class Rule:
         version: 4 or 6.
         table: The table to look into; 0 together with ``refuse``.
         incoming: Name of the interface the packet came in by, or "" for any.
+        mark: The packet's mark, or 0 for any.
         destination: Prefix of the destination, or None for any.
         refuse: PROHIBIT, UNREACHABLE or BLACKHOLE refuse the packet; None looks into the table.
     """
@@ -91,6 +94,7 @@ class Rule:
     version: int
     table: int = 0
     incoming: str = ""
+    mark: int = 0
     destination: IPNetwork | None = None
     refuse: RouteType | None = None
 
@@ -101,8 +105,8 @@ def _family(version: int) -> int:
 
 def _route_body(route: Route) -> bytes:
     prefix, scope = route.prefix, 0
-    if route.type is RouteType.UNICAST and not route.via and not route.multipath and prefix.version == 4:
-        scope = _RT_SCOPE_LINK
+    if prefix.version == 4 and not route.via and not route.multipath and route.interface:
+        scope = _RT_SCOPE_HOST if route.type is RouteType.LOCAL else _RT_SCOPE_LINK
     table = route.table if route.table < 256 else 0
     body = struct.pack(
         "=BBBBBBBBI", _family(prefix.version), prefix.prefixlen, 0, 0, table, _RTPROT_STATIC, scope, route.type, 0
@@ -177,10 +181,9 @@ def is_route_of_a_table(payload: bytes) -> bool:
 def list_routes(kernel: Connection, version: int, table: int = MAIN_TABLE) -> Iterator[Route]:
     """The routes of one table."""
     body = struct.pack("=BBBBBBBBI", _family(version), 0, 0, 0, 0, 0, 0, 0, 0) + number_attribute(_RTA_TABLE, table)
-    try:
-        entries = list(kernel.dump(RTM_GETROUTE, body, f"list routes of table {table}"))
-    except FileNotFoundError:  # a table that never had a route
-        return
+    entries: Iterable[tuple[int, bytes]] = ()
+    with tolerating(errno.ENOENT):  # a table that never had a route
+        entries = kernel.dump(RTM_GETROUTE, body, f"list routes of table {table}")
     for kind, payload in entries:
         if kind == RTM_NEWROUTE and is_route_of_a_table(payload):
             route = parse_route(payload)
@@ -220,6 +223,8 @@ def _rule_body(rule: Rule) -> bytes:
         body += number_attribute(_FRA_TABLE, rule.table)
     if rule.incoming:
         body += text_attribute(_FRA_IIFNAME, rule.incoming)
+    if rule.mark:
+        body += number_attribute(_FRA_FWMARK, rule.mark)
     if rule.destination:
         body += attribute(_FRA_DST, rule.destination.network_address.packed)
     return body
@@ -249,6 +254,7 @@ def list_rules(kernel: Connection, version: int) -> Iterator[Rule]:
             version=version,
             table=number(found, _FRA_TABLE, table),
             incoming=found.get(_FRA_IIFNAME, b"").rstrip(b"\0").decode(),
+            mark=number(found, _FRA_FWMARK),
             destination=ip_network((destination, length)) if destination else None,
             refuse=RouteType(action) if action in (6, 7, 8) else None,
         )

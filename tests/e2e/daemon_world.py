@@ -103,9 +103,9 @@ class World:
 
     def _wire(self) -> None:
         for index, name in enumerate(("xtr1", "xtr2", "ms", "net")):
-            self._link(name, "core", index)
-        self._link("h1", "xtr1", 11)
-        self._link("h2", "xtr2", 12)
+            self.link(name, "core", index)
+        self.link("h1", "xtr1", 11)
+        self.link("h2", "xtr2", 12)
         for name, subnet in (("xtr1", "10.0.1"), ("xtr2", "10.0.2"), ("ms", "10.0.3"), ("net", "203.0.113")):
             last = 9 if name == "net" else 1
             self.address("core", name, f"{subnet}.254/24")
@@ -121,7 +121,8 @@ class World:
         with namespaces.inside(self.namespace["core"]):
             sysctl.write_sysctl("net/ipv4/ip_forward", 1)
 
-    def _link(self, a: str, b: str, number: int) -> None:
+    def link(self, a: str, b: str, number: int) -> None:
+        """A cable between two nodes; each end has the name of the other node."""
         ends = [
             links.VethEnd(peer, self.namespace[node], f"02:00:00:00:{number:02x}:{side:02x}")
             for side, (node, peer) in enumerate(((a, b), (b, a)))
@@ -129,6 +130,16 @@ class World:
         links.add_veth(self.kernel[a], *ends)
         ethtool.offloads_off(b, self.namespace[a])
         ethtool.offloads_off(a, self.namespace[b])
+
+    def without_dad(self) -> None:
+        """IPv6 in the core, and addresses that can be used at once."""
+        for namespace in self.namespace.values():
+            with namespaces.inside(namespace):
+                # Link-local addresses would wait a second before they may ask for a neighbour.
+                for interface in ("all", "default", *(path.name for path in Path("/proc/sys/net/ipv6/conf").iterdir())):
+                    sysctl.write_sysctl(f"net/ipv6/conf/{interface}/accept_dad", 0)
+        with namespaces.inside(self.namespace["core"]):
+            sysctl.write_sysctl("net/ipv6/conf/all/forwarding", 1)
 
     def address(self, node: str, interface: str, address: str) -> None:
         kernel = self.kernel[node]
@@ -257,7 +268,8 @@ class World:
 
 FIELDS = (
     "frame.protocols", "ip.src", "ip.dst", "ip.ttl", "ip.dsfield", "ip.flags.df", "ip.len", "udp.srcport",
-    "udp.dstport", "udp.checksum", "icmp.type", "_ws.malformed", "lisp-data.flags", "ip.checksum.status",
+    "udp.dstport", "udp.checksum", "icmp.type", "_ws.malformed", "lisp-data.flags", "lisp-data.iid",
+    "ip.checksum.status",
 )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from nodes.linux import namespaces, sysctl
 from nodes.lisp.config import DatabaseMapping, Delegation, Locator, MapServerPeer, NodeConfig, RegistrationSite, Role
 from nodes.lisp.config import SitePrefix as Accepted
 from nodes.lisp.eid import EidPrefix, IPAddress
@@ -28,13 +27,7 @@ def rloc(number: int, version: int) -> IPAddress:
 
 def with_ipv6(world: World) -> None:
     """Give every node of the world IPv6 beside its IPv4."""
-    for namespace in world.namespace.values():
-        with namespaces.inside(namespace):
-            # Link-local addresses would wait a second before they may ask for a neighbour.
-            for interface in ("all", "default", *(path.name for path in Path("/proc/sys/net/ipv6/conf").iterdir())):
-                sysctl.write_sysctl(f"net/ipv6/conf/{interface}/accept_dad", 0)
-    with namespaces.inside(world.namespace["core"]):
-        sysctl.write_sysctl("net/ipv6/conf/all/forwarding", 1)
+    world.without_dad()
     for number, name in ((1, "xtr1"), (2, "xtr2"), (3, "ms")):
         world.address("core", name, f"2001:db8:0:{number}::fe/64")
         world.address(name, "core", f"2001:db8:0:{number}::1/64")

@@ -142,13 +142,19 @@ def test_an_etr_delivers_to_its_own_eids_only() -> None:
     assert decide_inbound(packet("192.168.2.1", "192.168.3.1"), 7, into) == Drop("not an EID of this site")
 
 
-def test_the_instance_id_of_the_source_is_used() -> None:
-    """D20."""
+def test_an_instance_keeps_to_itself() -> None:
+    """D20: its own routes and mappings count, and there is no native way out of it."""
     into = tables(instance_id=7)
     install(into, "192.168.2.0/24", ENCAPSULATE, locator("10.0.2.1"), instance_id=7)
-    verdict = decide_outbound(TO_SITE_2, into, by_family)
+    into.native.set(EidPrefix.of("192.168.2.0/24"), True)
+    verdict = decide_outbound(TO_SITE_2, into, by_family, 7)
     assert isinstance(verdict, Encapsulate)
     assert verdict.instance_id == 7
+    assert decide_outbound(TO_SITE_2, into, by_family) == Native()
+    no_way_out = Drop("no way out of the instance", Unreachable.NETWORK)
+    assert decide_outbound(packet("172.16.1.1", "192.168.2.1"), into, by_family, 7) == no_way_out
+    install(into, "203.0.113.0/24", NATIVE, instance_id=7)
+    assert decide_outbound(packet("192.168.1.1", "203.0.113.9"), into, by_family, 7) == no_way_out
 
 
 def test_too_big_depends_on_the_locator() -> None:

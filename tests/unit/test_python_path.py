@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from nodes.dataplane import python_path
+from nodes.dataplane import context
+from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Tables
-from nodes.dataplane.python_path import PythonPath
+from nodes.dataplane.outbound import Outbound
+from nodes.dataplane.ports import Sender
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import IPAddress
 from tests.unit.data_path import by_family, install, ip_packet, locator, tables
@@ -19,12 +21,12 @@ RECORD_ROUTE = b"\x07\x27\x04" + bytes(37)
 """The longest IPv4 options there are, as ``ping -R`` sends them."""
 
 
-class Network:
+class Network(Sender):
     """What left the node, instead of sockets."""
 
-    def __init__(self, _versions: frozenset[int]) -> None:
+    def __init__(self) -> None:
+        super().__init__(frozenset())
         self.sent: list[bytes] = []
-        self.told: list[bytes] = []
 
     def to(self, _locator: IPAddress) -> Callable[[bytes], int]:
         def send(packet: bytes) -> int:
@@ -33,46 +35,31 @@ class Network:
 
         return send
 
-    def icmp(self, message: bytes, _destination: IPAddress) -> None:
-        self.told.append(message)
-
-    def close(self) -> None:
-        pass
-
 
 class Bench:
     """A data path whose every side a test can reach."""
 
     def __init__(self, made: Tables) -> None:
-        self.now = 0.0
         self.read_end, self.tun = os.pipe()
         os.set_blocking(self.read_end, False)
+        self.tables, self.network = made, Network()
         self.asked: list[IPAddress] = []
-        self.path = PythonPath(made, self.tun, self._source_of, lambda: self.now, frozenset({4, 6}))
-        network = self.path._sender
-        assert isinstance(network, Network)
-        self.network = network
+        self.context = PathContext(made, self._route, lambda: 0.0, self.network, lambda packet: self.send(packet))
+        self.statistics = self.context.statistics
+        self.send = Outbound(self.context, 0, self.tun).handle
 
-    def _source_of(self, address: IPAddress) -> IPAddress | None:
-        self.asked.append(address)
-        return by_family(address)
-
-
-class _NoPort:
-    def close(self) -> None:
-        pass
+    def _route(self, locator: IPAddress) -> IPAddress | None:
+        self.asked.append(locator)
+        return by_family(locator)
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench() -> Iterator[Bench]:
     """An xTR whose map-cache has 192.168.2.0/24 behind 10.0.2.1."""
-    monkeypatch.setattr(python_path, "Sender", Network)
-    monkeypatch.setattr(python_path, "open_data_port", lambda _version: _NoPort())
     made = tables()
     install(made, "192.168.2.0/24", Forwarding.ENCAPSULATE, locator("10.0.2.1"))
     one = Bench(made)
     yield one
-    one.path.close()
     os.close(one.read_end)
     os.close(one.tun)
 
@@ -83,12 +70,12 @@ def test_ipv4_options_change_nothing(bench: Bench, options: bytes) -> None:
     plain = ip_packet("192.168.1.11", "192.168.2.22", tos=0xB8, ttl=33)
     optioned = ip_packet("192.168.1.11", "192.168.2.22", tos=0xB8, ttl=33, options=options)
     for packet in (plain, optioned):
-        bench.path.outbound(packet)
+        bench.send(packet)
     first, second = bench.network.sent
     assert second[36:] == optioned
     assert (second[1], second[8]) == (0xB8, 33)
     assert first[20:22] == second[20:22]
-    assert bench.path.statistics.drops == {}
+    assert bench.statistics.drops == {}
 
 
 @pytest.mark.parametrize("options", [b"", RECORD_ROUTE[:8]])
@@ -96,7 +83,7 @@ def test_flows_with_and_without_options_are_told_apart_by_their_ports(bench: Ben
     """D02, D22: the ports stand behind the options."""
     for port in range(1000, 1050):
         body = struct.pack("!HHHH", port, 2222, 8, 0)
-        bench.path.outbound(ip_packet("192.168.1.11", "192.168.2.22", body=body, options=options))
+        bench.send(ip_packet("192.168.1.11", "192.168.2.22", body=body, options=options))
     assert len({packet[20:22] for packet in bench.network.sent}) > 20
 
 
@@ -104,27 +91,27 @@ def test_options_on_icmp_on_fragments_and_on_packets_that_end_behind_them(bench:
     """D02, D17: nothing is read that is not there."""
     for protocol, body, fragment in ((1, b"\x08\0\0\0", 0), (17, b"xy", 0x00B9), (17, b"", 0), (6, b"\x01", 0)):
         packet = ip_packet("192.168.1.11", "192.168.2.22", protocol, body, fragment=fragment, options=RECORD_ROUTE[:12])
-        bench.path.outbound(packet)
+        bench.send(packet)
         assert bench.network.sent[-1][36:] == packet
-    assert bench.path.statistics.drops == {}
+    assert bench.statistics.drops == {}
 
 
 def test_what_is_neither_ipv4_nor_ipv6_is_malformed(bench: Bench) -> None:
     """Also what is cut short: it is counted, and nothing else happens."""
     whole = ip_packet("192.168.1.11", "192.168.2.22", options=bytes(8))
     for data in (b"", b"\x55" + whole[1:], b"\x00" * 60, whole[:19], b"\x4f" + whole[1:], b"\x41" + whole[1:]):
-        bench.path.outbound(data)
-    assert bench.path.statistics.drops == {"malformed": 6}
+        bench.send(data)
+    assert bench.statistics.drops == {"malformed": 6}
     assert not bench.network.sent
 
 
 def test_remembered_routes_to_locators_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """S05: whoever answers Map-Requests names locators without end; what is remembered of them has one."""
-    monkeypatch.setattr(python_path, "MOST_LOCATORS", 10)
+    monkeypatch.setattr(context, "MOST_LOCATORS", 10)
     for number in range(1, 101):
-        install(bench.path.tables, f"192.168.3.{number}/32", Forwarding.ENCAPSULATE, locator(f"10.9.0.{number}"))
-        bench.path.outbound(ip_packet("192.168.1.11", f"192.168.3.{number}"))
-        assert len(bench.path._sources) <= 10
+        install(bench.tables, f"192.168.3.{number}/32", Forwarding.ENCAPSULATE, locator(f"10.9.0.{number}"))
+        bench.send(ip_packet("192.168.1.11", f"192.168.3.{number}"))
+        assert len(bench.context._sources) <= 10
     assert len(bench.asked) == len(bench.network.sent) == 100
-    bench.path.outbound(ip_packet("192.168.1.12", "192.168.3.100"))
+    bench.send(ip_packet("192.168.1.12", "192.168.3.100"))
     assert len(bench.asked) == 100

@@ -1,0 +1,128 @@
+"""Out of LISP headers into the TUN device of the packet's instance."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from nodes.dataplane import flows
+from nodes.dataplane.contacts import Contact
+from nodes.dataplane.context import PathContext
+from nodes.dataplane.decision import Drop, Native, decide_inbound
+from nodes.dataplane.encapsulation import FLAG_INSTANCE, LISP_HEADER, MASK_ENCRYPTION_KEY, decapsulated_tos
+from nodes.dataplane.outbound import BATCH
+from nodes.dataplane.packet import parse, set_tos_and_ttl
+from nodes.dataplane.ports import tos_and_ttl
+from nodes.lisp.errors import DecodeError
+
+_RECEIVE = 65536
+
+
+@dataclass(slots=True, eq=False)
+class _Accepted:
+    """What becomes of the packets of one inner source and destination from one outer source."""
+
+    tun: int
+    natively: bool
+    contact: Contact
+
+
+class Inbound:
+    """The packets that arrive on UDP port 4341."""
+
+    def __init__(self, context: PathContext, tuns: Mapping[int, int]) -> None:
+        """Take charge of decapsulation.
+
+        Args:
+            context: What the data path shares.
+            tuns: The descriptor of each instance's TUN device, by instance-ID.
+        """
+        self._context = context
+        self._tuns = tuns
+        self._buffer = bytearray(_RECEIVE)
+        self._view = memoryview(self._buffer)
+        self._accepted: dict[object, _Accepted] = {}
+
+    def forget(self) -> None:
+        """Decide anew for the next packet of each flow."""
+        self._accepted.clear()
+
+    def read(self, opened: socket.socket) -> None:
+        """Handle the packets that have arrived on a socket."""
+        self._context.now = self._context.clock()
+        receive, buffers = opened.recvmsg_into, [self._buffer]
+        for _ in range(BATCH):
+            try:
+                length, ancillary, _, sender = receive(buffers, 128)
+            except BlockingIOError:
+                return
+            except OSError:  # an ICMP error about a packet of ours: nothing was received
+                continue
+            tos, ttl = tos_and_ttl(ancillary)
+            self.handle(length, sender[0], tos, ttl)
+
+    def handle(self, length: int, sender: str, outer_tos: int, outer_ttl: int) -> None:
+        """Handle the LISP packet of ``length`` bytes in the buffer: LISP header, inner packet."""
+        buffer, statistics = self._buffer, self._context.statistics
+        flags = buffer[0]
+        if length <= LISP_HEADER:
+            statistics.drops["malformed"] += 1
+            return
+        if flags & MASK_ENCRYPTION_KEY:  # RFC 8061: encrypted with a key that this node does not have
+            statistics.drops["encrypted"] += 1
+            return
+        # D06 to D08: nonce, Locator-Status-Bits, versions and the reserved bit are not looked at.
+        instance_id = int.from_bytes(buffer[4:7], "big") if flags & FLAG_INSTANCE else 0
+        start = LISP_HEADER
+        if buffer[start] >> 4 == 4:
+            end = start + (buffer[start + 2] << 8 | buffer[start + 3])
+            key = (instance_id, sender, bytes(buffer[start + 12 : start + 20]))
+            tos, ttl = buffer[start + 1], buffer[start + 8]
+        else:
+            end = start + 40 + (buffer[start + 4] << 8 | buffer[start + 5])
+            key = (instance_id, sender, bytes(buffer[start + 8 : start + 40]))
+            tos, ttl = (buffer[start] & 15) << 4 | buffer[start + 1] >> 4, buffer[start + 7]
+        accepted = self._accepted.get(key)
+        if end > length or accepted is None:
+            accepted = self._accept(length, instance_id, sender, key)
+            if accepted is None:
+                return
+        new_tos = decapsulated_tos(tos, outer_tos)
+        if new_tos is None:
+            statistics.drops["congestion experienced, inner packet not ECN-capable"] += 1
+            return
+        # RFC 9300 section 5.3: the outer TTL, where it is the smaller one, so that loops end.
+        set_tos_and_ttl(buffer, start, new_tos, min(ttl, outer_ttl))
+        statistics.decapsulated += 1
+        statistics.decapsulated_bytes += end - start
+        if accepted.natively:
+            statistics.forwarded_natively += 1
+        accepted.contact.last = self._context.now
+        try:
+            os.write(accepted.tun, self._view[start:end])
+        except OSError:  # the device is down or its queue full
+            statistics.drops["device refused"] += 1
+
+    def _accept(self, length: int, instance_id: int, sender: str, key: object) -> _Accepted | None:
+        context = self._context
+        data = self._view[LISP_HEADER:length]
+        try:
+            packet = parse(data)
+        except DecodeError:
+            context.statistics.drops["malformed"] += 1
+            return None
+        verdict = decide_inbound(packet, instance_id, context.tables)
+        if isinstance(verdict, Drop):
+            context.drop(verdict, bytes(data[: packet.length]), instance_id, packet)
+            return None
+        contact = context.contacts.between(instance_id, packet.destination, ip_address(sender), context.now)
+        # D20: into the device of its own instance. Natively there is one address space only.
+        natively = isinstance(verdict, Native)
+        accepted = _Accepted(self._tuns[0 if natively else instance_id], natively, contact)
+        if len(self._accepted) >= flows.MOST_FLOWS:
+            self._accepted.clear()
+        self._accepted[key] = accepted
+        return accepted

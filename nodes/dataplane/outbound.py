@@ -1,0 +1,144 @@
+"""From a TUN device into LISP headers: what was routed into the device is a candidate for encapsulation."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+from nodes.dataplane import flows
+from nodes.dataplane.context import PathContext
+from nodes.dataplane.decision import OVERHEAD, Drop, Encapsulate, Hold, Native, decide_outbound
+from nodes.dataplane.packet import (
+    ANY_FRAGMENT,
+    DONT_FRAGMENT,
+    PROTOCOLS_WITH_PORTS,
+    Packet,
+    parse,
+    set_tos_and_ttl,
+)
+from nodes.lisp.effects import Miss
+from nodes.lisp.eid import host_prefix
+from nodes.lisp.errors import DecodeError
+
+BATCH = 64
+"""Packets handled before the loop looks at its other descriptors."""
+
+_V4 = struct.Struct("!BBHHHBBHQI")
+_V6 = struct.Struct("!IHBBQQQQI")
+_HEAD = _V6.size
+_NO_OPTIONS = 0x45
+"""First byte of an IPv4 packet whose header has no options: its ports are where the format above reads them."""
+
+
+class Outbound:
+    """The packets of one instance's TUN device."""
+
+    def __init__(self, context: PathContext, instance_id: int, tun: int) -> None:
+        """Take charge of the packets of a TUN device.
+
+        Args:
+            context: What the data path shares.
+            instance_id: The instance-ID of the hosts whose packets are routed into the device.
+            tun: The device's descriptor.
+        """
+        self._context = context
+        self._instance_id = instance_id
+        self._tun = tun
+        self._always_fits = context.tables.core_mtu - OVERHEAD[6]
+        self._flows: dict[object, flows.Flow] = {}
+
+    def forget(self) -> None:
+        """Decide anew for the next packet of each flow."""
+        self._flows.clear()
+
+    def read(self) -> None:
+        """Handle the packets that were routed into the device."""
+        context = self._context
+        context.now = context.clock()
+        tun, read, handle = self._tun, os.read, self.handle
+        size = context.tables.core_mtu + 64  # the device's MTU is smaller: a read takes a whole packet
+        for _ in range(BATCH):
+            try:
+                packet = read(tun, size)
+            except BlockingIOError:
+                return
+            handle(packet)
+
+    def handle(self, packet: bytes) -> None:
+        """Handle one packet of a host, whose TTL the kernel has decremented."""
+        key: object
+        try:
+            # The last fragment of a packet can be shorter than the ports: read zeros there.
+            head = packet if len(packet) >= _HEAD else packet + bytes(_HEAD)
+            if packet[0] >> 4 == 4:
+                first, tos, _, _, fragment, ttl, protocol, _, addresses, ports = _V4.unpack_from(head)
+                if first != _NO_OPTIONS:
+                    behind = (first & 15) * 4
+                    ports = int.from_bytes(head[behind : behind + 4], "big")
+                if fragment & ANY_FRAGMENT:
+                    key = addresses
+                else:
+                    key = (addresses, protocol, ports if protocol in PROTOCOLS_WITH_PORTS else 0)
+            else:
+                word, _, protocol, ttl, *addresses, ports = _V6.unpack_from(head)
+                tos = word >> 20 & 0xFF
+                key = (*addresses, protocol, ports if protocol in PROTOCOLS_WITH_PORTS else 0)
+                fragment = DONT_FRAGMENT
+            if len(packet) > self._always_fits:  # D16: which locator it gets and whether DF is set matter then
+                key = (key, fragment & DONT_FRAGMENT)
+            flow = self._flows.get(key)
+            if flow is None:
+                flow = self._decide(packet, key)
+        except (struct.error, IndexError, DecodeError):
+            self._context.statistics.drops["malformed"] += 1
+            return
+        flow(packet, tos, ttl)
+
+    def _decide(self, packet: bytes, key: object) -> flows.Flow:
+        context = self._context
+        headers = parse(packet)
+        self._notice_stranger(headers)
+        verdict = decide_outbound(headers, context.tables, context.source_of, self._instance_id)
+        flow: flows.Flow
+        if isinstance(verdict, Encapsulate):
+            contact = context.contacts.between(verdict.instance_id, headers.source, verdict.locator, context.now)
+            flow = flows.encapsulating(verdict, context.sender.to(verdict.locator), context, contact)
+            mtu = context.tables.core_mtu - OVERHEAD[verdict.locator.version]
+            if len(packet) > mtu:  # D17: the kernel cut it for an IPv4 locator
+                flow = flows.fragmenting(flow, mtu)
+        elif isinstance(verdict, Hold):
+            waiting, new = context.held.queue(verdict.eid, context.clock(), self.handle)
+            if waiting is None:
+                # Not remembered: there may be room again for the next packet.
+                return flows.dropping(Drop("holding queue full"), context, self._instance_id)
+            if new:
+                context.misses.append(Miss(verdict.eid, headers.source))
+            flow = flows.holding(waiting, context)
+        elif isinstance(verdict, Native):
+            flow = self._forward_natively
+        else:
+            flow = flows.dropping(verdict, context, self._instance_id)
+        if len(self._flows) >= flows.MOST_FLOWS:
+            self._flows.clear()
+        self._flows[key] = flow
+        return flow
+
+    def _notice_stranger(self, headers: Packet) -> None:
+        """X01: a packet from inside a dynamic prefix whose host is not known yet."""
+        tables, source = self._context.tables, headers.source
+        if tables.dynamic.lookup_address(self._instance_id, source):
+            eid = host_prefix(source, self._instance_id)
+            if tables.local.get(eid) is None:
+                self._context.strangers.append(eid)
+
+    def _forward_natively(self, packet: bytes, tos: int, ttl: int) -> None:
+        # The kernel decremented the TTL on the way into the device and will do so again.
+        again = bytearray(packet)
+        set_tos_and_ttl(again, 0, tos, min(ttl + 1, 255))
+        statistics = self._context.statistics
+        try:
+            os.write(self._tun, again)
+        except OSError:  # the device is down or its queue full
+            statistics.drops["device refused"] += 1
+            return
+        statistics.forwarded_natively += 1
