@@ -75,9 +75,9 @@ def run(arguments: Arguments) -> int:
             daemon.close()
     except Exception as error:
         words = "".join(traceback.format_exception(error))
-        journal.write("crash", {"error": f"{type(error).__name__}: {error}", "traceback": words})
+        journal.end("crash", {"error": f"{type(error).__name__}: {error}", "traceback": words})
         return CRASHED
-    journal.write("stopped")
+    journal.end("stopped")
     return 0
 
 
@@ -125,7 +125,6 @@ class Daemon:
             Install: self._install,
             Remove: self._remove,
             Unresolved: self._unresolved,
-            Persist: lambda effect: self._state.keep(effect.key, effect.value),
             Answer: self._answered,
             Report: lambda effect: self._journal.write(effect.event, effect.fields),
         }
@@ -165,6 +164,9 @@ class Daemon:
         waits = [(one - self._now()) / self._scale for one in deadlines if one is not None]
         if self._waiters:
             waits.append(min(waiter.until for waiter in self._waiters.values()) - time.monotonic())
+        suppressed = self._journal.deadline()
+        if suppressed is not None:
+            waits.append(suppressed - time.monotonic())
         # Never to wake a moment too early, and find nothing due.
         return max(0.0, min(waits)) + 0.0005 if waits else None
 
@@ -183,6 +185,7 @@ class Daemon:
             for miss in misses:
                 self._step(miss)
         self._forget_waiters()
+        self._journal.expire()
 
     # The engine
 
@@ -190,8 +193,12 @@ class Daemon:
         self._do(self._engine.step(happened, self._now()))
 
     def _do(self, effects: Iterable[Effect]) -> None:
+        may_send = True
         for effect in effects:
-            self._carry[type(effect)](effect)
+            if isinstance(effect, Persist):
+                may_send &= self._persist(effect) or not effect.required
+            elif may_send or not isinstance(effect, Send):
+                self._carry[type(effect)](effect)
         if not self._registered and self._engine.registered:
             self._registered = True
             self._journal.write("ready")
@@ -200,6 +207,23 @@ class Daemon:
     def _datagrams(self, receive: Callable[[], Iterable[Input]], _events: int) -> None:
         for datagram in receive():
             self._step(datagram)
+
+    def _persist(self, effect: Persist) -> bool:
+        """Keep something; say whether that worked, and aloud when it begins to fail and when it works again."""
+        before = self._state.complete
+        try:
+            self._state.keep(effect.key, effect.value)
+        except OSError as error:
+            # A full disk does not end the router. What needs durability is not done (C38), all else is.
+            self._engine.counters["state-not-kept"] += 1
+            self._journal.write("state-not-kept", {"key": effect.key, "error": str(error)})
+            if before:
+                self._tell("state-not-kept")
+            return False
+        if not before:
+            self._journal.write("state-kept-again")
+            self._tell("state-kept-again")
+        return True
 
     def _send(self, effect: Send) -> None:
         try:

@@ -217,10 +217,17 @@ class RemoveHost:
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Keep this before the effects that follow are carried out; ``value`` None forgets the key (requirement C38)."""
+    """Keep this before the effects that follow are carried out; ``value`` None forgets the key (requirement C38).
+
+    Attributes:
+        key: The name it is kept under.
+        value: A JSON value.
+        required: Nothing may be sent, of the effects that follow in this step, unless this is kept.
+    """
 
     key: str
     value: Any
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,8 +188,11 @@ class Daemons:
             os.close(pipe)
             return
         for line in data.splitlines():
-            state = _REPORTED.get(json.loads(line)["event"])
-            if state is not None and daemon.state is not State.EXITED:
+            event = json.loads(line)["event"]
+            state = _REPORTED.get(event)
+            if state is None:
+                self._events.emit(f"daemon-{event}", name)
+            elif daemon.state is not State.EXITED:
                 daemon.state = state
                 self._events.emit(f"daemon-{state.name.lower()}", name)
         self._changed.set()
@@ -228,11 +231,14 @@ class Daemons:
         self._changed.set()
 
     def _tail(self, name: str) -> list[str]:
-        """The last lines of a node's log."""
-        with self._files.node_log(name).open("rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - _TAIL_BYTES))
-            return log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+        """The last lines of a node's log, or why there are none: it is the user's, who may have removed it."""
+        try:
+            with self._files.node_log(name).open("rb") as log:
+                log.seek(0, os.SEEK_END)
+                log.seek(max(0, log.tell() - _TAIL_BYTES))
+                return log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
+        except OSError as error:
+            return [f"the log cannot be read: {error}"]
 
     def _obituary(self, name: str) -> str:
         """What became of a daemon, in one line."""

@@ -6,9 +6,11 @@ import asyncio
 import json
 import socket
 from collections import deque
-from datetime import UTC, datetime
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from nodes.linux.line_file import LineFile, timestamp
 
 HISTORY = 500
 _SEND_BUFFER = 1 << 20
@@ -22,15 +24,17 @@ class Events:
     """
 
     def __init__(self, log: Path) -> None:
-        """Append to the log file, which is there."""
-        self._log = log.open("a", buffering=1, encoding="utf-8")
+        """Append to the log file."""
+        self._log = LineFile(log)
         self._history: deque[bytes] = deque(maxlen=HISTORY)
         self._subscribers: list[socket.socket] = []
 
     def emit(self, event: str, node: str | None = None, **fields: Any) -> None:
         """Say that ``event`` happened, at ``node`` or in the lab as a whole."""
-        time = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._log.write(json.dumps({"time": time, "node": node, "event": event, "fields": fields}) + "\n")
+        time = timestamp()
+        entry = {"time": time, "node": node, "event": event, "fields": fields}
+        with suppress(OSError):  # a full disk costs lines, not the lab
+            self._log.append(json.dumps(entry).encode() + b"\n")
         line = json.dumps({"event": event, "time": time} | ({"node": node} if node else {}) | fields).encode() + b"\n"
         self._history.append(line)
         for subscriber in list(self._subscribers):

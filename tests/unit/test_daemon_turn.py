@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 from nodes.daemon.daemon import Daemon
+from nodes.daemon.journal import Journal
 from nodes.lisp.effects import Effect, Input, Miss, Tick, Unresolved
 from nodes.lisp.eid import EidPrefix, host_prefix
 
@@ -49,11 +51,12 @@ class Engine:
         return 0.0
 
 
-def test_misses_that_misses_and_ticks_make_are_handled_in_the_same_turn() -> None:
+def test_misses_that_misses_and_ticks_make_are_handled_in_the_same_turn(tmp_path: pathlib.Path) -> None:
     """S04: otherwise they would wait for the next packet or deadline, which may be long in coming."""
     daemon: Any = Daemon.__new__(Daemon)
     daemon._path, daemon._engine = Path(), Engine()
     daemon._scale, daemon._registered, daemon._waiters = 1.0, True, {}
+    daemon._journal = Journal(tmp_path / "log.jsonl", "xtr1")
     daemon._carry = {Unresolved: daemon._unresolved}
     daemon._turn()
     assert daemon._path.misses == []

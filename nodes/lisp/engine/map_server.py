@@ -81,7 +81,8 @@ class MapServer:
             yield from self._context.drop("map-register-too-many-xtrs", now, source=source, site=site.name)
             return
         self._remember_nonce(slot, register.nonce)
-        yield Persist(slot, register.nonce)
+        # A Map-Register whose nonce is not kept could be replayed after a restart: it is not acknowledged.
+        yield Persist(slot, register.nonce, required=True)
         # RFC 9301 section 5.4: a locator is not a broadcast or multicast address.
         if any(forbidden(record.locators) for record in register.records):
             yield from self._context.drop("map-register-forbidden-locator", now, source=source, site=site.name)
