@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nodes.linux import unix_socket
+
 _MAX_DESCRIPTORS = 8
 _CHUNK = 1 << 16
 
@@ -28,21 +30,12 @@ class Channel:
 
     @classmethod
     def open(cls, path: Path) -> Channel:
-        """Connect to the socket at ``path``, which may be longer than the 108 bytes a socket address holds.
+        """Connect to the socket at ``path``.
 
         Raises:
             OSError: Nobody listens there.
         """
-        directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connected.connect(f"/proc/self/fd/{directory}/{path.name}")
-        except OSError:
-            connected.close()
-            raise
-        finally:
-            os.close(directory)
-        return cls(connected)
+        return cls(unix_socket.connect(path))
 
     def ask(self, op: str, seconds: float, **fields: Any) -> tuple[Any, list[int]]:
         """Send a request and wait for its reply.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import socket
 from collections.abc import Callable
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from nodes.daemon.loop import Loop
+from nodes.linux import unix_socket
 
 _LONGEST_LINE = 1 << 16
 _MOST_CLIENTS = 64
+_BACKLOG = 16
 _MOST_UNSENT = 1 << 20
 """Bytes of answers that may wait for a client when it makes another request; who does not read is cut off."""
 
@@ -103,22 +104,12 @@ class ControlSocket:
     """Listens on ``control.sock`` in a directory."""
 
     def __init__(self, directory: Path, loop: Loop, handler: Handler) -> None:
-        """Bind, with mode 0600, whatever the length of the directory's path."""
+        """Open it, with mode 0600."""
         self._loop = loop
         self._handler = handler
         self._clients: list[Client] = []
         self._path = directory / "control.sock"
-        self._path.unlink(missing_ok=True)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-        # A socket's path holds 108 bytes: go by the directory's descriptor.
-        holder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        mask = os.umask(0o177)
-        try:
-            self._socket.bind(f"/proc/self/fd/{holder}/control.sock")
-        finally:
-            os.umask(mask)
-            os.close(holder)
-        self._socket.listen(16)
+        self._socket = unix_socket.listen(self._path, _BACKLOG)
         loop.add(self._socket.fileno(), self._accept)
 
     def _accept(self, events: int) -> None:  # noqa: ARG002

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from testbed.server.daemons import ServerError
@@ -40,22 +39,6 @@ class Request(dict[str, Any]):
 
 
 Handler = Callable[[Request], Awaitable[Reply]]
-
-
-def listen(path: Path) -> socket.socket:
-    """Open the socket, for root only. A socket path holds 108 bytes, so it is bound relative to its directory."""
-    path.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        opened.bind(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.umask(before)
-        os.close(directory)
-    opened.listen()
-    opened.setblocking(False)
-    return opened
 
 
 class Control:

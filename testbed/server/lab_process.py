@@ -9,13 +9,13 @@ import time
 from typing import Any
 
 from nodes.kinds.impairment import LinkError
-from nodes.linux import links, namespaces
+from nodes.linux import links, namespaces, unix_socket
 from nodes.linux.netlink import Connection
 from nodes.lisp.config import Role
 from testbed.model import Node, NodeKind
 from testbed.order import Order, RunFiles
 from testbed.server.build import Network, build, plan_delays
-from testbed.server.control import Control, Reply, Request, listen
+from testbed.server.control import Control, Reply, Request
 from testbed.server.daemons import Daemons, ServerError, State
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
@@ -55,7 +55,7 @@ class LabProcess:
             fork_server: It has been started already, because importing takes it as long as building takes us.
         """
         self.events.subscribe(boot)
-        listening = listen(self.files.control)
+        listening = unix_socket.listen(self.files.control)
         serving = asyncio.create_task(Control(listening, self._handlers(), self.events).serve())
         try:
             await self._boot(fork_server)

@@ -23,7 +23,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from nodes.linux import ethtool, links, namespaces, netlink, routes, sysctl
+from nodes.linux import ethtool, links, namespaces, netlink, routes, sysctl, unix_socket
 from nodes.lisp.config import (
     Algorithm,
     DatabaseMapping,
@@ -201,11 +201,8 @@ class World:
 
     def ask(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
         """Put a request to a daemon's control socket."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
-            holder = os.open(self.directory / name, os.O_PATH)
+        with unix_socket.connect(self.directory / name / "control.sock") as control:
             control.settimeout(10)
-            control.connect(f"/proc/self/fd/{holder}/control.sock")
-            os.close(holder)
             control.sendall(json.dumps(request).encode() + b"\n")
             answer: dict[str, Any] = json.loads(control.makefile().readline())
             return answer

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from nodes.linux import unix_socket
 from tests.e2e.daemon_world import World, ms_config, xtr_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -32,11 +33,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def connect(world: World, name: str) -> socket.socket:
     """A connection to a daemon's control socket."""
-    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    holder = os.open(world.directory / name, os.O_PATH)
+    opened = unix_socket.connect(world.directory / name / "control.sock")
     opened.settimeout(10)
-    opened.connect(f"/proc/self/fd/{holder}/control.sock")
-    os.close(holder)
     return opened
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nodes.linux import unix_socket
 from testbed.order import RunFiles
-from testbed.server.control import Control, Reply, Request, listen
+from testbed.server.control import Control, Reply, Request
 from testbed.server.daemons import Daemons, ServerError, State
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
@@ -103,7 +105,7 @@ class World:
         self.files = RunFiles(directory)
         self.files.log.touch()
         self.events = Events(self.files.log)
-        self.listening = listen(self.files.control)
+        self.listening = unix_socket.listen(self.files.control)
 
     async def __aenter__(self) -> World:
         control = Control(self.listening, {"long": self._long, "need": self._need}, self.events)
@@ -205,3 +207,44 @@ def test_subscribers_that_leave_are_let_go_at_once(tmp_path: Path) -> None:
 
     before, after = asyncio.run(come_and_go())
     assert after <= before
+
+
+def test_a_death_is_told_though_the_log_is_gone(tmp_path: Path) -> None:
+    """The user may have cleared the run directory while the lab runs."""
+
+    async def die() -> list[dict[str, Any]]:
+        server = SlowForkServer()
+        daemons = some_daemons(tmp_path, server)
+        await daemons.start("xtr1")
+        for event in ({"event": "started", "pid": 7}, {"event": "exited", "pid": 7, "status": 70}):
+            server.theirs.send(json.dumps({"name": "xtr1"} | event).encode())
+        with pytest.raises(ServerError, match=r"xtr1 ended with exit status 70; .* No such file"):
+            await daemons.reach(["xtr1"], State.READY)
+        server.theirs.close()
+        return [json.loads(line) for line in (tmp_path / "lab.jsonl").read_text().splitlines()]
+
+    (death,) = asyncio.run(die())
+    assert (death["event"], death["node"], death["fields"]["status"]) == ("daemon-died", "xtr1", 70)
+    (tail,) = death["fields"]["log_tail"]
+    assert "No such file or directory" in tail
+
+
+def test_a_full_disk_does_not_silence_the_lab(tmp_path: Path) -> None:
+    """The log loses whole lines; who listens hears everything."""
+    events = Events(tmp_path / "lab.jsonl")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    async def listen() -> list[str]:
+        ours, theirs = socket.socketpair()
+        events.subscribe(theirs)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            events.emit("lost")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        events.emit("after")
+        with ours:
+            return [json.loads(line)["event"] for line in ours.recv(4096).splitlines()]
+
+    assert asyncio.run(listen()) == ["subscribed", "lost", "after"]
+    assert [json.loads(line)["event"] for line in (tmp_path / "lab.jsonl").read_text().splitlines()] == ["after"]
