@@ -226,6 +226,17 @@ def bench(_context: Context, name: str, json: str = "") -> None:
     benches.run(name, json)
 
 
+@task(help={"json": "print JSON instead of the table"})
+def doctor(_context: Context, json: bool = False) -> int:
+    """Try what this machine offers; exit status 1 only if no lab can run here.
+
+    Example: ci/lab doctor
+    """
+    from testbed import commands
+
+    return commands.doctor(as_json=json)
+
+
 class _Program(Program):
     """Invoke's program without its own options in the help: they are about shell commands, which we run none of."""
 

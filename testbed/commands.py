@@ -244,3 +244,20 @@ def _show_what_was_learned(lab: Lab, topology: Topology) -> None:
         if router.lisp is not None and "itr" in router.lisp.roles:
             console().print(table("map-cache", lab.show(router.name, "map-cache"), f"{router.name}: map-cache"))
             return
+
+
+def doctor(*, as_json: bool = False) -> int:
+    """Say what this machine offers and what is missing; return 1 when no lab can run here."""
+    from testbed.doctor import examine
+
+    report = examine()
+    if as_json:
+        print(json.dumps(report.to_json(), indent=1))
+        return 0 if report.lab_can_run else 1
+    from testbed.observe.tables import console, examination
+
+    out = console()
+    out.print(examination(report.findings, report.machine.words))
+    without = ", ".join(one.name for one in report.missing) or "nothing"
+    out.print(f"{'a lab can run here' if report.lab_can_run else 'NO LAB CAN RUN HERE'}; missing: {without}")
+    return 0 if report.lab_can_run else 1

@@ -12,6 +12,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from testbed.act.ping import PairResult
+    from testbed.doctor import Finding
 
 Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], Any]]
@@ -158,6 +159,18 @@ def facts(data: Mapping[str, Any], title: str) -> Table:
                 drawn.add_row(f"{name} {inner}", _text(number))
         else:
             drawn.add_row(name, _text(value))
+    return drawn
+
+
+def examination(findings: Iterable[Finding], title: str) -> Table:
+    """What the machine offers; of what is missing, what that costs."""
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "Found", "Version, or why not", "What goes without it"):
+        drawn.add_column(heading, overflow="fold")
+    for one in findings:
+        style = "" if one.found else "bold red" if one.needed else "yellow"
+        cells = (one.name, "yes" if one.found else "no", one.detail, "" if one.found else one.cost)
+        drawn.add_row(*(Text(cell, style=style) for cell in cells))
     return drawn
 
 
