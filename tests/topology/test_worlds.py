@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 import pytest
 
 from nodes.lisp.config import Algorithm, NodeConfig, Role
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.eid import EidPrefix, IPNetwork
 from testbed.load import SHIPPED, load, loads, shipped
 from testbed.model import Node, NodeKind, Path, Side, Topology
 from tests.topology.mistakes import BASE
@@ -17,7 +17,7 @@ from tests.topology.mistakes import BASE
 
 @pytest.fixture(scope="module")
 def two_dc() -> Topology:
-    return load("two-dc")
+    return load("two-dc-static")
 
 
 def config(node: Node) -> NodeConfig:
@@ -25,8 +25,9 @@ def config(node: Node) -> NodeConfig:
     return node.lisp
 
 
-def path(topology: Topology, source: str, destination: str) -> Path:
-    (found,) = [e.path for e in topology.expectations if (e.source, e.destination) == (source, destination)]
+def path(topology: Topology, source: str, destination: str, version: int = 4) -> Path:
+    wanted = (source, destination, version)
+    (found,) = [e.path for e in topology.expectations if (e.source, e.destination, e.version) == wanted]
     return found
 
 
@@ -43,6 +44,10 @@ def next_hop(topology: Topology, node: Node, address: str) -> str | None:
         if any(best.via == one.ip for interface in other.interfaces for one in interface.addresses):
             return other.name
     raise AssertionError(f"{node.name}: {best.via} is nobody's address")
+
+
+def overlap(a: IPNetwork, b: IPNetwork) -> bool:
+    return a.version == b.version and a.overlaps(b)
 
 
 def walk(topology: Topology, start: str, address: str) -> list[str]:
@@ -109,9 +114,10 @@ def test_given_addresses_are_kept_and_never_given_again() -> None:
 def test_names_macs_and_addresses_are_unique_and_fit(name: str) -> None:
     topology = load(name)
     macs = [i.mac for n in topology.nodes.values() for i in n.interfaces]
-    addresses = [a.ip for n in topology.nodes.values() for i in n.interfaces for a in i.addresses]
+    addresses = [(i.instance_id, a.ip) for n in topology.nodes.values() for i in n.interfaces for a in i.addresses]
     assert len(macs) == len(set(macs))
-    assert len(addresses) == len(set(addresses))
+    if not any(i.instance_id for n in topology.nodes.values() for i in n.interfaces):
+        assert len(addresses) == len(set(addresses))
     for node in topology.nodes.values():
         names = [interface.name for interface in node.interfaces]
         assert len(names) == len(set(names))
@@ -121,7 +127,7 @@ def test_names_macs_and_addresses_are_unique_and_fit(name: str) -> None:
         assert (a.peer, a.peer_interface, b.peer, b.peer_interface) == (b.node, b.name, a.node, a.name)
 
 
-def test_the_default_world(two_dc: Topology) -> None:
+def test_two_data_centres(two_dc: Topology) -> None:
     kinds = {kind: [n.name for n in two_dc.nodes.values() if n.kind is kind] for kind in NodeKind}
     assert kinds[NodeKind.HOST] == ["h1", "h2", "h3", "h4", "h5", "h6", "b1", "client"]
     assert kinds[NodeKind.FABRIC] == ["sw1", "sw2"]
@@ -139,11 +145,13 @@ def test_core_routers_know_no_eid_but_the_aggregates(name: str) -> None:
     proxies = [n.name for n in topology.lisp_routers if Role.PITR in config(n).roles]
     assert topology.core
     for router in topology.core:
-        eid_routes = [r for r in router.routes if any(r.prefix.overlaps(one) for one in aggregates)]
+        versions = {rloc.version for rloc in topology.rloc_space}
+        aggregates = {one for one in aggregates if one.version in versions}
+        eid_routes = [r for r in router.routes if any(overlap(r.prefix, one) for one in aggregates)]
         assert {r.prefix for r in eid_routes} == (aggregates if proxies else set())
-        assert not any(one.overlaps(a.network) for one in aggregates for i in router.interfaces for a in i.addresses)
+        assert not any(overlap(one, a.network) for one in aggregates for i in router.interfaces for a in i.addresses)
         for host in topology.hosts:
-            if topology.sites[host.site].is_lisp:
+            if topology.sites[host.site].is_lisp and host.address.version in versions:
                 passed = walk(topology, router.name, str(host.address))
                 assert passed[-1] in proxies if proxies else passed == [router.name]
 
@@ -153,10 +161,10 @@ def test_lisp_routers_have_only_a_default_route(name: str) -> None:
     """S02: a more specific route would switch encapsulation off for what it covers."""
     topology = load(name)
     for node in topology.lisp_routers:
-        (route,) = node.routes
-        assert route.prefix == ip_network("0.0.0.0/0")
         core = next(interface.peer for interface in node.interfaces if interface.side is Side.CORE)
-        assert route.via == topology[core].link_to(node.name).addresses[0].ip
+        beyond = topology[core].link_to(node.name).addresses
+        assert [r.via for r in node.routes] == [one.ip for one in beyond]
+        assert {r.prefix for r in node.routes} <= {ip_network("0.0.0.0/0"), ip_network("::/0")}
 
 
 def test_every_rloc_reaches_every_rloc(two_dc: Topology) -> None:
@@ -212,7 +220,7 @@ def test_keys_are_shared_and_never_shown(two_dc: Topology) -> None:
     assert "dc1-secret" not in repr(two_dc)
 
 
-def test_expectations_of_the_default_world(two_dc: Topology) -> None:
+def test_expectations_of_two_data_centres(two_dc: Topology) -> None:
     hosts = two_dc.hosts
     assert len(two_dc.expectations) == len(hosts) * (len(hosts) - 1)
     for source, destination, expected in (
