@@ -12,7 +12,7 @@ from enum import StrEnum
 from math import gcd
 
 from nodes.dataplane.packet import Packet
-from nodes.lisp.config import Locator, NodeConfig, Role
+from nodes.lisp.config import UNUSED_PRIORITY, Locator, NodeConfig, Role
 from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
@@ -21,7 +21,6 @@ OVERHEAD = {4: 36, 6: 56}
 """Bytes that encapsulation adds, by the RLOC's IP version: outer IP, UDP and LISP header (RFC 9300 section 7.1)."""
 
 _DYNAMIC_PORTS, _PORT_MASK = 0xC000, 0x3FFF
-_UNICAST_UNUSED = 255
 
 
 class Unreachable(StrEnum):
@@ -237,8 +236,8 @@ def choose(locators: Sequence[Locator], flow: int) -> Locator | None:
         locators: The candidates.
         flow: The flow's hash.
     """
-    best = min((locator.priority for locator in locators), default=_UNICAST_UNUSED)
-    if best == _UNICAST_UNUSED:
+    best = min((locator.priority for locator in locators), default=UNUSED_PRIORITY)
+    if best == UNUSED_PRIORITY:
         return None
     equals = [locator for locator in locators if locator.priority == best]
     weights = [locator.weight for locator in equals]

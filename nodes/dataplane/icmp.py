@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 
 from nodes.dataplane.decision import Drop, Unreachable
-from nodes.dataplane.packet import ICMP, ICMPV6, Packet, checksum
+from nodes.dataplane.packet import ICMP, ICMPV6, Packet
+from nodes.lisp.checksum import checksum
 from nodes.lisp.eid import IPAddress
 
 _V4_CODES = {Unreachable.NETWORK: 0, Unreachable.HOST: 1, Unreachable.TOO_BIG: 4, Unreachable.PROHIBITED: 13}

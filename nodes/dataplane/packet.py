@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from nodes.lisp.checksum import checksum
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.errors import DecodeError
 
@@ -123,15 +124,6 @@ def _parse_v6(data: bytes | bytearray | memoryview) -> Packet:
         fragment=protocol == IPV6_FRAGMENT,
         later_fragment=later,
     )
-
-
-def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of ``data``."""
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
 
 
 def set_tos_and_ttl(packet: bytearray, start: int, tos: int, ttl: int) -> None:

@@ -39,6 +39,10 @@ ROLE_SETS: Mapping[str, tuple[Role, ...]] = {
 """The names a topology may use for one or several roles."""
 
 
+UNUSED_PRIORITY = 255
+"""The priority of an RLOC that is never used (RFC 9301 section 5.4)."""
+
+
 class Algorithm(IntEnum):
     """Algorithm ID: which KDF and MAC authenticate a message (RFC 9301 section 12.5)."""
 

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeGuard
 
-from nodes.lisp.config import Locator
+from nodes.lisp.config import UNUSED_PRIORITY, Locator
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.wire import Address, LocatorRecord, sorted_locators
 
 _BROADCAST = IPv4Address("255.255.255.255")
-UNUSED_PRIORITY = 255
 
 
 def is_unicast(address: Address) -> TypeGuard[IPAddress]:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from nodes.dataplane.packet import checksum
 from nodes.linux import links, routes
 from nodes.linux.links import VethEnd
+from nodes.lisp.checksum import checksum
 from tests.e2e.daemon_world import World, ms_config, xtr_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("tshark"), reason="needs root and tshark")

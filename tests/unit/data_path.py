@@ -6,7 +6,8 @@ import struct
 from ipaddress import ip_address, ip_network
 
 from nodes.dataplane.decision import Tables
-from nodes.dataplane.packet import Packet, checksum, parse
+from nodes.dataplane.packet import Packet, parse
+from nodes.lisp.checksum import checksum
 from nodes.lisp.config import (
     Algorithm,
     DatabaseMapping,

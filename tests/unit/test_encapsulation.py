@@ -10,7 +10,8 @@ import pytest
 from nodes.dataplane.decision import Drop, Encapsulate, Unreachable
 from nodes.dataplane.encapsulation import decapsulated_tos, header_writer
 from nodes.dataplane.icmp import Budget, error_message, error_packet, may_be_told
-from nodes.dataplane.packet import checksum, fragments, parse, set_tos_and_ttl
+from nodes.dataplane.packet import fragments, parse, set_tos_and_ttl
+from nodes.lisp.checksum import checksum
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.wire.data_header import DataHeader
 from tests.unit.data_path import ip_packet
@@ -58,6 +59,18 @@ def test_ecn_at_decapsulation(inner: int, outer: int, after: int | None) -> None
     """D13: RFC 6040 figure 4, all sixteen cells; D12: the DSCP is the outer one."""
     found = decapsulated_tos(0x28 | inner, 0xB8 | outer)
     assert found == (None if after is None else 0xB8 | after)
+
+
+def test_checksum_is_the_complement_of_the_ones_complement_sum() -> None:
+    """RFC 1071 section 1, word by word; both zeros and odd lengths included."""
+    chance = random.Random(1071)
+    samples = [chance.randbytes(length) for length in range(70)]
+    for data in (*samples, bytes(20), b"\xff" * 20, b"\xff\xfe\x00\x01", bytes(65535), b"\xff" * 65535):
+        total = 0
+        for at in range(0, len(data), 2):
+            total += int.from_bytes(data[at : at + 2].ljust(2, b"\0"), "big")
+            total = (total & 0xFFFF) + (total >> 16)
+        assert checksum(data) == total ^ 0xFFFF
 
 
 def test_rewriting_keeps_the_header_checksum_right() -> None:

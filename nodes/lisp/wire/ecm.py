@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nodes.lisp.effects import CONTROL_PORT
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.wire.cursor import Flags
@@ -72,7 +73,7 @@ class EncapsulatedControlMessage:
         source: IPAddress,
         source_port: int,
         destination: IPAddress,
-        destination_port: int = 4342,
+        destination_port: int = CONTROL_PORT,
         ttl: int = 64,
     ) -> EncapsulatedControlMessage:
         """Put a control message into IP and UDP headers.

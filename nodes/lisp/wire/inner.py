@@ -6,6 +6,8 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from nodes.lisp.checksum import checksum
+from nodes.lisp.effects import DATA_PORT
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.wire.cursor import Cursor, fit
 
@@ -14,7 +16,6 @@ _UDP_HEADER = 8
 _IPV4_HEADER = 20
 _DONT_FRAGMENT = 0x4000
 _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
-_DATA_PORT = 4341
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,18 @@ class InnerControl:
         if source.version != destination.version:
             raise ValueError(f"inner addresses {source} and {destination} are of different families")
         # RFC 9301 section 5.8: port 4341 MUST NOT be assigned to either port.
-        if _DATA_PORT in (self.source_port, self.destination_port):
-            raise ValueError(f"port {_DATA_PORT} carries data, never a control message")
+        if DATA_PORT in (self.source_port, self.destination_port):
+            raise ValueError(f"port {DATA_PORT} carries data, never a control message")
         length = fit(_UDP_HEADER + len(self.message), 16, "UDP Length")
         ports = struct.pack("!HHH", self.source_port, self.destination_port, length)
-        checksum = udp_checksum(source, destination, ports + b"\0\0" + self.message)
-        datagram = ports + struct.pack("!H", checksum) + self.message
+        datagram = ports + struct.pack("!H", udp_checksum(source, destination, ports + b"\0\0" + self.message))
+        datagram += self.message
         if source.version == 6:
             return struct.pack("!IHBB", 6 << 28, length, _UDP, ttl) + source.packed + destination.packed + datagram
         total = fit(_IPV4_HEADER + length, 16, "Total Length")
         start = struct.pack("!BBHHHBB", 0x45, 0, total, 0, _DONT_FRAGMENT, ttl, _UDP)
         addresses = source.packed + destination.packed
-        return start + struct.pack("!H", checksum_of(start + b"\0\0" + addresses)) + addresses + datagram
+        return start + struct.pack("!H", checksum(start + b"\0\0" + addresses)) + addresses + datagram
 
     @classmethod
     def decode(cls, packet: bytes) -> InnerControl:
@@ -81,17 +82,17 @@ class InnerControl:
         source_port = cursor.u16("Source Port")
         destination_port = cursor.u16("Dest Port")
         length = cursor.u16("UDP Length")
-        checksum = cursor.u16("UDP Checksum")
+        given = cursor.u16("UDP Checksum")
         if length != len(datagram):
             raise cursor.error(f"is {length}, the IP packet holds {len(datagram)} bytes", "UDP Length")
         # RFC 9301 section 5.8: the checksum MUST be non-zero.
-        if not checksum:
+        if not given:
             raise cursor.error("is zero", "UDP Checksum")
         if not checksum_is_right(source, destination, datagram):
             raise cursor.error("is wrong", "UDP Checksum")
         # RFC 9301 section 5.8: port 4341 MUST NOT be assigned to either port.
-        if _DATA_PORT in (source_port, destination_port):
-            raise cursor.error(f"is {_DATA_PORT}, the data port", "ports")
+        if DATA_PORT in (source_port, destination_port):
+            raise cursor.error(f"is {DATA_PORT}, the data port", "ports")
         return cls(source, source_port, destination, destination_port, cursor.take_all())
 
 
@@ -116,7 +117,7 @@ def _decode_ipv4(cursor: Cursor, packet: bytes) -> tuple[IPv4Address, IPv4Addres
         raise cursor.error("the packet is a fragment", "Flags and Fragment Offset")
     if protocol != _UDP:
         raise cursor.error(f"is {protocol}, not UDP", "Protocol")
-    if checksum_of(packet[:header_length]):
+    if checksum(packet[:header_length]):
         raise cursor.error("is wrong", "Header Checksum")
     return source, destination
 
@@ -136,24 +137,14 @@ def _decode_ipv6(cursor: Cursor) -> tuple[IPv6Address, IPv6Address]:
     return source, destination
 
 
-def checksum_of(data: bytes) -> int:
-    """The Internet checksum (RFC 1071); 0 over data that holds its own right checksum."""
-    if len(data) % 2:
-        data += b"\0"
-    # 2**16 is 1 modulo 0xFFFF: the remainder is the one's complement sum, but for which of its two zeros it is.
-    total = int.from_bytes(data, "big")
-    remainder = total % 0xFFFF
-    return 0xFFFF - (remainder or (0xFFFF if total else 0))
-
-
 def udp_checksum(source: IPAddress, destination: IPAddress, datagram: bytes) -> int:
     """The UDP checksum of a datagram whose checksum field is zero (RFC 768, RFC 8200 section 8.1); never 0."""
-    return checksum_of(_pseudo_header(source, destination, len(datagram)) + datagram) or 0xFFFF
+    return checksum(_pseudo_header(source, destination, len(datagram)) + datagram) or 0xFFFF
 
 
 def checksum_is_right(source: IPAddress, destination: IPAddress, datagram: bytes) -> bool:
     """Whether the checksum that a datagram holds is the right one."""
-    return checksum_of(_pseudo_header(source, destination, len(datagram)) + datagram) == 0
+    return checksum(_pseudo_header(source, destination, len(datagram)) + datagram) == 0
 
 
 def _pseudo_header(source: IPAddress, destination: IPAddress, length: int) -> bytes:

@@ -1,9 +1,8 @@
-"""What all control messages share: a type in the first four bits, and two directions."""
+"""What all control messages share: a type in the first four bits."""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import ClassVar, Protocol, Self
 
 from nodes.lisp.wire.cursor import Cursor
 
@@ -17,23 +16,6 @@ class MessageType(IntEnum):
     MAP_NOTIFY = 4
     MAP_NOTIFY_ACK = 5
     ENCAPSULATED_CONTROL_MESSAGE = 8
-
-
-class WireMessage(Protocol):
-    """What the table of message types asks of a message class."""
-
-    TYPE: ClassVar[MessageType]
-
-    def encode(self) -> bytes:
-        """The message's bytes, reserved bits 0."""
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Self:
-        """Read a whole message.
-
-        Raises:
-            DecodeError: It cannot be read.
-        """
 
 
 def first_word(message_type: MessageType, flags: int = 0, low: int = 0) -> bytes:

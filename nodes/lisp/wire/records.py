@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from nodes.lisp.config import UNUSED_PRIORITY
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.wire.addresses import (
     Address,
@@ -64,7 +65,7 @@ class LocatorRecord:
     address: Address
     priority: int
     weight: int
-    multicast_priority: int = 255
+    multicast_priority: int = UNUSED_PRIORITY
     multicast_weight: int = 0
     local: bool = False
     probed: bool = False
