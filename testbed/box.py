@@ -16,6 +16,7 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from testbed.bird import configuration
 from testbed.channel import Channel, LabError
 from testbed.order import Order, RunFiles
 
@@ -86,14 +87,19 @@ def prepare(order: Order) -> None:
             path.unlink(missing_ok=True)
     _write_secret(files.topology, order.topology.source)  # its sites have keys
     readable = [files.topology, files.log, files.errors]
-    if order.topology.lisp_routers:
+    running = [node for node in order.topology.nodes.values() if node.lisp or node.routing]
+    if running:
         readable.append(files.root / "nodes")
         (files.root / "nodes").mkdir()
-    for node in order.topology.lisp_routers:
+    for node in running:
         files.node(node.name).mkdir()
-        readable += [files.node(node.name), files.node_log(node.name)]
-        if node.lisp is not None:
+        readable.append(files.node(node.name))
+        if node.lisp:
             _write_secret(files.node_config(node.name), node.lisp.to_json())
+            readable.append(files.node_log(node.name))
+        if node.routing:
+            files.bird_config(node.name).write_text(configuration(order.topology, node), encoding="utf-8")
+            readable += [files.bird_config(node.name), files.bird_log(node.name)]
     for path in readable:
         if not path.exists():
             path.touch()

@@ -93,8 +93,8 @@ class LabClient:
     # Into its nodes
 
     def _entrance(self, node: str) -> Entrance:
-        _, descriptors = self._ask("enter", node=node)
-        return Entrance(descriptors)
+        data, descriptors = self._ask("enter", node=node)
+        return Entrance(descriptors, data["bird"])
 
     def exec(self, node: str, argv: Sequence[str]) -> int:
         """Run a command in a node, with this process's terminal.
@@ -158,11 +158,13 @@ class LabClient:
         return dict(data)
 
     def restart(self, node: str) -> None:
-        """Restart a node's daemon, or start one that died; returns when it is ready."""
+        """Restart a node's daemons, or start those that died; returns when they are ready."""
         self._ask("restart", RESTART_SECONDS, node=node)
 
     def log_path(self, node: str) -> Path:
-        """The log of a node's daemon."""
+        """The log of a node's daemon; on a node without LISP that of its routing daemon, in BIRD's words."""
+        if self[node].lisp is None and self[node].routing is not None:
+            return self._files.bird_log(node)
         self._lisp_router(node)
         return self._files.node_log(node)
 

@@ -1,10 +1,11 @@
 """Run a command inside a node of a running lab. A script, run without site-packages.
 
-    python -I -S crossing.py ROOT NETWORK INIT COMMAND ARGUMENT...
+    python -I -S crossing.py ROOT NETWORK INIT BIRD COMMAND ARGUMENT...
 
-NETWORK is a descriptor of the node's network namespace, INIT a pidfd of the box's init. The command gets this process's
-terminal, working directory and environment; this process ends with its exit status, or 128 + n when signal n ended it,
-126 or 127 when it cannot be run or found.
+NETWORK is a descriptor of the node's network namespace, INIT a pidfd of the box's init, BIRD the directory of the
+node's routing daemon, for birdc to find it, or empty. The command gets this process's terminal, working directory and
+environment; this process ends with its exit status, or 128 + n when signal n ended it, 126 or 127 when it cannot be run
+or found.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CANNOT_RUN, NOT_FOUND = 126, 127
 _KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
-def main(network: int, init: int, command: list[str]) -> int:
+def main(network: int, init: int, bird: str, command: list[str]) -> int:
     """Enter the node, run the command, return its exit status as a shell counts it."""
     ns.die_with_parent(signal.SIGKILL)
     foreground = _is_foreground()
@@ -32,7 +33,7 @@ def main(network: int, init: int, command: list[str]) -> int:
     _change_directory(directory)
     child = os.fork()  # only a child is in the PID namespace
     if not child:
-        _become(command)
+        _become(command, bird)
     # What is typed at the terminal goes to the command as well; it decides.
     for number in _KEYBOARD:
         signal.signal(number, signal.SIG_IGN)
@@ -51,13 +52,15 @@ def _change_directory(directory: str) -> None:
         os.chdir("/")
 
 
-def _become(command: list[str]) -> None:
-    """Turn this child into the command, with a /sys that shows the node's interfaces."""
+def _become(command: list[str], bird: str) -> None:
+    """Turn this child into the command, with a /sys that shows the node's interfaces, and its own /run/bird."""
     try:
         ns.die_with_parent(signal.SIGKILL)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and that would be inherited
         ns.unshare(ns.CLONE_NEWNS)
         ns.mount("sysfs", "/sys", "sysfs", ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC)
+        if bird:
+            ns.mount(bird, "/run/bird", flags=ns.MS_BIND)
         os.execvp(command[0], command)
     except FileNotFoundError:
         print(f"{command[0]}: command not found", file=sys.stderr)
@@ -82,4 +85,4 @@ def _take_terminal_back() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]))
+    sys.exit(main(int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], sys.argv[5:]))

@@ -20,15 +20,18 @@ class Entrance:
 
     Attributes:
         descriptors: The node's network namespace, and a pidfd of the box's init.
+        bird: The directory of the routing daemon that runs in the node, or None.
     """
 
-    def __init__(self, descriptors: Sequence[int]) -> None:
+    def __init__(self, descriptors: Sequence[int], bird: str | None = None) -> None:
         self.descriptors = tuple(descriptors)
+        self.bird = bird
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """The command that runs ``argv`` in the node; it needs the descriptors."""
         script = ROOT / "testbed" / "crossing.py"
-        return [sys.executable, "-I", "-S", str(script), str(ROOT), *map(str, self.descriptors), *argv]
+        places = (str(ROOT), *map(str, self.descriptors), self.bird or "")
+        return [sys.executable, "-I", "-S", str(script), *places, *argv]
 
     def __enter__(self) -> Entrance:
         return self

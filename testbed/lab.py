@@ -146,7 +146,8 @@ class Lab(LabClient):
                     if event["relayed_links"]:
                         progress(f"delays: {event['relayed_links']} links through a relay, for want of netem")
                 case kind if "node" in event:
-                    progress(f"{event['node']}: {kind.removeprefix('daemon-')}")
+                    which = "BIRD " if event.get("daemon") == "bird" else ""
+                    progress(f"{event['node']}: {which}{kind.removeprefix('daemon-')}")
         if time.monotonic() >= deadline:
             raise LabError(f"{self.name} is not ready within {BOOT_SECONDS:g} s")
         raise LabError(f"{self.name}: the lab process ended during boot: {last_line(self._files.errors)}")

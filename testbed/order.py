@@ -59,7 +59,7 @@ class RunFiles:
         return self.root / "lab.stderr"
 
     def node(self, name: str) -> Path:
-        """A LISP router's directory."""
+        """The directory of a node that runs a daemon."""
         return self.root / "nodes" / name
 
     def node_config(self, name: str) -> Path:
@@ -73,3 +73,11 @@ class RunFiles:
     def node_control(self, name: str) -> Path:
         """Its daemon's control socket, for root only."""
         return self.node(name) / "control.sock"
+
+    def bird_config(self, name: str) -> Path:
+        """What its routing daemon is told."""
+        return self.node(name) / "bird.conf"
+
+    def bird_log(self, name: str) -> Path:
+        """What its routing daemon did, in BIRD's words."""
+        return self.node(name) / "bird.log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +19,15 @@ StaticRoute = tuple[routes.IPNetwork, routes.IPAddress | None]
 
 _LOOPBACK = 1
 _HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()  # a kernel may be booted without
+
+# An address is there at once, also a link-local one, as soon as its interface is up: duplicate address detection would
+# take a second. Addresses and routes are those of the topology, so nobody asks for a router or believes one.
+_IPV6: Mapping[str, int] = {
+    "net/ipv6/conf/default/accept_dad": 0,
+    "net/ipv6/conf/default/accept_ra": 0,
+    "net/ipv6/conf/default/router_solicitations": 0,
+}
+_NO_IPV6: Mapping[str, int] = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
 
 
 class Machine(Node):
@@ -35,13 +44,21 @@ class Machine(Node):
 
     SYSCTLS: ClassVar[Mapping[str, int]] = {}
 
-    def __init__(self, name: str, routes: Iterable[StaticRoute] = (), ipv6: bool = True, **params: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        routes: Iterable[StaticRoute] = (),
+        ipv6: bool = True,
+        loopbacks: Iterable[routes.IPAddress] = (),
+        **params: Any,
+    ) -> None:
         """Make the namespace.
 
         Args:
             name: The node's name.
             routes: Static routes, added by :meth:`add_routes` when the links are there.
             ipv6: Whether it speaks IPv6 at all; without, it sends no router solicitations or group reports.
+            loopbacks: Addresses of its own that are on no link.
             params: Mininet's own.
         """
         self.routes = tuple(routes)
@@ -50,6 +67,8 @@ class Machine(Node):
         self._pid: int | None = None
         self._holder: subprocess.Popen[bytes] | None = None
         super().__init__(name, **{**params, "inNamespace": True})
+        for address in loopbacks:
+            links.add_address(self.kernel, _LOOPBACK, ip_interface(address))
 
     @classmethod
     def checkSetup(cls) -> None:
@@ -72,9 +91,7 @@ class Machine(Node):
         """Make the namespace; the shell of the name waits for the first command."""
         self.namespace = namespaces.new_network()
         self.kernel = Connection(self.namespace)
-        settings = dict(self.SYSCTLS)
-        if not self.ipv6:
-            settings |= {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
+        settings = {**self.SYSCTLS, **(_IPV6 if self.ipv6 else _NO_IPV6)}
         with namespaces.inside(self.namespace):
             for name, value in settings.items():
                 if _HAS_IPV6 or "/ipv6/" not in name:

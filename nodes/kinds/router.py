@@ -15,4 +15,7 @@ class Router(Machine):
         "net/ipv4/conf/all/rp_filter": 0,
         "net/ipv4/conf/default/rp_filter": 0,
         "net/ipv6/conf/all/forwarding": 1,
+        # Among equal paths the ports decide too: that is what an ITR's source ports are for (RFC 9300 section 5.3).
+        "net/ipv4/fib_multipath_hash_policy": 1,
+        "net/ipv6/fib_multipath_hash_policy": 1,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -28,7 +28,8 @@ _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE = 1, 2, 3, 6, 10, 15
-_RTPROT_STATIC, _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RTM_F_CLONED = 4, 253, 254, 0x200
+RTPROT_STATIC, RTPROT_BIRD = 4, 12
+_RT_SCOPE_LINK, _RT_SCOPE_HOST, _RTM_F_CLONED = 253, 254, 0x200
 _RULE_TO_TABLE = 1
 _AF_INET, _AF_INET6 = 2, 10
 MAIN_TABLE, LOCAL_TABLE = 254, 255
@@ -64,6 +65,7 @@ class Route:
         metric: The lower wins; 0 is the kernel's default.
         source: The preferred source address, or None.
         multipath: The next hops of a multipath route, as the kernel spells them; only to be copied.
+        protocol: Who installed it (RTPROT_...); says nothing of where packets go, and so does not tell routes apart.
     """
 
     prefix: IPNetwork
@@ -74,6 +76,7 @@ class Route:
     metric: int = 0
     source: IPAddress | None = None
     multipath: bytes = b""
+    protocol: int = field(default=RTPROT_STATIC, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def _route_body(route: Route) -> bytes:
         scope = _RT_SCOPE_HOST if route.type is RouteType.LOCAL else _RT_SCOPE_LINK
     table = route.table if route.table < 256 else 0
     body = struct.pack(
-        "=BBBBBBBBI", _family(prefix.version), prefix.prefixlen, 0, 0, table, _RTPROT_STATIC, scope, route.type, 0
+        "=BBBBBBBBI", _family(prefix.version), prefix.prefixlen, 0, 0, table, route.protocol, scope, route.type, 0
     )
     body += number_attribute(_RTA_TABLE, route.table)
     if prefix.prefixlen:
@@ -153,7 +156,7 @@ def delete_route(kernel: Connection, route: Route) -> None:
 
 def parse_route(payload: bytes) -> Route:
     """Read a route message (a dump's or a notification's)."""
-    family, length, _, _, table, _, _, kind, _ = struct.unpack_from("=BBBBBBBBI", payload)
+    family, length, _, _, table, protocol, _, kind, _ = struct.unpack_from("=BBBBBBBBI", payload)
     found = parse_attributes(payload, 12)
     any_address = bytes(4 if family == _AF_INET else 16)
     via = found.get(_RTA_GATEWAY)
@@ -169,6 +172,7 @@ def parse_route(payload: bytes) -> Route:
         metric=number(found, _RTA_PRIORITY),
         source=ip_address(source) if source else None,
         multipath=found.get(_RTA_MULTIPATH, b""),
+        protocol=protocol,
     )
 
 

@@ -101,7 +101,8 @@ def build(topology: Topology, delay_lines: DelayLines | None = None) -> Network:
         elif kind is Fabric:
             network.addSwitch(node.name, cls=kind)
         else:
-            network.add_router(node.name, kind, routes=routes, ipv6=ipv6)
+            loopbacks = node.routing.loopbacks if node.routing else ()
+            network.add_router(node.name, kind, routes=routes, ipv6=ipv6, loopbacks=loopbacks)
     interfaces = {(one.node, one.name): one for node in topology.nodes.values() for one in node.interfaces}
     for link in topology.links:
         _connect(network, interfaces[link.a], interfaces[link.b], _impairment(link), delay_lines)

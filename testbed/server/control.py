@@ -9,8 +9,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from testbed.server.daemons import ServerError
 from testbed.server.events import Events
+from testbed.server.supervision import ServerError
 
 _MAX_REQUEST = 1 << 16
 

@@ -6,56 +6,22 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import IntEnum
+from pathlib import Path
+from typing import ClassVar
 
 from testbed.order import RunFiles
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
-
-READY_SECONDS = 60.0
-STOP_SECONDS = 5.0
-TAIL_LINES = 10
-_TAIL_BYTES = 16384
-
-
-class ServerError(Exception):
-    """Something a client asked for cannot be done; one clear line."""
-
-
-class State(IntEnum):
-    """How far a daemon has come; each state includes the ones before it."""
-
-    EXITED = 0
-    STARTING = 1
-    LISTENING = 2  # its sockets are open and its TUN device is up
-    READY = 3  # and every Map-Register is acknowledged
-
+from testbed.server.supervision import Daemon, ServerError, State, Supervisor
 
 _REPORTED = {"listening": State.LISTENING, "registered": State.READY}
 
 
-@dataclass(slots=True)
-class Daemon:
-    """One run of a node's daemon.
+class LispDaemons(Supervisor):
+    """The daemons of all LISP routers."""
 
-    Attributes:
-        state: How far it has come.
-        pid: Its process ID in the box, None until it is forked.
-        exit_status: Its exit status (negative: the signal that ended it), None while it runs.
-        expected_to_exit: Whether it is being stopped on purpose.
-    """
-
-    state: State = State.STARTING
-    pid: int | None = None
-    exit_status: int | None = None
-    expected_to_exit: bool = False
-
-
-class Daemons:
-    """All daemons of the lab."""
+    KIND: ClassVar = "lisp"
+    WORDS: ClassVar = "daemon"
 
     def __init__(self, files: RunFiles, namespaces: dict[str, int], events: Events, server: ForkServer) -> None:
         """Take over the fork server.
@@ -66,13 +32,9 @@ class Daemons:
             events: Where to tell what happens.
             server: A fork server that has just been started.
         """
-        self.daemons: dict[str, Daemon] = {}
+        super().__init__(events)
         self._files = files
         self._namespaces = namespaces
-        self._events = events
-        self._changed = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._locks: dict[str, asyncio.Lock] = {}
         self._asking = asyncio.Lock()
         self._room = asyncio.Event()
         self._adopt(server)
@@ -119,66 +81,8 @@ class Daemons:
         self._loop.remove_writer(server.socket)
         self._room.set()
 
-    async def reach(self, names: Iterable[str], state: State, seconds: float = READY_SECONDS) -> None:
-        """Wait until every daemon of ``names`` has reached ``state``.
-
-        Raises:
-            ServerError: One has ended, or has not come that far in time; the text names it.
-        """
-        wanted = list(names)
-
-        def reached() -> bool:
-            for name in wanted:
-                if self.daemons[name].state is State.EXITED:
-                    raise ServerError(self._obituary(name))
-            return all(self.daemons[name].state >= state for name in wanted)
-
-        def late() -> str:
-            names = [name for name in wanted if self.daemons[name].state < state]
-            return f"not {state.name.lower()} within {seconds:.0f} s: " + ", ".join(
-                f"{name} ({self.daemons[name].state.name.lower()})" for name in names
-            )
-
-        await self._until(reached, seconds, late)
-
-    async def restart(self, name: str) -> None:
-        """End a node's daemon if it runs, start it again and wait until it is ready.
-
-        Raises:
-            ServerError: It does not end, or does not come back.
-        """
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            daemon = self.daemons[name]
-            daemon.expected_to_exit = True
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                if self._gone(daemon):
-                    break
-                if daemon.pid is not None:
-                    with suppress(ProcessLookupError):  # it has ended, and we are about to hear so
-                        os.kill(daemon.pid, number)
-                try:
-                    await self._until(lambda: self._gone(daemon), STOP_SECONDS, lambda: f"{name} does not end")
-                except ServerError:
-                    if number is signal.SIGKILL:
-                        raise
-            self._events.emit("daemon-restarting", name)
-            await self.start(name)
-            await self.reach([name], State.READY)
-
-    @staticmethod
-    def _gone(daemon: Daemon) -> bool:
-        return daemon.state is State.EXITED
-
-    async def _until(self, done: Callable[[], bool], seconds: float, late: Callable[[], str]) -> None:
-        """Wait for a change of state after which ``done`` holds; ``late`` says what did not happen in time."""
-        deadline = self._loop.time() + seconds
-        while not done():
-            self._changed.clear()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._changed.wait()
-            except TimeoutError:
-                raise ServerError(late()) from None
+    def _log(self, name: str) -> Path:
+        return self._files.node_log(name)
 
     def _read_report(self, name: str, daemon: Daemon, pipe: int) -> None:
         """A daemon says how far it is; at the end of the pipe it has ended, and the fork server says how."""
@@ -192,10 +96,8 @@ class Daemons:
             state = _REPORTED.get(event)
             if state is None:
                 self._events.emit(f"daemon-{event}", name)
-            elif daemon.state is not State.EXITED:
-                daemon.state = state
-                self._events.emit(f"daemon-{state.name.lower()}", name)
-        self._changed.set()
+            else:
+                self._advanced(name, daemon, state)
 
     def _hear(self, server: ForkServer) -> None:
         """The fork server has something to say."""
@@ -220,44 +122,3 @@ class Daemons:
                 daemon.state = State.EXITED
                 self._events.emit("daemon-refused", message["name"], error=message["error"])
         self._changed.set()
-
-    def _buried(self, name: str, daemon: Daemon, status: int) -> None:
-        """A daemon has ended: tell everybody, unless it was meant to."""
-        daemon.state, daemon.exit_status = State.EXITED, status
-        if daemon.expected_to_exit:
-            self._events.emit("daemon-stopped", name, status=status)
-        else:
-            self._events.emit("daemon-died", name, status=status, log_tail=self._tail(name))
-        self._changed.set()
-
-    def _tail(self, name: str) -> list[str]:
-        """The last lines of a node's log, or why there are none: it is the user's, who may have removed it."""
-        try:
-            with self._files.node_log(name).open("rb") as log:
-                log.seek(0, os.SEEK_END)
-                log.seek(max(0, log.tell() - _TAIL_BYTES))
-                return log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
-        except OSError as error:
-            return [f"the log cannot be read: {error}"]
-
-    def _obituary(self, name: str) -> str:
-        """What became of a daemon, in one line."""
-        status = self.daemons[name].exit_status
-        if status is None:
-            how = "did not start"
-        elif status < 0:
-            how = f"was ended by {signal.Signals(-status).name}"
-        else:
-            how = f"ended with exit status {status}"
-        return f"the daemon of {name} {how}; the end of its log: {_words(self._tail(name))}"
-
-
-def _words(tail: list[str]) -> str:
-    """The last line of a log for a person: what went wrong, if it says so."""
-    if not tail:
-        return "empty"
-    try:
-        entry = json.loads(tail[-1])
-        return f"{entry['event']}: {entry['fields']['error']}"
-    except (ValueError, KeyError, TypeError):
-        return tail[-1]

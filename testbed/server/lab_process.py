@@ -12,14 +12,16 @@ from nodes.kinds.impairment import LinkError
 from nodes.linux import links, namespaces, unix_socket
 from nodes.linux.netlink import Connection
 from nodes.lisp.config import Role
-from testbed.model import Node, NodeKind
+from testbed.model import Node
 from testbed.order import Order, RunFiles
 from testbed.server.build import Network, build, plan_delays
 from testbed.server.control import Control, Reply, Request
-from testbed.server.daemons import Daemons, ServerError, State
+from testbed.server.daemons import LispDaemons
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
 from testbed.server.relay import Relay
+from testbed.server.routing import RoutingDaemons
+from testbed.server.supervision import ServerError, State, Supervisor
 
 _FIRST = {Role.MAP_SERVER, Role.MAP_RESOLVER}
 """Whoever answers the others has to listen first: a Map-Register nobody hears is repeated after a second."""
@@ -38,8 +40,8 @@ class LabProcess:
         self.state = "booting"
         self.events = Events(self.files.log)
         self.network: Network | None = None
-        self.daemons: Daemons | None = None
         self.relay: Relay | None = None
+        self.supervisors: tuple[Supervisor, ...] = ()
         self._init = os.pidfd_open(1)
         self._stopped = asyncio.Event()
         self._clock = order.began
@@ -88,19 +90,28 @@ class LabProcess:
             "network-up", nodes=len(self.topology.nodes), links=len(self.topology.links), relayed_links=relayed
         )
         descriptors = {name: node.namespace for name, node in self.network.items()}
-        self.daemons = Daemons(self.files, descriptors, self.events, fork_server)
+        lisp = LispDaemons(self.files, descriptors, self.events, fork_server)
+        routing = RoutingDaemons(self.files, self.topology, descriptors, self.events)
+        self.supervisors = (lisp, routing)
+        routers = [node.name for node in self.topology.nodes.values() if node.routing]
+        for name in routers:
+            await routing.start(name)
         first = [node.name for node in self.topology.lisp_routers if node.lisp and node.lisp.roles & _FIRST]
         rest = [node.name for node in self.topology.lisp_routers if node.name not in first]
         for name in first:
-            await self.daemons.start(name)
-        await self.daemons.reach(first, State.LISTENING)
+            await lisp.start(name)
+        await lisp.reach(first, State.LISTENING)
         self._lap("first daemons")
+        if routers:
+            # What registers needs a way through the core, and a Map-Register that gets lost is repeated after a second.
+            await routing.reach(routers, State.READY)
+            self._lap("routing")
         for name in rest:
-            await self.daemons.start(name)
-        await self.daemons.reach([*first, *rest], State.READY)
+            await lisp.start(name)
+        await lisp.reach([*first, *rest], State.READY)
         self._lap("all daemons")
         self.state = "ready"
-        self.events.emit("ready", daemons=len(first) + len(rest), milliseconds=self._milliseconds)
+        self.events.emit("ready", daemons=len(first) + len(rest) + len(routers), milliseconds=self._milliseconds)
 
     def _handlers(self) -> dict[str, Any]:
         return {
@@ -137,17 +148,25 @@ class LabProcess:
 
     def _node_status(self, node: Node) -> dict[str, Any]:
         row: dict[str, Any] = {"name": node.name, "kind": node.kind.value, "site": node.site}
-        if node.lisp is None:
+        if node.lisp is None and node.routing is None:
             built = self.network is not None and node.name in self.network
-            return row | {"state": "up" if built else "booting", "pid": None, "exit_status": None}
-        daemon = self.daemons.daemons.get(node.name) if self.daemons else None
-        if daemon is None:
-            return row | {"state": "booting", "pid": None, "exit_status": None}
-        return row | {"state": daemon.state.name.lower(), "pid": daemon.pid, "exit_status": daemon.exit_status}
+            return row | {"state": "up" if built else "booting", "pid": None, "exit_status": None, "daemons": []}
+        runs = [(one.KIND, one.daemons[node.name]) for one in self.supervisors if node.name in one.daemons]
+        daemons = [
+            {"daemon": kind, "state": run.state.name.lower(), "pid": run.pid, "exit_status": run.exit_status}
+            for kind, run in runs
+        ]
+        if len(daemons) < bool(node.lisp) + bool(node.routing):
+            return row | {"state": "booting", "pid": None, "exit_status": None, "daemons": daemons}
+        # The node is where its slowest daemon is.
+        slowest = min(range(len(runs)), key=lambda index: runs[index][1].state)
+        return row | {key: daemons[slowest][key] for key in ("state", "pid", "exit_status")} | {"daemons": daemons}
 
     async def _enter(self, request: Request) -> Reply:
-        """What one needs to enter a node: its network namespace and a pidfd of the box's init."""
-        return Reply(None, (self._namespace(self._node(request)), self._init))
+        """What one needs to enter a node: its network namespace and a pidfd of the box's init; where its BIRD is."""
+        node = self._node(request)
+        bird = str(self.files.node(node.name)) if node.routing else None
+        return Reply({"bird": bird}, (self._namespace(node), self._init))
 
     async def _socket(self, request: Request) -> Reply:
         """A socket made inside a node."""
@@ -156,14 +175,16 @@ class LabProcess:
         return Reply(None, (made.detach(),), close=True)
 
     async def _restart(self, request: Request) -> Reply:
-        """Restart a node's daemon; the reply comes when it is ready again."""
+        """Restart a node's daemons; the reply comes when they are ready again."""
         node = self._node(request)
-        if node.kind is not NodeKind.LISP_ROUTER:
-            names = ", ".join(one.name for one in self.topology.lisp_routers)
-            raise ServerError(f"{node.name} runs no LISP daemon; those that do are {names}")
-        if self.state != "ready" or self.daemons is None:
+        supervisors = [one for one in self.supervisors if node.name in one.daemons]
+        if not (node.lisp or node.routing):
+            names = ", ".join(one.name for one in self.topology.nodes.values() if one.lisp or one.routing)
+            raise ServerError(f"{node.name} runs no daemon; those that do are {names or 'none'}")
+        if self.state != "ready":
             raise ServerError(f"the lab is not ready yet; {node.name} cannot be restarted")
-        await self.daemons.restart(node.name)
+        for one in supervisors:
+            await one.restart(node.name)
         return Reply()
 
     async def _stop(self, _request: Request) -> Reply:

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from nodes.kinds.delay_lines import DelayLines
 from nodes.linux.namespaces import inside
-from testbed.server.daemons import ServerError
 from testbed.server.events import Events
+from testbed.server.supervision import ServerError
 
 READY_SECONDS = 20.0
 

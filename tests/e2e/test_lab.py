@@ -216,7 +216,7 @@ def test_unknown_nodes_are_one_line_that_lists_the_known(plain: Lab) -> None:
         plain.run("h9", ["true"])
     with pytest.raises(LabError, match="h1 runs no LISP daemon; those that do are none"):
         plain.show("h1", "map-cache")
-    with pytest.raises(LabError, match="h1 runs no LISP daemon"):
+    with pytest.raises(LabError, match="h1 runs no daemon; those that do are none"):
         plain.restart("h1")
 
 

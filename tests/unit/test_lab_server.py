@@ -15,9 +15,10 @@ import pytest
 from nodes.linux import unix_socket
 from testbed.order import RunFiles
 from testbed.server.control import Control, Reply, Request
-from testbed.server.daemons import Daemons, ServerError, State
+from testbed.server.daemons import LispDaemons
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
+from testbed.server.supervision import ServerError, State
 
 MANY = [f"xtr{number}" for number in range(400)]
 
@@ -33,10 +34,10 @@ class SlowForkServer(ForkServer):
         self.socket.close()
 
 
-def some_daemons(directory: Path, server: ForkServer) -> Daemons:
+def some_daemons(directory: Path, server: ForkServer) -> LispDaemons:
     files = RunFiles(directory)
     files.log.touch()
-    return Daemons(files, dict.fromkeys(MANY, 0), Events(files.log), server)
+    return LispDaemons(files, dict.fromkeys(MANY, 0), Events(files.log), server)
 
 
 def test_more_daemons_than_the_socket_to_the_fork_server_holds(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_more_daemons_than_the_socket_to_the_fork_server_holds(tmp_path: Path) -
         server.theirs.close()
         return asked
 
-    async def ask(daemons: Daemons) -> None:
+    async def ask(daemons: LispDaemons) -> None:
         for name in MANY:
             await daemons.start(name)
 

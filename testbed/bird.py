@@ -1,0 +1,171 @@
+"""What BIRD is told on a node (``routing: ospf-bgp``).
+
+Inside the core's AS, OSPF (v2 for IPv4, v3 for IPv6) knows the RLOC space, and BGP sessions between loopback addresses
+carry the rest. Other ASes announce what is theirs: a non-LISP site its subnets, a PITR the aggregates of all EIDs and
+nothing more specific (RFC 6832 section 5, requirements M13 and M15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nodes.lisp.eid import IPAddress
+from testbed.model import BgpPeer, Node, RoutingDaemon, Topology
+
+_HELLO_SECONDS = 1
+_DEAD_SECONDS = 4
+_SILENT_SECONDS = 2
+_HOLD_SECONDS = 9
+
+_PREAMBLE = """\
+log stderr all;
+router id {router_id};
+timeformat log iso long ms;
+timeformat protocol iso long ms;
+
+protocol device {{ scan time 60; }}  # the kernel tells what changes
+"""
+
+# Connected networks are the kernel's own; BIRD knows them to announce them and to find next hops.
+_CONNECTED = """
+protocol direct connected {{
+  {channels}
+}}
+"""
+
+_KERNEL = """
+protocol kernel kernel{version} {{
+  ipv{version} {{ import none; export where source != RTS_STATIC && source != RTS_DEVICE; }};
+}}
+"""
+
+_ANNOUNCED = """
+protocol static announced{version} {{
+  ipv{version};
+{routes}
+}}
+"""
+
+# BIRD is started as if after a graceful restart (RFC 3623): it tells of itself when its adjacencies had time to form.
+# Otherwise it would tell of a router without neighbours first, and stand by that for MinLSInterval, 5 s (RFC 2328
+# appendix B).
+_OSPF = """
+protocol ospf {protocol} ospf{version} {{
+  graceful restart on; graceful restart time {silent};
+  ipv{version} {{ import all; export none; }};
+  area 0 {{
+{interfaces}
+  }};
+}}
+"""
+
+_BGP = """
+protocol bgp {name} {{
+  local {local}as {asn};
+  neighbor {address} as {peer_asn};
+  connect delay time 1; connect retry time 1; error wait time 1, 4; hold time {hold};
+  debug {{ states }};
+  ipv{version} {{ {inside}import {imported}; export where {exported}; }};
+}}
+"""
+
+
+def configuration(topology: Topology, node: Node) -> str:
+    """The text of a node's ``bird.conf``.
+
+    Raises:
+        ValueError: No routing daemon runs there.
+    """
+    daemon = _daemon(node)
+    text = f"# {node.name} of {topology.name}: written by the lab at each boot\n"
+    text += _PREAMBLE.format(router_id=daemon.router_id)
+    versions = _versions(node)
+    if _takes_routes(node):
+        text += _CONNECTED.format(channels=" ".join(f"ipv{version};" for version in versions))
+    for version in versions:
+        if _takes_routes(node):
+            text += _KERNEL.format(version=version)
+        own = [one for one in daemon.announced if one.version == version]
+        if own:
+            routes = "\n".join(f"  route {prefix} unreachable;" for prefix in own)
+            text += _ANNOUNCED.format(version=version, routes=routes)
+        text += _ospf(node, version)
+    return text + "".join(_session(topology, node, peer) for peer in daemon.bgp)
+
+
+def _daemon(node: Node) -> RoutingDaemon:
+    if node.routing is None:
+        raise ValueError(f"{node.name} runs no routing daemon")
+    return node.routing
+
+
+def _takes_routes(node: Node) -> bool:
+    """Whether BIRD's routes go into the node's kernel.
+
+    At a LISP router they would beat its default route, and with it encapsulation (requirement S02): a PITR's BIRD
+    announces and nothing else.
+    """
+    return node.lisp is None
+
+
+def _versions(node: Node) -> tuple[int, ...]:
+    """The address families of its interfaces."""
+    return tuple(sorted({address.version for one in node.interfaces for address in one.addresses}))
+
+
+def _ospf(node: Node, version: int) -> str:
+    daemon = _daemon(node)
+    here = {one.name for one in node.interfaces if any(address.version == version for address in one.addresses)}
+    speaking = [name for name in daemon.ospf if name in here]
+    silent = [name for name in daemon.stubs if name in here]
+    if not speaking:
+        return ""
+    lines = [f"    interface {_names(speaking)} {{ type ptp; hello {_HELLO_SECONDS}; dead {_DEAD_SECONDS}; }};"]
+    if silent:
+        lines.append(f"    interface {_names(silent)} {{ stub; }};")
+    # Not as an interface: OSPFv3 ignores one that has no link-local address.
+    lines += [
+        f"    stubnet {one}/{one.max_prefixlen};  # loopback" for one in daemon.loopbacks if one.version == version
+    ]
+    protocol = {4: "v2", 6: "v3"}[version]
+    return _OSPF.format(protocol=protocol, version=version, silent=_SILENT_SECONDS, interfaces="\n".join(lines))
+
+
+def _session(topology: Topology, node: Node, peer: BgpPeer) -> str:
+    daemon = _daemon(node)
+    neighbour, local = _ends(topology, node, peer)
+    own = [str(one) for one in daemon.announced if one.version == peer.address.version]
+    exported = [f"net ~ [ {', '.join(own)} ]"] if own else []
+    if daemon.ospf:  # only the core's AS carries packets between others
+        exported.append("source = RTS_BGP")
+    return _BGP.format(
+        name=f"{neighbour}_{peer.address.version}".replace("-", "_"),
+        local=f"{local} " if local else "",
+        asn=daemon.asn,
+        address=peer.address,
+        peer_asn=peer.asn,
+        hold=_HOLD_SECONDS,
+        version=peer.address.version,
+        inside="next hop self; " if peer.asn == daemon.asn else "",
+        imported="all" if _takes_routes(node) else "none",
+        exported=" || ".join(exported) or "false",
+    )
+
+
+def _ends(topology: Topology, node: Node, peer: BgpPeer) -> tuple[str, IPAddress | None]:
+    """Who the neighbour of a session is, and the own address by which its daemon calls us."""
+    own = set(_addresses(node))
+    for other in topology.nodes.values():
+        if other.routing is not None and peer.address in _addresses(other):
+            calls_us = (one.address for one in other.routing.bgp if one.address in own)
+            return other.name, next((one for one in calls_us if one.version == peer.address.version), None)
+    return "outside", None
+
+
+def _addresses(node: Node) -> list[IPAddress]:
+    own: list[IPAddress] = [address.ip for one in node.interfaces for address in one.addresses]
+    return own + list(node.routing.loopbacks if node.routing else ())
+
+
+def _names(interfaces: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in interfaces)
