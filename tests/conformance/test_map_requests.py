@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, ip_network
 from itertools import count
 from typing import Any
@@ -11,7 +11,18 @@ import pytest
 
 from testbed.lab import Lab
 from tests.conformance import wire
-from tests.conformance.watch import Seen, Watch, expect_drop, facing, inject, inner_request, log_lines, rloc, uplink
+from tests.conformance.watch import (
+    Seen,
+    Watch,
+    expect_drop,
+    facing,
+    frozen,
+    inject,
+    inner_request,
+    log_lines,
+    rloc,
+    uplink,
+)
 
 NATIVELY_FORWARD = 1
 PORT = 40404  # an ephemeral port
@@ -308,3 +319,18 @@ def test_lig_shows_what_the_mapping_system_says(lab: Lab) -> None:
     assert nobody["records"][0]["eid"] == str(hole(lab, lab["client"].address))
     assert nobody["records"][0]["action"] == NATIVELY_FORWARD
     assert nobody["replier"] == str(rloc(lab, "mr"))
+
+
+@pytest.mark.parametrize("dead", ["ms1", "ms2"])
+def test_one_of_two_map_servers_may_be_dead(boot: Callable[[str], Lab], dead: str) -> None:
+    """S09, C08: of two questions one meets the dead Map-Server first, and its retransmission the other one."""
+    lab = boot("two-map-servers")
+    config = lab["xtr2"].lisp
+    assert config is not None
+    with frozen(lab, dead), Watch(lab, [uplink(lab, "mr")]) as watch:
+        for eid in (lab["h2"].address, config.database[0].prefix.network[99]):
+            assert lab.lig("xtr1", str(eid))["replier"] == str(rloc(lab, "xtr2"))
+        watch.drain()
+        asked = [one.outer.destination for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, "mr")]
+    alive = {"ms1": "ms2", "ms2": "ms1"}[dead]
+    assert sorted(map(str, set(asked))) == sorted(str(rloc(lab, one)) for one in (alive, dead))
