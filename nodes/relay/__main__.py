@@ -8,6 +8,7 @@ it could not keep up. Its end closes that descriptor.
 from __future__ import annotations
 
 import gc
+import heapq
 import json
 import os
 import select
@@ -38,12 +39,13 @@ class Relay:
         self._timer = Timer()
         self._carrier = Carrier([(one, other) for one, other, _ in links])
         self._ends: list[End] = []
-        self._out: list[tuple[Line, End]] = []
+        self._across: dict[End, End] = {}
         for one, other, delay in links:
-            there, back = Line(round(delay * 1e6)), Line(round(delay * 1e6))
-            ends = End(one, there), End(other, back)
-            self._ends += ends
-            self._out += [(there, ends[1]), (back, ends[0])]
+            a, b = (End(half, Line(round(delay * 1e6))) for half in (one, other))
+            self._ends += (a, b)
+            self._across |= {a: b, b: a}
+        # The ends whose lines have frames, the one that is due next first; the number settles ties.
+        self._waiting: list[tuple[int, int, End]] = []
         self._judged = time.monotonic_ns()
 
     def run(self) -> None:
@@ -56,22 +58,32 @@ class Relay:
         while True:
             for descriptor, _ in ready.poll():
                 if end := by_descriptor.get(descriptor):
+                    idle = end.line.deadline is None
                     end.receive()
+                    if idle:
+                        self._await(end)
                 elif descriptor == self._timer.fileno():
                     self._timer.clear()
                 else:
                     self._carrier.settle()
             self._pass_on()
 
+    def _await(self, end: End) -> None:
+        """Remember when the next frame of an end's line is due, if it has one."""
+        if end.line.deadline is not None:
+            heapq.heappush(self._waiting, (end.line.deadline, end.fileno(), end))
+
     def _pass_on(self) -> None:
         """Send what is due and set the timer for what is next."""
         now = time.monotonic_ns()
-        for line, end in self._out:
-            for frame in line.due(now):
-                end.send(frame)
-        deadlines = [line.deadline for line, _ in self._out if line.deadline is not None]
-        if deadlines:
-            self._timer.set(min(deadlines))
+        while self._waiting and self._waiting[0][0] <= now:
+            _, _, end = heapq.heappop(self._waiting)
+            send = self._across[end].send
+            for frame in end.line.due(now):
+                send(frame)
+            self._await(end)
+        if self._waiting:
+            self._timer.set(self._waiting[0][0])
         if now - self._judged > _SECOND:
             self._judged = now
             self._confess()
