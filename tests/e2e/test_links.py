@@ -273,3 +273,44 @@ def test_what_the_kernel_refuses_fails_the_boot(tmp_path: Path) -> None:
         lab.boot()
     assert not lab.runs
     assert [path.name for path in tmp_path.iterdir()] == ["test-huge"]
+
+
+FAR_APART = """
+title: Two sites far apart
+address-space: {rloc: 10.0.0.0/16, eid: 192.168.0.0/16}
+core: {routers: core1}
+mapping-system:
+  msmr: {roles: msmr, links: core1}
+sites:
+  site1:
+    eid-prefixes: 192.168.1.0/24
+    key: secret1
+    routers:
+      xtr1: {roles: xtr, links: {core1: {delay: 20, mtu: 1400}}}
+    hosts: h1
+  site2:
+    eid-prefixes: 192.168.2.0/24
+    key: secret2
+    routers:
+      xtr2: {roles: xtr, links: {core1: {delay: 10, bandwidth: 50, mtu: 1400}}}
+    fabric: sw2
+    hosts: {h2: {}, h3: {delay: 5}}
+"""
+
+
+def test_lisp_over_such_links(tmp_path: Path) -> None:
+    """Registration, resolution and encapsulation cross them; the MTU that is left for inner packets is told (S16)."""
+    file = tmp_path / "far-apart.yaml"
+    file.write_text(FAR_APART)
+    with Lab(file, name="test-far-apart", run_dir=tmp_path / "test-far-apart") as lab:
+        for host, milliseconds in (("h2", 60), ("h3", 70)):
+            far = str(lab[host].address)
+            assert lab.run("h1", ["ping", "-c", "1", "-W", "3", far]).returncode == 0
+            done = lab.run("h1", ["ping", "-c", "10", "-i", "0.02", "-q", "-W", "2", far])
+            fastest = float(done.stdout.rpartition("= ")[2].split("/")[0])
+            assert milliseconds <= fastest < milliseconds + 4, done.stdout
+        inner = 1400 - 36
+        fits = lab.run("h1", ["ping", "-c", "1", "-M", "do", "-s", str(inner - 28), "-W", "2", far])
+        assert fits.returncode == 0, fits.stdout
+        too_big = lab.run("h1", ["ping", "-c", "1", "-M", "do", "-s", str(inner - 27), "-w", "1", far])
+        assert f"(mtu = {inner})" in too_big.stdout
