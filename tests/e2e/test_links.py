@@ -208,7 +208,7 @@ def test_mtu(lab: Lab) -> None:
         host, far = f"{link}-a", str(lab[f"{link}-b"].address)
         fits = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 28), "-c", "1", "-W", "2", far])
         assert fits.returncode == 0, fits.stdout
-        too_big = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 27), "-c", "1", "-w", "1", far])
+        too_big = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 27), "-c", "1", "-W", "0.1", "-i", "0.01", far])
         assert f"mtu={mtu}" in too_big.stderr + too_big.stdout
 
 
