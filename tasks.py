@@ -71,6 +71,34 @@ def up(_context: Context, file: str, foreground: bool = False, name: str = "", r
     commands.up(file, foreground=foreground, name=name or None, run_dir=run_dir or None)
 
 
+@task(
+    positional=("file",),
+    help={
+        "file": "a topology file, or the name of one under topologies/",
+        "resolved": "print the file with every address, interface and key filled in",
+    },
+)
+def validate(_context: Context, file: str, resolved: bool = False) -> None:
+    """Read a topology file and tell every mistake in it; exit status 2 if there is one.
+
+    Example: ci/lab validate topologies/two-dc.yaml
+    """
+    from testbed import commands
+
+    commands.validate(file, resolved=resolved)
+
+
+@task()
+def generate(_context: Context) -> None:
+    """Write anew what is generated: topologies/README.md, schema.json, hundred-sites.yaml.
+
+    Example: ci/lab generate
+    """
+    from testbed import commands
+
+    commands.generate()
+
+
 @task(help={"lab": LAB_HELP})
 def down(_context: Context, lab: str = "") -> None:
     """Take a lab down; nothing stays but its run directory.

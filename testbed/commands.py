@@ -96,6 +96,32 @@ def _event_line(event: dict[str, Any]) -> str:
     return f"{event.get('event')}: {details}{tail}"
 
 
+def validate(file: str, *, resolved: bool = False) -> None:
+    """Read a topology and say what it holds, or print it resolved; create nothing.
+
+    Raises:
+        TopologyError: There are mistakes in it.
+    """
+    from testbed.load import load
+
+    topology = load(file)
+    if resolved:
+        print(topology.source, end="")
+        return
+    counts = {"site": len(topology.sites), "node": len(topology.nodes), "link": len(topology.links)}
+    counts["expectation"] = len(topology.expectations)
+    told = ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for noun, number in counts.items())
+    print(f"{topology.name} is valid: {told}")
+
+
+def generate() -> None:
+    """Write anew what is generated from the topology language."""
+    from testbed.generate import generate as write
+
+    written = write()
+    print("\n".join(f"topologies/{name} is new" for name in written) or "everything generated is current")
+
+
 def down(lab: str | None) -> None:
     """Take a lab down."""
     running = Lab.attach(lab)

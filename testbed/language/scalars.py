@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from nodes.lisp.eid import IPAddress, IPNetwork
-from testbed.language.document import Mapping, Scalar, Value
+from testbed.language.document import Mapping as MappingValue
+from testbed.language.document import Scalar, Value
 from testbed.language.problems import one_of
 from testbed.model import IPInterface
 
@@ -34,11 +35,13 @@ class ScalarShape:
         name: Its name in documentation.
         allowed: The phrase that says what is allowed.
         parse: The value of a scalar; raises :class:`Wrong`.
+        schema: The same for editors, in JSON Schema: it may let pass what ``parse`` refuses, never the reverse.
     """
 
     name: str
     allowed: str
     parse: Callable[[Scalar, str], Any]
+    schema: Mapping[str, Any]
 
     def read(self, value: Value) -> Any:
         """The value in ``value``.
@@ -56,7 +59,7 @@ def described(value: Value) -> str:
     if isinstance(value, Scalar):
         kinds = {"null": "empty", "str": f"'{value.text}'", "bool": f"the boolean {value.text}"}
         return kinds.get(value.kind, f"the number {value.text}" if value.kind in ("int", "float") else value.text)
-    return "a mapping" if isinstance(value, Mapping) else "a list"
+    return "a mapping" if isinstance(value, MappingValue) else "a list"
 
 
 def _name(scalar: Scalar, allowed: str) -> str:
@@ -170,7 +173,7 @@ def word(name: str, words: Iterable[str]) -> ScalarShape:
             raise Wrong(f"unknown {name} {described(scalar)}", one_of(known, scalar.text))
         return scalar.text
 
-    return ScalarShape(name, one_of(known), parse)
+    return ScalarShape(name, one_of(known), parse, {"enum": list(known)})
 
 
 def number(name: str, low: float, high: float, *, whole: bool = True) -> ScalarShape:
@@ -188,22 +191,45 @@ def number(name: str, low: float, high: float, *, whole: bool = True) -> ScalarS
         return value
 
     kind = "whole numbers" if whole else "numbers"
-    return ScalarShape(name, f"allowed are {kind} from {low:g} to {high:g}", parse)
+    schema = {"type": "integer" if whole else "number", "minimum": low, "maximum": high}
+    return ScalarShape(name, f"allowed are {kind} from {low:,} to {high:,}", parse, schema)
 
 
 NAME = ScalarShape(
-    "name", f"allowed is a name: at most {MAX_NAME} letters, digits, - and _, a letter or digit first", _name
+    "name",
+    f"allowed is a name: at most {MAX_NAME} letters, digits, - and _, a letter or digit first",
+    _name,
+    {"type": "string", "pattern": f"^[A-Za-z0-9][A-Za-z0-9_-]{{0,{MAX_NAME - 1}}}$"},
 )
 LAB_NAME = ScalarShape(
-    "lab name", "allowed are at most 40 letters, digits, '.', - and _, a letter or digit first", _lab_name
+    "lab name",
+    "allowed are at most 40 letters, digits, '.', - and _, a letter or digit first",
+    _lab_name,
+    {"type": ["string", "number"], "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$"},
 )
-TEXT = ScalarShape("text", "allowed is one line of text", _text)
-BOOLEAN = ScalarShape("boolean", "allowed is true or false", _boolean)
-PREFIX = ScalarShape("prefix", "allowed is a prefix such as 192.168.1.0/24 or 2001:db8:1::/64", _prefix)
+TEXT = ScalarShape("text", "allowed is one line of text", _text, {"type": "string", "minLength": 1})
+BOOLEAN = ScalarShape("boolean", "allowed is true or false", _boolean, {"type": "boolean"})
+PREFIX = ScalarShape(
+    "prefix",
+    "allowed is a prefix such as 192.168.1.0/24 or 2001:db8:1::/64",
+    _prefix,
+    {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$"},
+)
 INTERFACE = ScalarShape(
     "address/length",
     "allowed is an address with its length, such as 192.168.1.11/24 or 2001:db8:1::11/64",
     _interface,
+    {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$"},
 )
-ADDRESS = ScalarShape("address", "allowed is an address such as 192.168.1.1 or 2001:db8:1::1", _address)
-MAC = ScalarShape("MAC address", "allowed is a unicast MAC address such as 02:00:00:00:00:01", _mac)
+ADDRESS = ScalarShape(
+    "address",
+    "allowed is an address such as 192.168.1.1 or 2001:db8:1::1",
+    _address,
+    {"type": "string", "pattern": "^[0-9A-Fa-f:.]+$"},
+)
+MAC = ScalarShape(
+    "MAC address",
+    "allowed is a unicast MAC address such as 02:00:00:00:00:01",
+    _mac,
+    {"type": "string", "pattern": "^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$"},
+)

@@ -113,7 +113,7 @@ class CoreLinkRow(CableRow):
 
 @dataclass(frozen=True, kw_only=True)
 class CoreRow(Row):
-    """The core."""
+    """The network between the sites, which knows nothing of LISP."""
 
     KIND: ClassVar[str] = "core"
 
@@ -125,7 +125,7 @@ class CoreRow(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class NodeRow(NamedRow):
-    """A LISP node at the core: a Map-Server, a Map-Resolver, a proxy."""
+    """A LISP node beside the core: a Map-Server, a Map-Resolver, a proxy."""
 
     KIND: ClassVar[str] = "node"
 
@@ -279,7 +279,7 @@ class ExpectRow(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class TopologyRow(Row):
-    """A whole file."""
+    """A world."""
 
     name: At[str] | None = item(One(LAB_NAME), "The topology's name; the file's, if left out")
     title: At[str] | None = item(One(TEXT), "One line that says what it shows")

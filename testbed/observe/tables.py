@@ -178,8 +178,16 @@ _LETTER = {"local": "local", "encapsulated": "LISP", "proxied": "proxy", "native
 _STYLE = {"local": "dim", "encapsulated": "green", "proxied": "cyan", "native": "yellow", "unreachable": "magenta"}
 
 
+_MATRIX_HOSTS = 24
+
+
 def reachability(pairs: Sequence[PairResult]) -> list[Table]:
-    """A matrix of hosts for each IP version: by which path each reached each, and the round-trip time in ms."""
+    """A matrix of hosts for each IP version: by which path each reached each, and the round-trip time in ms.
+
+    With more hosts than a terminal has room for there is none.
+    """
+    if len({pair.source for pair in pairs}) > _MATRIX_HOSTS:
+        return []
     versions = sorted({pair.version for pair in pairs})
     return [_matrix([pair for pair in pairs if pair.version == version], version) for version in versions]
 
