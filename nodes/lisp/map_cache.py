@@ -54,6 +54,7 @@ class MapCache:
         rlocs: Collection[IPAddress],
         now: float = 0.0,
         max_entries: int = MAX_ENTRIES,
+        dynamic: Collection[EidPrefix] = (),
     ) -> None:
         """Make a cache that holds its defaults only.
 
@@ -62,9 +63,11 @@ class MapCache:
             rlocs: The node's own RLOCs; they decide which locators are usable.
             now: Seconds of the engine's clock.
             max_entries: The bound; when it is reached, the mapping that would end first makes room.
+            dynamic: Prefixes whose hosts are found one by one, here or elsewhere: what is not there now may be soon.
         """
         self._rlocs = rlocs
         self._max_entries = max_entries
+        self._dynamic = dynamic
         self._learned: EidTable[MapCacheEntry] = EidTable()
         self._expiry: Timers[EidPrefix] = Timers()
         self._defaults: EidTable[MapCacheEntry] = EidTable()
@@ -80,6 +83,24 @@ class MapCache:
         """The entry that decides for ``eid``."""
         found = [hit for table in (self._learned, self._defaults) if (hit := table.lookup(eid))]
         return max(found, key=lambda hit: hit[0].mask_len)[1] if found else None
+
+    def outdated(self, eid: EidPrefix) -> list[EidPrefix]:
+        """What to ask for when the mapping of ``eid`` is said to be old: nothing, if nothing of it is cached.
+
+        Returns:
+            The cached prefixes inside ``eid``; and ``eid`` itself if a less-specific prefix is cached.
+        """
+        inside = [prefix for prefix, _ in self._learned.covered(eid)]
+        return inside if eid in inside or self._learned.lookup(eid) is None else [eid, *inside]
+
+    def replace(self, eid: EidPrefix, new: Collection[EidPrefix]) -> Iterator[Install | Remove]:
+        """Take out what was cached for ``eid`` between it and the prefixes that an answer has for it now."""
+        while (found := self._learned.lookup(eid)) and found[0] not in new:
+            if not any(prefix.covers(found[0]) for prefix in new):
+                return
+            self._learned.pop(found[0])
+            self._expiry.cancel(found[0])
+            yield self._uncover(found[0])
 
     def store(self, record: EidRecord, now: float) -> Iterator[Install | Remove]:
         """Take in one record of an accepted Map-Reply.
@@ -127,6 +148,10 @@ class MapCache:
     def _forwarding(self, record: EidRecord) -> ForwardingEntry:
         # RFC 9301 section 5.4: the action bits speak only when the locator-set is empty.
         if not record.locators:
+            # A host that is not there now may be found at any moment: it is asked for again, at the pace of
+            # Map-Requests.
+            if record.action == Action.NATIVELY_FORWARD and any(one.covers(record.prefix) for one in self._dynamic):
+                return ForwardingEntry(record.prefix, Forwarding.SEND_MAP_REQUEST)
             forwarding, reason = ACTIONS.get(record.action, ACTIONS[Action.NO_ACTION])
             return ForwardingEntry(record.prefix, forwarding, reason=reason)
         if locators := usable(record.locators, self._rlocs):

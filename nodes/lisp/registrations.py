@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
@@ -125,10 +125,10 @@ class Registrations:
             return registered
         return configured[0], None
 
-    def known_inside(self, prefix: EidPrefix) -> Iterator[EidPrefix]:
+    def known_inside(self, prefix: EidPrefix) -> set[EidPrefix]:
         """Registered and configured prefixes inside ``prefix``, but not itself: what a hole in it has to avoid."""
-        for table in (self.configured, self._registered):
-            yield from (inner for inner, _ in table.covered(prefix) if inner != prefix)
+        known = {inner for table in (self.configured, self._registered) for inner, _ in table.covered(prefix)}
+        return known - {prefix}
 
     def room_for(self, site: RegistrationSite, prefixes: Iterable[EidPrefix], most: int) -> bool:
         """Whether the site can register ``prefixes`` and have ``most`` at most besides the configured ones.

@@ -114,6 +114,18 @@ def test_a_message_without_a_control_port_is_not_read(lab: Lab, etr: Asker) -> N
     assert etr.reply(nonce).outer.destination_port == wire.CONTROL
 
 
+def test_map_replies_are_rate_limited(lab: Lab, etr: Asker) -> None:
+    """C09: a burst of requests for one EID gets three replies; another EID does not wait for it."""
+    eid, other = site(lab, "dc1")[77], site(lab, "dc1")[78]
+    with expect_drop(lab, "xtr1", "map-reply-rate", 7):
+        for _ in range(10):
+            etr.send(etr.request(eid, nonce=next(nonces)))
+    nonce = next(nonces)
+    etr.send(etr.request(other, nonce=nonce))
+    etr.reply(nonce)
+    assert len(etr.replies()) == 4
+
+
 def map_request_of(lab: Lab, node: str, host: str) -> list[wire.Datagram]:
     """The Encapsulated Control Message that ``lig`` makes a node send."""
     with Watch(lab, [uplink(lab, node)]) as watch:
@@ -148,7 +160,7 @@ def test_reserved_bits_are_ignored(lab: Lab, etr: Asker) -> None:
 def test_the_first_itr_rloc_of_our_family_gets_the_reply(lab: Lab, etr: Asker) -> None:
     """C05: IRC counts those behind the first; IPv6 ones are no way back from an IPv4 node."""
     nonce = next(nonces)
-    etr.send(etr.request(lab["h1"].address, nonce=nonce, rlocs=("2001:db8::1", etr.address, rloc(lab, "xtr3"))))
+    etr.send(etr.request(lab["h2"].address, nonce=nonce, rlocs=("2001:db8::1", etr.address, rloc(lab, "xtr3"))))
     assert etr.reply(nonce).outer.destination == etr.address
 
 

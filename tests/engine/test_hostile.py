@@ -133,15 +133,15 @@ def test_zero_or_wrong_inner_checksum_is_dropped() -> None:
     assert world["ms"].drops == {"malformed": 2}
 
 
-def test_smr_is_counted_and_ignored() -> None:
-    """C33: solicit-map-request is not spoken yet; it does no harm."""
+def test_solicit_map_request_is_for_itrs_and_comes_bare() -> None:
+    """C31: one inside an Encapsulated Control Message, or at a node that caches nothing, is dropped."""
     world = two_sites()
-    world.inject("xtr2", MapRequest(1, H1.address, (XTR1,), (RequestRecord.of(H2),), smr=True).encode())
+    world.inject("mr", MapRequest(1, H1.address, (XTR1,), (RequestRecord.of(H2),), smr=True).encode())
     inside = EncapsulatedControlMessage.wrap(
         MapRequest(1, H1.address, (XTR1,), (RequestRecord.of(H2),), smr=True).encode(), XTR1, 5555, H2.address
     )
     world.inject("xtr2", inside.encode())
-    assert world["xtr2"].drops == {"solicit-map-request": 2}
+    assert world["mr"].drops == world["xtr2"].drops == {"solicit-map-request": 1}
 
 
 def test_a_flood_fills_no_log() -> None:

@@ -326,10 +326,10 @@ def test_reply_that_is_not_about_the_question_is_refused_and_the_right_one_still
     assert world["xtr1"].forwarding(H2).locators == (Locator(XTR2, 1, 100),)
 
 
-def answer(world: World, *records: EidRecord) -> None:
-    """xtr1 asks for H2, and this is the answer."""
+def answer(world: World, *records: EidRecord, eid: EidPrefix = H2) -> None:
+    """xtr1 asks for an EID, and this is the answer."""
     world.lost = lambda packet: isinstance(packet.message, EncapsulatedControlMessage)
-    world.put("xtr1", Miss(H2))
+    world.put("xtr1", Miss(eid))
     nonce = world.sent(EncapsulatedControlMessage, XTR1)[-1].request.nonce
     world.inject("xtr1", MapReply(nonce, records).encode(), MS, CONTROL_PORT, REQUEST_PORT)
 
@@ -378,12 +378,21 @@ def test_ttl_0_removes_at_once_and_all_ones_is_a_day() -> None:
 def test_later_less_specific_ends_with_its_more_specifics() -> None:
     """C18: no less-specific entry outlives the more-specifics that it was cached beside."""
     world = two_sites()
-    record = EidRecord.of(EidPrefix.of("192.168.2.0/25"), 1, action=Action.SEND_MAP_REQUEST)
-    answer(world, record)
+    other = EidPrefix.of("192.168.2.128/25")
+    answer(world, EidRecord.of(other, 1, action=Action.SEND_MAP_REQUEST), eid=host_prefix("192.168.2.200"))
     world.run(2)
     answer(world, EidRecord.of(DC2, 60, (LocatorRecord(XTR2, 1, 100),)))
     rows = {row["eid"]: row["expires_s"] for row in world["xtr1"].engine.show("map-cache", world.now)}
-    assert rows["192.168.2.0/24"] == rows["192.168.2.0/25"] == 58.0
+    assert rows["192.168.2.0/24"] == rows["192.168.2.128/25"] == 58.0
+
+
+def test_less_specific_answer_replaces_what_was_cached_for_the_eid() -> None:
+    """RFC 9301 section 5.5, X14: a more-specific that is no longer in the answer does not hide it."""
+    world = two_sites()
+    answer(world, EidRecord.of(EidPrefix.of("192.168.2.0/25"), 1, action=Action.SEND_MAP_REQUEST))
+    world.run(2)
+    answer(world, EidRecord.of(DC2, 60, (LocatorRecord(XTR2, 1, 100),)))
+    assert world["xtr1"].forwarding(H2) == ForwardingEntry(DC2, Forwarding.ENCAPSULATE, (Locator(XTR2, 1, 100),))
 
 
 @pytest.mark.parametrize(

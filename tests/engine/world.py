@@ -25,6 +25,7 @@ from nodes.lisp.config import (
 )
 from nodes.lisp.effects import (
     CONTROL_PORT,
+    AddHost,
     Answer,
     Datagram,
     Effect,
@@ -35,6 +36,7 @@ from nodes.lisp.effects import (
     Persist,
     Query,
     Remove,
+    RemoveHost,
     Report,
     Send,
     Tick,
@@ -89,6 +91,7 @@ class Node:
     unresolved: list[EidPrefix] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
+    hosts: dict[EidPrefix, str] = field(default_factory=dict)
 
     def forwarding(self, eid: EidPrefix) -> ForwardingEntry:
         found = self.data_path.lookup(eid)
@@ -220,6 +223,11 @@ class World:
                         node.durable.pop(key, None)
                     else:
                         node.durable[key] = json.loads(json.dumps(value))
+                case AddHost(eid, interface):
+                    assert eid not in node.hosts
+                    node.hosts[eid] = interface
+                case RemoveHost(eid, interface):
+                    assert node.hosts.pop(eid) == interface
                 case Answer():
                     node.answers.append(effect)
                 case Report():

@@ -1,4 +1,4 @@
-"""The engine: joins the roles of one node by one table, message type to handler."""
+"""The engine: joins the roles of one node by two tables, what happened and which message came, to handler."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.effects import CONTROL_PORT, Answer, Datagram, Effect, Input, Miss, Query, Send, Tick, Unresolved
+from nodes.lisp.effects import (
+    CONTROL_PORT,
+    Answer,
+    ChangeLocator,
+    Datagram,
+    Effect,
+    HostGone,
+    HostSeen,
+    Input,
+    Miss,
+    Query,
+    Send,
+    Tick,
+    Unresolved,
+)
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.etr import Etr
 from nodes.lisp.engine.itr import Itr
 from nodes.lisp.engine.map_resolver import MapResolver
 from nodes.lisp.engine.map_server import MapServer
+from nodes.lisp.engine.mappings import Mappings
 from nodes.lisp.engine.replies import MapReplier
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.wire import (
@@ -68,8 +83,17 @@ class Engine:
         self._etr = Etr(context, durable, start_time) if Role.ETR in roles else None
         self._map_server = MapServer(context, durable, now) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
-        replier = MapReplier(context, self._etr, self._map_server, map_resolver)
+        replier = MapReplier(context, Mappings(self._etr, self._map_server, map_resolver), self._etr, self._itr)
         self._timed = [role for role in (self._map_server, self._etr, self._itr) if role is not None]
+        self._inputs: Mapping[type[Input], Callable[[Any, float], Iterable[Effect]]] = {
+            Datagram: self._datagram,
+            Miss: self._itr.miss if self._itr else lambda miss, _now: [Unresolved(miss.eid)],
+            Query: self._itr.query if self._itr else self._cannot("has no Map-Resolver to ask"),
+            HostSeen: self._etr.host_seen if self._etr else _nothing,
+            HostGone: self._etr.host_gone if self._etr else _nothing,
+            ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
+            Tick: _nothing,
+        }
         # A message whose role is absent is dropped: RFC 9301 section 8.3 says so of Map-Replies at a Map-Server.
         self._handlers: Mapping[type[Message], Handler | None] = {
             MapRequest: replier.map_request,
@@ -91,18 +115,8 @@ class Engine:
             happened: The input.
             now: Seconds of the clock; never less than in an earlier call.
         """
-        effects = self._done(effect for role in self._timed for effect in role.tick(now))
-        match happened:
-            case Datagram():
-                effects += self._done(self._datagram(happened, now))
-            case Miss(eid=eid):
-                effects += self._done(self._itr.miss(happened, now) if self._itr else [Unresolved(eid)])
-            case Query(token=token):
-                nobody = [Answer(token, None, f"{self._config.name} has no Map-Resolver to ask")]
-                effects += self._done(self._itr.query(happened, now) if self._itr else nobody)
-            case Tick():
-                pass
-        return effects
+        ticked = self._done(effect for role in self._timed for effect in role.tick(now))
+        return ticked + self._done(self._inputs[type(happened)](happened, now))
 
     def deadline(self) -> float | None:
         """When a :class:`Tick` is due, in seconds of the clock; None if nothing is."""
@@ -117,7 +131,7 @@ class Engine:
         """A table for people, JSON values only.
 
         Args:
-            what: "map-cache", "database", "registrations" or "roles".
+            what: "map-cache", "database", "dynamic-eids", "registrations" or "roles".
             now: Seconds of the clock.
 
         Raises:
@@ -126,6 +140,7 @@ class Engine:
         tables: dict[str, Callable[[], list[dict[str, Any]] | dict[str, Any]]] = {
             "map-cache": lambda: self._itr.map_cache.rows(now) if self._itr else [],
             "database": lambda: self._etr.rows(now) if self._etr else [],
+            "dynamic-eids": lambda: self._etr.host_rows(now) if self._etr else [],
             "registrations": lambda: self._map_server.rows(now) if self._map_server else [],
             "roles": self._roles,
         }
@@ -149,6 +164,9 @@ class Engine:
         except DecodeError as error:
             yield from self._context.drop("malformed", now, source=source, error=str(error))
 
+    def _cannot(self, why: str) -> Callable[[Query | ChangeLocator, float], list[Effect]]:
+        return lambda asked, _now: [Answer(asked.token, None, f"{self._config.name} {why}")]
+
     def _done(self, effects: Iterable[Effect]) -> list[Effect]:
         done = list(effects)
         for effect in done:
@@ -169,6 +187,10 @@ class Engine:
             "petrs": [str(one) for one in config.petrs],
             "eid_aggregates": [str(prefix) for prefix in config.eid_aggregates],
         }
+
+
+def _nothing(_happened: Input, _now: float) -> Iterable[Effect]:
+    return ()
 
 
 def _name(payload: bytes) -> str:

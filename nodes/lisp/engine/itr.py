@@ -10,10 +10,16 @@ from nodes.lisp.effects import Answer, Datagram, Effect, Forwarding, Miss, Query
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MapRequester, Resolution
+from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import everything
 from nodes.lisp.locators import forbidden
 from nodes.lisp.map_cache import MapCache
-from nodes.lisp.wire import EidRecord, MapReply
+from nodes.lisp.rate_limit import RateLimit
+from nodes.lisp.timers import Timers
+from nodes.lisp.wire import Address, EidRecord, LocatorRecord, MapReply, MapRequest, eid_prefix, max_mask_len
+
+MAX_SOLICITED = 32
+MAX_WAITING = 1024
 
 
 class Itr:
@@ -22,11 +28,15 @@ class Itr:
     def __init__(self, context: Context, request_port: int, now: float) -> None:
         config = context.config
         self._context = context
-        self._database = tuple(mapping.prefix for mapping in config.database)
+        # RFC 9300 section 4.1: an ITR serves the sources of its own site.
+        self._site = _site(config)
         self._is_itr = Role.ITR in config.roles
         self._is_pitr = Role.PITR in config.roles
         self._requests = MapRequester(context, request_port)
-        self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs), now)
+        self._solicitations: RateLimit[EidPrefix] = RateLimit()
+        self._solicited: Timers[EidPrefix] = Timers()
+        dynamic = tuple(permitted.prefix for permitted in config.dynamic_eids)
+        self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs), now, dynamic=dynamic)
 
     def start(self, _now: float) -> Iterator[Effect]:
         """Install the default entries, so that a lookup never misses (requirement S04)."""
@@ -37,7 +47,7 @@ class Itr:
         for_site = self._is_itr and (
             miss.source is None
             or not self._is_pitr
-            or any(p.instance_id == miss.eid.instance_id and p.contains(miss.source) for p in self._database)
+            or any(p.instance_id == miss.eid.instance_id and p.contains(miss.source) for p in self._site)
         )
         # RFC 6832 section 5: a PITR serves the aggregates that it announces, and nothing else.
         if not for_site and not (self._is_pitr and self._in_aggregates(miss.eid)):
@@ -50,6 +60,24 @@ class Itr:
     def query(self, query: Query, now: float) -> Iterator[Effect]:
         """Somebody asks by hand."""
         yield from self._requests.ask(query.eid, now, pitr=self._is_pitr and not self._is_itr, token=query.token)
+
+    def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""
+        if not (self._is_itr or self._is_pitr):
+            yield from self._context.drop("solicit-map-request", now, source=str(arrival.source))
+            return
+        for question in request.records[:MAX_SOLICITED]:
+            eid = _solicited_eid(request.source_eid, question.prefix, self.map_cache)
+            outdated = self.map_cache.outdated(eid)[:MAX_SOLICITED]
+            # RFC 9301 section 6.1: an EID that is not cached is not asked for; who needs it asks then.
+            if not outdated:
+                yield from self._context.drop("solicit-map-request-not-cached", now, eid=str(eid))
+            for prefix in outdated:
+                # RFC 9301 section 6.1: the answer is rate-limited for each EID-prefix. One that comes too soon waits
+                # for its turn: it may be the one that brings the news.
+                if prefix not in self._solicited and len(self._solicited) < MAX_WAITING:
+                    self._solicited.set(prefix, self._solicitations.next(prefix, now, self._cached(prefix)))
+        yield from self._ask_again(now)
 
     def map_reply(self, reply: MapReply, arrival: Datagram, now: float) -> Iterator[Effect]:
         """Accept a Map-Reply that answers one of our Map-Requests; drop any other."""
@@ -67,18 +95,33 @@ class Itr:
         if self._is_itr or self._is_pitr:
             for record in reply.records:
                 yield from self._store(record, now)
+            # RFC 9301 section 5.5: a less-specific prefix replaces what was cached for the EID that was asked for.
+            yield from self.map_cache.replace(resolution.eid, [record.prefix for record in reply.records])
             yield from self._settle(reply, resolution)
         for token in tokens:
             yield Answer(token, _answer(reply, resolution.eid, arrival, now - sent))
 
     def tick(self, now: float) -> Iterator[Effect]:
-        """End mappings, retransmit requests."""
+        """End mappings, ask again for what was solicited, retransmit requests."""
         yield from self.map_cache.expire(now)
+        yield from self._ask_again(now)
         yield from self._requests.tick(now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        return min((d for d in (self.map_cache.deadline(), self._requests.deadline()) if d is not None), default=None)
+        deadlines = (self.map_cache.deadline(), self._solicited.deadline(), self._requests.deadline())
+        return min((one for one in deadlines if one is not None), default=None)
+
+    def _ask_again(self, now: float) -> Iterator[Effect]:
+        for prefix in self._solicited.due(now):
+            self._solicitations.allows(prefix, now, self._cached(prefix))
+            # RFC 9301 section 6.1: the SMR-invoked Map-Request goes through the mapping system, s-bit set.
+            yield from self._requests.ask(prefix, now, pitr=not self._is_itr, smr_invoked=True)
+
+    def _cached(self, prefix: EidPrefix) -> tuple[LocatorRecord, ...]:
+        """The locator-set that is cached for ``prefix``: what a Solicit-Map-Request calls old."""
+        entry = self.map_cache.lookup(prefix)
+        return entry.locators if entry else ()
 
     def _in_aggregates(self, eid: EidPrefix) -> bool:
         return any(aggregate.covers(eid) for aggregate in self._context.config.eid_aggregates)
@@ -113,10 +156,28 @@ def _defaults(config: NodeConfig) -> set[EidPrefix]:
     """Where send-map-request is the default: for an ITR everywhere, for a PITR inside the aggregates it announces."""
     defaults = set(config.eid_aggregates) if Role.PITR in config.roles else set()
     if Role.ITR in config.roles:
-        sources = [mapping.prefix for mapping in config.database]
-        sources = sources or [EidPrefix.of("0.0.0.0/0"), EidPrefix.of("::/0")]
+        sources = _site(config) or (EidPrefix.of("0.0.0.0/0"), EidPrefix.of("::/0"))
         defaults |= {everything(prefix) for prefix in sources}
+        # Inside a prefix whose hosts are found one by one, no wider negative mapping may decide.
+        defaults |= {permitted.prefix for permitted in config.dynamic_eids}
     return defaults
+
+
+def _site(config: NodeConfig) -> tuple[EidPrefix, ...]:
+    """The EID-prefixes of the site: configured mappings, and where hosts are found one by one."""
+    return (*(one.prefix for one in config.database), *(one.prefix for one in config.dynamic_eids))
+
+
+def _solicited_eid(source: Address, record: EidPrefix, cache: MapCache) -> EidPrefix:
+    """Which EID-prefix a Solicit-Map-Request is about: RFC 9301 does not say whether Source-EID or record is.
+
+    The record where the Source-EID lies in it, for it has a mask; else the Source-EID if it is cached, else the record.
+    """
+    try:
+        eid = eid_prefix(source, max_mask_len(source))
+    except DecodeError:
+        return record
+    return eid if not record.covers(eid) and cache.outdated(eid) else record
 
 
 def _refusal(reply: MapReply, asked: EidPrefix) -> str:

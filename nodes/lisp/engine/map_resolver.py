@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
-from nodes.lisp.engine.verdict import Forward
+from nodes.lisp.engine.verdict import Forward, elsewhere
+from nodes.lisp.wire import EidRecord
 
 
 class MapResolver:
@@ -25,6 +26,10 @@ class MapResolver:
         # RFC 9301 section 8.4: it does not know the mapping, so it asks the device that knows more.
         found = self._delegations.lookup(eid)
         return (found[0], Forward(found[1])) if found else None
+
+    def inside(self, prefix: EidPrefix) -> Iterator[EidRecord]:
+        """The records of all more-specifics of ``prefix`` that are delegated: each is to be asked for."""
+        yield from (elsewhere(known) for known, _ in self._delegations.covered(prefix) if known != prefix)
 
     def configured(self) -> Iterator[EidPrefix]:
         """Every EID-prefix that another Map-Server holds."""

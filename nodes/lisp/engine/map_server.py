@@ -11,12 +11,12 @@ from nodes.lisp.config import Key, RegistrationSite
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context
-from nodes.lisp.engine.verdict import Forward, Verdict, negative
+from nodes.lisp.engine.verdict import Forward, Verdict, elsewhere, negative
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import least_specific_hole
 from nodes.lisp.locators import forbidden
 from nodes.lisp.registrations import Registration, Registrations
-from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, MapRegister, sign, sorted_locators, verify
+from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRegister, sign, sorted_locators, verify
 
 NOT_REGISTERED_TTL = 1
 MAX_XTRS_PER_SITE = 1024
@@ -120,12 +120,17 @@ class MapServer:
         if registration is None:
             hole = least_specific_hole(eid, self._registrations.known_inside(prefix), prefix)
             return prefix, negative(hole, NOT_REGISTERED_TTL)
-        # RFC 9301 section 8.3: an ETR asked for proxy replies. Section 5.4: neither A nor L is set.
+        # RFC 9301 section 8.3: an ETR asked for proxy replies: the Map-Server answers.
         if registration.proxy_reply and not by_site:
-            locators = sorted_locators(replace(one, local=False, probed=False) for one in registration.record.locators)
-            return prefix, replace(registration.record, locators=locators, authoritative=False, action=0)
+            return prefix, _proxied(registration)
         # RFC 9301 section 8.3: otherwise the Map-Request goes to the ETR. Section 5.2: so it does with the A-bit.
         return prefix, Forward((registration.etr,))
+
+    def inside(self, prefix: EidPrefix) -> Iterator[EidRecord]:
+        """The records of all known more-specifics of ``prefix``; those that others answer for are to be asked for."""
+        for known in self._registrations.known_inside(prefix):
+            registration = self._registrations.get(known)
+            yield _proxied(registration) if registration and registration.proxy_reply else elsewhere(known)
 
     def configured(self) -> Iterator[EidPrefix]:
         """Every configured EID-prefix."""
@@ -192,6 +197,13 @@ class MapServer:
             return False
         self._registrations.register(registration)
         return True
+
+
+def _proxied(registration: Registration) -> EidRecord:
+    """What the Map-Server says for an ETR: neither A nor L is set (RFC 9301 section 5.4)."""
+    record = registration.record
+    locators = sorted_locators(replace(one, local=False, probed=False) for one in record.locators)
+    return replace(record, locators=locators, authoritative=False, action=Action.NO_ACTION)
 
 
 def _key(site: RegistrationSite, register: MapRegister) -> Key | None:

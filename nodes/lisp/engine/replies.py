@@ -1,43 +1,51 @@
-"""Map-Requests that come in: which role of this node answers, and how (RFC 9301 sections 5.5, 7.1, 8.3 and 8.4)."""
+"""Map-Requests that come in: what is answered, to whom, and how often (RFC 9301 sections 5.4, 5.5, 7.1 and 8.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
 
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.etr import Etr
-from nodes.lisp.engine.map_resolver import MapResolver
-from nodes.lisp.engine.map_server import MapServer
+from nodes.lisp.engine.itr import Itr
+from nodes.lisp.engine.mappings import Mappings, filled, narrowed
 from nodes.lisp.engine.turns import Turns
-from nodes.lisp.engine.verdict import Verdict, negative
-from nodes.lisp.holes import NoHoleError, everything, least_specific_hole
+from nodes.lisp.engine.verdict import Forward
+from nodes.lisp.rate_limit import RateLimit, Target
 from nodes.lisp.wire import EidRecord, EncapsulatedControlMessage, MapReply, MapRequest, decode
 
-NO_SUCH_EID_TTL = 15
 MAX_QUESTIONS = 32
+MAX_RECORDS = 255
+PROBE_BURST, PROBE_INTERVAL = 10, 0.5
+FLOOD_BURST, FLOOD_INTERVAL = 300, 0.01
+
+Group = tuple[EidPrefix, tuple[EidRecord, ...]]
+"""The EID asked for, and the records that answer: the one that covers it first."""
 
 
 class MapReplier:
-    """Puts a Map-Request before the ETR, the Map-Server and the Map-Resolver of this node, whichever it has."""
+    """Answers Map-Requests out of what the node knows, forwards them, or has the ITR act on them."""
 
-    def __init__(
-        self, context: Context, etr: Etr | None, map_server: MapServer | None, map_resolver: MapResolver | None
-    ) -> None:
+    def __init__(self, context: Context, mappings: Mappings, etr: Etr | None, itr: Itr | None) -> None:
         self._context = context
+        self._mappings = mappings
         self._etr = etr
-        self._map_server = map_server
-        self._map_resolver = map_resolver
+        self._itr = itr
         self._turns = Turns()
+        self._limit: RateLimit[Target] = RateLimit()
+        # Probes are counted apart, and faster: they come as often as the prober's timer says.
+        self._probe_limit: RateLimit[Target] = RateLimit(PROBE_BURST, PROBE_INTERVAL)
+        # Who asks for ever other EIDs in somebody else's name floods nobody either.
+        self._flood_limit: RateLimit[IPAddress] = RateLimit(FLOOD_BURST, FLOOD_INTERVAL)
 
     def map_request(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Map-Request by itself: an RLOC-probe or the refresh of a mapping. Only an ETR answers those."""
         source = str(arrival.source)
-        # RFC 9301 section 6.1: solicit-map-request is not spoken here.
+        # RFC 9301 section 6.1, S-bit: it solicits a Map-Request from an ITR or PITR, and asks nothing itself.
         if request.smr:
-            yield from self._context.drop("solicit-map-request", now, source=source)
+            handled = self._itr.solicited(request, arrival, now) if self._itr else None
+            yield from handled or self._context.drop("solicit-map-request", now, source=source)
             return
         # RFC 9301 section 5.2: a Map-Resolver or Map-Server drops a Map-Request with the probe-bit set. Section 8.4:
         # others reach it encapsulated.
@@ -45,11 +53,14 @@ class MapReplier:
             yield from self._context.drop("probe" if request.probe else "map-request-bare", now, source=source)
             return
         probed = arrival.destination if request.probe else None
-        found = [self._etr.verdict(record.prefix, probed) for record in request.records[:MAX_QUESTIONS]]
-        records = [one[1] for one in found if one is not None]
+        groups: list[Group] = []
+        for question in request.records[:MAX_QUESTIONS]:
+            if found := self._etr.verdict(question.prefix, probed):
+                more = () if request.probe else self._etr.inside(found[0])
+                groups.append((question.prefix, filled(found[1], more)))
         # RFC 9301 section 5.2: a probe is always answered; the mapping goes with it if there is one.
-        if records or request.probe:
-            yield from self._reply(request, records, arrival.source_port, now)
+        if groups or request.probe:
+            yield from self._reply(request, groups, arrival.source_port, now)
         else:
             yield from self._context.drop("map-request-foreign-eid", now, source=source)
 
@@ -69,46 +80,25 @@ class MapReplier:
         if request.probe or request.smr:
             yield from self._context.drop("probe" if request.probe else "solicit-map-request", now, source=source)
             return
-        records: list[EidRecord] = []
+        groups: list[Group] = []
         onward: set[IPAddress] = set()
         asker = self._context.reply_address(request.itr_rlocs)
         for question in request.records[:MAX_QUESTIONS]:  # answers to more would not fit a Map-Reply
-            verdict = self._verdict(question.prefix, request.authoritative)
-            if isinstance(verdict, EidRecord):
-                records.append(verdict)
-            elif verdict is None:
+            answer = self._mappings.answer(question.prefix, request.authoritative)
+            if answer is None:
                 yield from self._context.drop("map-request-foreign-eid", now, source=source, eid=str(question.prefix))
-            elif ahead := [one for one in verdict.destinations if not self._loops(one, request, arrival)]:
+            elif not isinstance(answer, Forward):
+                groups.append((question.prefix, answer))
+            elif ahead := [one for one in answer.destinations if not self._loops(one, request, arrival)]:
                 # A retransmission goes to another Map-Server: the first one may be dead.
                 onward.add(self._turns.choose((asker, question.prefix), ahead))
             else:
                 yield from self._context.drop("map-request-loop", now, source=source, eid=str(question.prefix))
-        if records:
-            yield from self._reply(request, records, inner.source_port, now)
+        if groups:
+            yield from self._reply(request, groups, inner.source_port, now)
         # RFC 9301 section 8.3: encapsulated again and not altered, so that the Map-Reply goes straight to the ITR.
         for destination in sorted(onward, key=str):
             yield Send(EncapsulatedControlMessage(ecm.inner).encode(), destination)
-
-    def _verdict(self, eid: EidPrefix, by_site: bool) -> Verdict | None:
-        """The word of the role that knows the longest prefix; of equals, ETR before Map-Server before Map-Resolver."""
-        try:
-            said: list[tuple[EidPrefix, Verdict] | None] = [
-                self._etr.verdict(eid) if self._etr else None,
-                self._map_server.verdict(eid, by_site=by_site) if self._map_server else None,
-                self._map_resolver.verdict(eid) if self._map_resolver else None,
-            ]
-            if found := [one for one in said if one is not None]:
-                return max(found, key=lambda one: one[0].mask_len)[1]
-            if self._map_server is None and self._map_resolver is None:
-                return None
-            # RFC 9301 sections 8.1 and 8.4: not in the mapping system: natively-forward for 15 minutes, for the
-            # least-specific prefix that holds no configured one.
-            configured = chain.from_iterable(
-                role.configured() for role in (self._map_server, self._map_resolver) if role is not None
-            )
-            return negative(least_specific_hole(eid, configured, everything(eid)), NO_SUCH_EID_TTL)
-        except NoHoleError:  # a question wider than what is known: no one mapping or hole covers it
-            return None
 
     def _loops(self, destination: IPAddress, request: MapRequest, arrival: Datagram) -> bool:
         """Whether forwarding there would send the request round: to this node, or back to who forwarded it.
@@ -118,7 +108,7 @@ class MapReplier:
         back = destination == arrival.source and arrival.source not in request.itr_rlocs
         return back or destination in self._context.config.rlocs
 
-    def _reply(self, request: MapRequest, records: list[EidRecord], port: int, now: float) -> Iterator[Effect]:
+    def _reply(self, request: MapRequest, groups: list[Group], port: int, now: float) -> Iterator[Effect]:
         # RFC 9301 section 5.3: a Map-Request without an ITR-RLOC is dropped; so is one that this node cannot answer.
         destination = self._context.reply_address(request.itr_rlocs)
         if destination is None:
@@ -127,10 +117,31 @@ class MapReplier:
         # RFC 9301 section 5.2, D-bit.
         if request.dont_reply:
             return
-        # RFC 9301 section 5.5: the nonce is copied, the destination port is the request's source port. Section 5:
-        # the message fits 576 or 1280 bytes.
-        reply = MapReply(request.nonce, tuple(records), probe=request.probe)
-        while len(records) > 1 and len(reply.encode()) > payload_limit(destination):
-            records = records[:-1]
-            reply = MapReply(request.nonce, tuple(records), probe=request.probe)
+        records = fitting(groups, payload_limit(destination))
+        # RFC 9301 section 5.4: Map-Replies are rate-limited: each EID on its own, all of them together far above that.
+        limit = self._probe_limit if request.probe else self._limit
+        about = request.records[0].prefix
+        said = None if request.probe else records[0]
+        if not (self._flood_limit.allows(destination, now) and limit.allows((destination, about), now, said)):
+            yield from self._context.drop("map-reply-rate", now, destination=str(destination), eid=str(about))
+            return
+        # RFC 9301 section 5.5: the nonce is copied, the destination port is the request's source port.
+        reply = MapReply(request.nonce, records, probe=request.probe)
         yield Send(reply.encode(), destination, port, from_control_port=True)
+
+
+def fitting(groups: Iterable[Group], limit: int) -> tuple[EidRecord, ...]:
+    """As many answers as fit a Map-Reply of ``limit`` bytes (RFC 9301 section 5); the first one always does."""
+    records: tuple[EidRecord, ...] = ()
+    for eid, answer in groups:
+        # Where the more-specifics do not fit, the EID that was asked for is answered alone: its ITR then caches nothing
+        # that hides one of them.
+        choices = [answer] if len(answer) == 1 else [answer, (narrowed(answer[0], eid),)]
+        fits = [more for more in choices if _fits(records + more, limit)]
+        if fits or not records:
+            records += (fits or choices[-1:])[0]
+    return records
+
+
+def _fits(records: tuple[EidRecord, ...], limit: int) -> bool:
+    return len(records) <= MAX_RECORDS and len(MapReply(0, records).encode()) <= limit

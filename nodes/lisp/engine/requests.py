@@ -27,9 +27,11 @@ class Resolution:
         eid: The EID asked for.
         source: The inner source that caused it, or None.
         pitr: Whether a PITR asks (the p-bit).
+        smr_invoked: Whether a Solicit-Map-Request is the cause (the s-bit).
         sent: When each Map-Request went out, by nonce; a reply to any of them counts.
         last: When the last one went out.
-        resting: Nothing is outstanding; ``again`` says that it is wanted after the pause.
+        resting: Nothing is outstanding.
+        again: It is to be asked once more after the pause.
         failed: The last round got no reply; until the pause is over, nobody asks.
         tokens: Queries that wait for the outcome.
     """
@@ -37,6 +39,7 @@ class Resolution:
     eid: EidPrefix
     source: IPAddress | None
     pitr: bool
+    smr_invoked: bool = False
     sent: dict[int, float] = field(default_factory=dict)
     last: float = 0.0
     resting: bool = False
@@ -64,7 +67,13 @@ class MapRequester:
         self._timers: Timers[EidPrefix] = Timers()
 
     def ask(
-        self, eid: EidPrefix, now: float, source: IPAddress | None = None, pitr: bool = False, token: int | None = None
+        self,
+        eid: EidPrefix,
+        now: float,
+        source: IPAddress | None = None,
+        pitr: bool = False,
+        token: int | None = None,
+        smr_invoked: bool = False,
     ) -> Iterator[Effect]:
         """Resolve ``eid``, unless that is under way.
 
@@ -74,6 +83,7 @@ class MapRequester:
             source: The inner source of the packet that missed, sent as Source-EID.
             pitr: Set the p-bit (RFC 6832 section 5).
             token: A query to answer with the outcome.
+            smr_invoked: Set the s-bit; a request that is under way may be older than the news, so another one follows.
         """
         resolution = self._by_eid.get(eid)
         if resolution is None:
@@ -81,14 +91,15 @@ class MapRequester:
                 yield from self._context.drop("too-many-resolutions", now, eid=str(eid))
                 yield from _failure(eid, [] if token is None else [token], "too many resolutions are under way")
                 return
-            resolution = Resolution(eid, source, pitr)
+            resolution = Resolution(eid, source, pitr, smr_invoked)
             yield from self._transmit(resolution, now)
         # RFC 9301 section 5.3: after 10 retransmissions without a reply the sender is silent for 30 seconds.
         elif resolution.failed:
             yield from _failure(eid, [] if token is None else [token], "no reply; the Map-Resolver is given a pause")
             return
-        elif resolution.resting:
+        elif resolution.resting or smr_invoked:
             resolution.again = True
+            resolution.smr_invoked |= smr_invoked
         if token is not None:
             resolution.tokens.append(token)
 
@@ -115,8 +126,10 @@ class MapRequester:
                 continue
             if resolution.resting and not resolution.again:
                 self._by_eid.pop(eid)
-            elif resolution.resting or len(resolution.sent) <= RETRANSMISSIONS:
+            elif resolution.resting:
                 resolution.resting = resolution.again = False
+                yield from self._transmit(resolution, now)
+            elif len(resolution.sent) <= RETRANSMISSIONS:
                 yield from self._transmit(resolution, now)
             else:
                 tokens, resolution.tokens = resolution.tokens, []
@@ -159,6 +172,7 @@ class MapRequester:
             rlocs[:MAX_ITR_RLOCS],
             (RequestRecord.of(eid),),  # RFC 9301 section 5.2: a sender puts exactly one record
             pitr=resolution.pitr,
+            smr_invoked=resolution.smr_invoked,  # RFC 9301 section 6.1: and through the mapping system, as any other
         )
         # RFC 9301 section 5.8: the inner destination is the EID; the inner source is an RLOC, or an EID where no RLOC
         # is of that family. The reply goes to an ITR-RLOC, never to this address.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.wire import Action, EidRecord
 
+ELSEWHERE_TTL = 1440
+
 
 @dataclass(frozen=True, slots=True)
 class Forward:
@@ -25,3 +27,8 @@ Verdict = EidRecord | Forward
 def negative(prefix: EidPrefix, ttl_minutes: int) -> EidRecord:
     """No EID is in ``prefix``: natively-forward (RFC 9301 section 8.1), never authoritative (section 5.4)."""
     return EidRecord.of(prefix, ttl_minutes, action=Action.NATIVELY_FORWARD)
+
+
+def elsewhere(prefix: EidPrefix) -> EidRecord:
+    """Somebody else answers for ``prefix``: whoever needs it asks (RFC 9301 section 5.4, Send-Map-Request)."""
+    return EidRecord.of(prefix, ELSEWHERE_TTL, action=Action.SEND_MAP_REQUEST)

@@ -21,6 +21,7 @@ from nodes.lisp.wire.addresses import (
     eid_prefix,
     encode_address,
     in_instance,
+    max_mask_len,
 )
 from nodes.lisp.wire.auth import sign, verify
 from nodes.lisp.wire.cursor import Cursor
@@ -90,6 +91,7 @@ __all__ = [
     "eid_prefix",
     "encode_address",
     "in_instance",
+    "max_mask_len",
     "sign",
     "sorted_locators",
     "verify",

@@ -1,0 +1,220 @@
+"""Registration: what the Map-Servers are told, until they acknowledge it, and again each minute (RFC 9301, 5.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from nodes.lisp.config import MapServerPeer
+from nodes.lisp.effects import Datagram, Effect, Persist, Report, Send
+from nodes.lisp.eid import EidPrefix
+from nodes.lisp.engine.context import Context, payload_limit
+from nodes.lisp.timers import Timers
+from nodes.lisp.wire import EidRecord, MapNotify, MapRegister, sign, verify
+
+FIRST_BACKOFF = 1.0
+LONGEST_BACKOFF = 60.0
+MAX_OUTSTANDING = 16
+MAX_RECORDS = 255
+NONCE_KEY = "register-nonce"
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """What one Map-Register carries: some EID-prefixes, for one Map-Server.
+
+    Attributes:
+        peer: The Map-Server.
+        room: Bytes left in the message.
+        records: What is registered; a Record TTL of 0 withdraws the prefix, and leaves with the acknowledgement.
+        pending: The prefixes whose record has not been acknowledged since it was last changed.
+        nonces: The nonces sent since the last change or acknowledgement, oldest first; a Map-Notify for any counts.
+        last_sent: When the last of them went out.
+        backoff: Seconds until the next retransmission.
+        acknowledged_at: When the last Map-Notify came, or None.
+    """
+
+    peer: MapServerPeer
+    room: int
+    records: dict[EidPrefix, EidRecord] = field(default_factory=dict)
+    pending: set[EidPrefix] = field(default_factory=set)
+    nonces: list[int] = field(default_factory=list)
+    last_sent: float = 0.0
+    backoff: float = FIRST_BACKOFF
+    acknowledged_at: float | None = None
+
+
+class Registrar:
+    """Keeps every configured Map-Server informed of the site's mappings."""
+
+    def __init__(self, context: Context, durable: Mapping[str, Any], start_time: int) -> None:
+        """Make one that has nothing to register.
+
+        Args:
+            context: What the node's roles share.
+            durable: What an earlier run kept.
+            start_time: Wall-clock seconds.
+        """
+        self._context = context
+        # RFC 9301 section 5.6: nonces increase across restarts: the last one is kept, and if the storage was lost,
+        # the start time in the high 32 bits is later than any kept one.
+        kept = durable.get(NONCE_KEY, 0)
+        self._nonce = max(kept if isinstance(kept, int) else 0, start_time << 32)
+        self._chunks: list[Chunk] = []
+        self._by_nonce: dict[int, Chunk] = {}
+        self._timers: Timers[Chunk] = Timers()
+
+    def register(self, records: Iterable[EidRecord], now: float) -> Iterator[Effect]:
+        """Register these mappings with every Map-Server at once, replacing those of the same prefixes."""
+        changed: dict[Chunk, None] = {}
+        for record in records:
+            for peer in self._context.config.map_servers:
+                chunk = self._chunk_for(peer, record)
+                chunk.records[record.prefix] = record
+                chunk.pending.add(record.prefix)
+                changed[chunk] = None
+        for chunk in changed:
+            # An acknowledgement of what was sent before says nothing about what has changed since.
+            self._forget_nonces(chunk)
+            yield from self._begin(chunk, now)
+
+    def withdraw(self, prefix: EidPrefix, now: float) -> Iterator[Effect]:
+        """Tell every Map-Server that this node does not serve the prefix any more."""
+        record = next((chunk.records[prefix] for chunk in self._chunks if prefix in chunk.records), None)
+        if record is not None:
+            # RFC 9301 section 5.4: a Record TTL of 0.
+            yield from self.register([replace(record, ttl_minutes=0)], now)
+
+    def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """A Map-Server acknowledges a Map-Register."""
+        # RFC 9301 section 5.7: the Map-Notify copies the nonce; one for any transmission since the last
+        # acknowledgement will do.
+        chunk = self._by_nonce.get(notify.nonce)
+        if chunk is None:
+            yield from self._context.drop("map-notify-unknown-nonce", now, source=str(arrival.source))
+            return
+        # RFC 9301 section 5.7: if the Authentication Data fails to validate, the message is dropped.
+        key = chunk.peer.key
+        if (notify.key_id, notify.algorithm_id) != (key.key_id, key.algorithm) or not verify(
+            arrival.payload, notify, key.secret
+        ):
+            yield from self._context.drop("map-notify-authentication", now, source=str(arrival.source))
+            return
+        self._forget_nonces(chunk)
+        chunk.acknowledged_at = now
+        # RFC 9301 section 8.2: registrations are repeated each minute.
+        self._timers.set(chunk, chunk.last_sent + self._context.config.registration_interval)
+        yield from self._settle(chunk)
+
+    def tick(self, now: float) -> Iterator[Effect]:
+        """Register again, or retransmit what was not acknowledged."""
+        for chunk in self._timers.due(now):
+            if not chunk.nonces:
+                yield from self._begin(chunk, now)
+                continue
+            # RFC 9301 section 5.7: no Map-Notify after 1 second: retransmit, with exponential back-off up to 1 minute.
+            chunk.backoff = min(2 * chunk.backoff, LONGEST_BACKOFF)
+            yield from self._transmit(chunk, now)
+            if chunk.acknowledged_at is not None and not self._is_fresh(chunk, now):
+                chunk.acknowledged_at = None
+                chunk.pending.update(chunk.records)
+                yield Report("registration-lost", {"map_server": str(chunk.peer.address)})
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do."""
+        return self._timers.deadline()
+
+    @property
+    def registered(self) -> bool:
+        """Whether every Map-Server has acknowledged every EID-prefix as it is now."""
+        return not any(chunk.pending for chunk in self._chunks)
+
+    def acknowledged(self, prefix: EidPrefix) -> bool:
+        """Whether every Map-Server has acknowledged this EID-prefix as it is now."""
+        return not any(prefix in chunk.pending for chunk in self._chunks)
+
+    def rows(self, prefix: EidPrefix, now: float) -> list[dict[str, Any]]:
+        """The state of one EID-prefix with each Map-Server, as a table."""
+        return [self._row(chunk, prefix, now) for chunk in self._chunks if prefix in chunk.records]
+
+    def _row(self, chunk: Chunk, prefix: EidPrefix, now: float) -> dict[str, Any]:
+        ack = None if prefix in chunk.pending else chunk.acknowledged_at
+        return {
+            "address": str(chunk.peer.address),
+            "state": "registered" if ack is not None and self._is_fresh(chunk, now) else "pending",
+            "last_ack_s": None if ack is None else round(now - ack, 1),
+            "proxy_reply": chunk.peer.proxy_reply,
+        }
+
+    def _is_fresh(self, chunk: Chunk, now: float) -> bool:
+        ack = chunk.acknowledged_at
+        return ack is not None and now - ack < self._context.config.registration_timeout
+
+    def _settle(self, chunk: Chunk) -> Iterator[Report]:
+        """The Map-Server knows what the chunk says: report what is new, and let go of what was withdrawn."""
+        withdrawn = [prefix for prefix, record in chunk.records.items() if record.ttl_minutes == 0]
+        for event, prefixes in (("registered", chunk.pending.difference(withdrawn)), ("withdrawn", withdrawn)):
+            if prefixes:
+                fields = {"map_server": str(chunk.peer.address), "eids": sorted(str(prefix) for prefix in prefixes)}
+                yield Report(event, fields)
+        chunk.pending.clear()
+        for prefix in withdrawn:
+            chunk.room += len(chunk.records.pop(prefix).encode())
+        if not chunk.records:
+            self._chunks.remove(chunk)
+            self._timers.cancel(chunk)
+
+    def _begin(self, chunk: Chunk, now: float) -> Iterator[Effect]:
+        chunk.backoff = FIRST_BACKOFF
+        yield from self._transmit(chunk, now)
+
+    def _transmit(self, chunk: Chunk, now: float) -> Iterator[Effect]:
+        # RFC 9301 section 5.6: each Map-Register has a greater nonce, retransmissions too: the Map-Server may have
+        # seen the last one, and would drop it as a replay for ever.
+        self._nonce += 1
+        chunk.nonces.append(self._nonce)
+        chunk.last_sent = now
+        self._by_nonce[self._nonce] = chunk
+        if len(chunk.nonces) > MAX_OUTSTANDING:
+            del self._by_nonce[chunk.nonces.pop(0)]
+        self._timers.set(chunk, now + chunk.backoff)
+        yield Persist(NONCE_KEY, self._nonce)
+        register = self._message(chunk.peer, tuple(chunk.records.values()), self._nonce)
+        yield Send(register.encode(), chunk.peer.address)
+
+    def _forget_nonces(self, chunk: Chunk) -> None:
+        for nonce in chunk.nonces:
+            del self._by_nonce[nonce]
+        chunk.nonces.clear()
+
+    def _message(self, peer: MapServerPeer, records: tuple[EidRecord, ...], nonce: int) -> MapRegister:
+        config = self._context.config
+        register = MapRegister(
+            nonce,
+            peer.key.key_id,
+            peer.key.algorithm,
+            records,
+            proxy_reply=peer.proxy_reply,
+            # RFC 9301 section 5.6, I-bit: an xTR that is configured with an xTR-ID and Site-ID includes them.
+            xtr_id=bytes.fromhex(config.xtr_id) if config.xtr_id else None,
+            site_id=config.site_id,
+            want_notify=True,
+        )
+        return sign(register, peer.key.secret)
+
+    def _chunk_for(self, peer: MapServerPeer, record: EidRecord) -> Chunk:
+        """Where the record has its place: a prefix keeps its chunk, a new one goes where there is room."""
+        chunks = [chunk for chunk in self._chunks if chunk.peer is peer]
+        home = next((chunk for chunk in chunks if record.prefix in chunk.records), None)
+        if home is not None:
+            home.room += len(home.records[record.prefix].encode())
+        size = len(record.encode())
+        # RFC 9301 section 5: a message fits 576 or 1280 bytes. Section 5.6: and holds 255 records at most.
+        fitting = (chunk for chunk in chunks if chunk.room >= size and len(chunk.records) < MAX_RECORDS)
+        chunk = home or next(fitting, None)
+        if chunk is None:
+            chunk = Chunk(peer, payload_limit(peer.address) - len(self._message(peer, (), 0).encode()))
+            self._chunks.append(chunk)
+        chunk.room -= size
+        return chunk
