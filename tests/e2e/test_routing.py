@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_network
@@ -20,9 +21,11 @@ from testbed.act.ping import ping
 from testbed.lab import Lab, LabError
 from testbed.load import load
 from testbed.model import Node
-from tests.conformance.watch import eventually
+from testbed.observe.decoder import decode
+from tests.conformance.watch import Watch, eventually
 
 DEFAULTS = {ip_network("0.0.0.0/0"), ip_network("::/0")}
+FLOWS = 64
 WORLD = Path(__file__).with_name("routed.yaml")
 
 
@@ -142,6 +145,33 @@ def test_xtrs_and_the_mapping_system_run_no_bird(lab: Lab) -> None:
     assert {node.name for node in speakers(lab)} == {"core1", "core2", "core3", "core4", "edge", "pxtr"}
     for node in lab.topology.lisp_routers:
         assert kernel(lab, node.name) == connected(node) | DEFAULTS
+
+
+def test_flows_share_equal_paths(lab: Lab) -> None:
+    """D02: between xTRs at opposite ends of the ring, by the source ports that the ITR draws for each flow.
+
+    The sites have RLOCs of both IP versions, of equal priority and weight: flows share those as well.
+    """
+    assert reaches(lab, "h1", "h2")
+    target = str(lab["h2"].address)
+    with Watch(lab, ["core2", "core4"]) as watch, lab.socket("h1") as sender:
+        for port in range(9000, 9000 + FLOWS):
+            sender.sendto(b"flow", (target, port))
+        watch.until(lambda: len(lisp_packets(watch, target)) >= FLOWS, f"{FLOWS} LISP packets")
+        shares = Counter(lisp_packets(watch, target))
+    assert sum(shares.values()) == FLOWS
+    assert set(shares) == {(core, version) for core in ("core2", "core4") for version in (4, 6)}
+    assert min(shares.values()) > FLOWS / 20, shares
+
+
+def lisp_packets(watch: Watch, target: str) -> list[tuple[str, int]]:
+    """Where each LISP data packet to ``target`` arrived, and the IP version of its RLOCs."""
+    packets = [(frame.node, decode(frame.data)) for frame in watch.frames]
+    return [
+        (node, one.headers[0].source.version)
+        for node, one in packets
+        if one and one.lisp and str(one.headers[-1].destination) == target
+    ]
 
 
 def test_ospf_goes_round_a_broken_link(lab: Lab) -> None:
