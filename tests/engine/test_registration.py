@@ -329,6 +329,24 @@ def test_key_rollover_without_outage() -> None:
     assert world["ms"].drops == {"map-register-authentication": 1}
 
 
+def test_two_secrets_of_one_key_id() -> None:
+    """C21, S06: a subnet in two data centres is one site of the Map-Server; each xTR has a key of its own."""
+    second = replace(KEY, secret="open barley")
+    halves = [EidPrefix.of(f"192.168.1.{n}/25") for n in (0, 128)]
+    world = World().add(
+        map_server(site("both", DC1, keys=(KEY, second), more=True)),
+        xtr("xtr1", XTR1, halves[0]),
+        xtr("xtr2", XTR2, halves[1], second),
+    )
+    world.run()
+    assert {row["eid"] for row in world["ms"].engine.show("registrations", world.now) if row["etr"]} == {
+        str(half) for half in halves
+    }
+    assert world["xtr1"].engine.registered
+    assert world["xtr2"].engine.registered
+    assert world["ms"].drops == {}
+
+
 @pytest.mark.parametrize(
     ("prefixes", "more", "accepted"),
     [

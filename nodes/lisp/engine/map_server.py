@@ -63,8 +63,8 @@ class MapServer:
             )
             return
         # RFC 9301 section 5.7: if the Authentication Data fails to validate, the message is dropped.
-        key = _key(site, register)
-        if key is None or not verify(arrival.payload, register, key.secret):
+        key = _key(site, register, arrival.payload)
+        if key is None:
             yield from self._context.drop(
                 "map-register-authentication", now, source=source, site=site.name, key_id=register.key_id
             )
@@ -206,9 +206,13 @@ def _proxied(registration: Registration) -> EidRecord:
     return replace(record, locators=locators, authoritative=False, action=Action.NO_ACTION)
 
 
-def _key(site: RegistrationSite, register: MapRegister) -> Key | None:
-    """The site's key that the message names (RFC 9301 section 5.6); its algorithm is not the sender's choice."""
-    return next((k for k in site.keys if (k.key_id, k.algorithm) == (register.key_id, register.algorithm_id)), None)
+def _key(site: RegistrationSite, register: MapRegister, payload: bytes) -> Key | None:
+    """The site's key that authenticates the message (RFC 9301 section 5.6); its algorithm is not the sender's choice.
+
+    A site in two data centres may have two secrets of one Key ID: one each.
+    """
+    named = (key for key in site.keys if (key.key_id, key.algorithm) == (register.key_id, register.algorithm_id))
+    return next((key for key in named if verify(payload, register, key.secret)), None)
 
 
 def _nonce_key(site: RegistrationSite, register: MapRegister, arrival: Datagram) -> str:
