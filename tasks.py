@@ -5,7 +5,11 @@ Each task parses its words and calls one function of ``testbed.commands``; an er
 
 from __future__ import annotations
 
+import difflib
 import functools
+import inspect
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,9 +40,6 @@ def task(*, help: dict[str, str] | None = None, positional: tuple[str, ...] = ()
                 raise Exit(str(error), code=1) from None
             except KeyboardInterrupt:
                 raise Exit("interrupted", code=130) from None
-            except BrokenPipeError:
-                sys.stdout = None
-                raise Exit(code=141) from None
             if status:
                 raise Exit(code=status)
 
@@ -265,18 +266,67 @@ def doctor(_context: Context, json: bool = False) -> int:
     return commands.doctor(as_json=json)
 
 
-class _Program(Program):
-    """Invoke's program without its own options in the help: they are about shell commands, which we run none of."""
+TASKS = Collection.from_module(sys.modules[__name__])
 
-    def print_help(self) -> None:
-        print(f"Usage: {self.binary} TASK [ARGUMENTS]\n       {self.binary} TASK --help\n")
-        self.list_tasks()
+
+def _complaint(words: list[str]) -> str | None:
+    """What is wrong with the words before invoke sees them: it would misread them, or say too little."""
+    task = words[0] if words else ""
+    if task and not task.startswith("-") and task not in TASKS.task_names:
+        close = difflib.get_close_matches(task, TASKS.task_names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"tasks are {', '.join(sorted(TASKS.task_names))}"
+        return f"there is no task {task}; {hint}"
+    if task == "exec" and "--" not in words:
+        return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"
+    return None
+
+
+def _help(name: str) -> str:
+    """The help of one task: usage, meaning, example, arguments and options."""
+    task = TASKS[name]
+    lines = {True: [], False: []}
+    usage = [name]
+    for argument in task.get_arguments():
+        flag = argument.name.replace("_", "-")
+        if argument.positional:
+            usage.append(flag.upper())
+            lines[True].append((flag.upper(), argument.help))
+        else:
+            lines[False].append((f"--{flag}" if argument.kind is bool else f"--{flag} {flag.upper()}", argument.help))
+    usage += ["[OPTIONS]", *(["-- COMMAND"] if name == "exec" else [])]
+    text = [f"Usage: ci/lab {' '.join(usage)}", "", inspect.cleandoc(task.__doc__ or "")]
+    for positional, title in ((True, "Arguments:"), (False, "Options:")):
+        if lines[positional]:
+            width = max(len(left) for left, _ in lines[positional])
+            text += ["", title, *(f"  {left:{width}}  {right or ''}".rstrip() for left, right in lines[positional])]
+    return "\n".join(text)
+
+
+def _overview() -> str:
+    """Every task in a line."""
+    width = max(map(len, TASKS.task_names))
+    lines = [f"  {name:{width}}  {(TASKS[name].__doc__ or '').splitlines()[0]}" for name in sorted(TASKS.task_names)]
+    head = ["Usage: ci/lab TASK [ARGUMENTS] [OPTIONS]", "       ci/lab TASK --help", ""]
+    test = f"  {'test':{width}}  Check style and types, then run the whole suite; what follows goes to pytest."
+    return "\n".join([*head, *sorted([*lines, test])])
 
 
 def main() -> None:
     """Run as `ci/lab`: no tasks.py is searched for, so it works from any directory."""
-    here = sys.modules[__name__]
-    _Program(namespace=Collection.from_module(here), name="ci/lab", binary="ci/lab", version="0.1.0").run()
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    try:
+        if not words or {"-h", "--help"} & set(words):
+            named = [word for word in words if word in TASKS.task_names]
+            print(_help(named[0]) if named else _overview())
+        elif complaint := _complaint(sys.argv[1:]):
+            sys.exit(f"ci/lab: {complaint}")
+        else:
+            Program(namespace=TASKS, name="ci/lab", binary="ci/lab", version="0.1.0").run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python must not try to flush it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 if __name__ == "__main__":

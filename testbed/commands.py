@@ -68,6 +68,9 @@ def up(file: str, *, foreground: bool = False, name: str | None = None, run_dir:
             print(f"{lab.name} is up. Ctrl-C takes it down.", flush=True)
             for event in lab.follow():
                 print(_event_line(event), flush=True)
+                if event["event"] == "stopped":
+                    return
+            raise LabError(f"{lab.name} has ended: its init or its lab process was killed; nothing of it is left")
         except KeyboardInterrupt:
             print(f"\ntaking {lab.name} down", file=sys.stderr)
         finally:
@@ -139,10 +142,10 @@ def status(lab: str | None, *, as_json: bool = False) -> None:
     if not reports:
         print("no lab is running; boot one with: ci/lab up two-dc")
         return
-    from testbed.observe.tables import console, table
+    from testbed.observe.tables import draw, table
 
     for report in reports:
-        console().print(table("status", report["nodes"], f"{report['lab']}: {report['state']}, {report['run_dir']}"))
+        draw(table("status", report["nodes"]), f"{report['lab']}: {report['state']}, {report['run_dir']}")
 
 
 def _with_facts(lab: Lab) -> dict[str, Any]:
@@ -175,13 +178,13 @@ def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> Non
     if as_json:
         print(json.dumps(data, indent=1))
         return
-    from testbed.observe.tables import console, facts, table
+    from testbed.observe.tables import draw, facts, table
 
     title = f"{node}: {what}"
     if isinstance(data, list):
-        console().print(table(what, data, title) if data else f"{title}: empty")
+        draw(table(what, data) if data else None, title)
     else:
-        console().print(facts(data, title))
+        draw(facts(data), title)
 
 
 def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: bool = False) -> None:
@@ -194,10 +197,10 @@ def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: 
     if as_json:
         print(json.dumps(answer, indent=1))
         return
-    from testbed.observe.tables import console, table
+    from testbed.observe.tables import draw, table
 
     title = f"{node}: Map-Reply from {answer['replier']} in {answer['rtt_ms']:.1f} ms"
-    console().print(table("lig", answer["records"], title))
+    draw(table("lig", answer["records"]), title)
 
 
 def logs(lab: str | None, node: str, *, follow: bool = False) -> None:
@@ -227,22 +230,28 @@ def _ping(lab: Lab, *, timeout: float = 2.0, as_json: bool = False) -> int:
     if as_json:
         print(json.dumps(result.to_json(), indent=1))
         return 1 if result.failures else 0
-    from testbed.observe.tables import console, reachability
+    from testbed.observe.tables import draw, reachability
 
-    out = console()
-    for matrix in reachability(result.pairs):
-        out.print(matrix)
+    if not result.pairs:
+        print("there are no two hosts to ping")
+        return 0
+    for version in sorted({pair.version for pair in result.pairs}):
+        pairs = [pair for pair in result.pairs if pair.version == version]
+        draw(reachability(pairs), f"IPv{version}: path and round-trip time in ms, row to column")
     for pair in result.failures:
-        out.print(
+        print(
             f"FAIL {pair.source} -> {pair.destination} (IPv{pair.version}): "
             f"expected {pair.expected}, seen {pair.seen}; {pair.evidence}"
         )
+    silent = [node for node, moved in result.counters.items() if moved is None]
+    if silent:
+        print(f"no counters of {', '.join(silent)}: no daemon answers there")
     paths: dict[str, int] = {}
     for pair in result.pairs:
         paths[pair.seen.value] = paths.get(pair.seen.value, 0) + 1
     summary = ", ".join(f"{number} {path}" for path, number in paths.items())
-    out.print(f"{len(result.pairs)} pairs: {summary}; {len(result.failures)} failed")
-    out.print(f"result {lab.run_dir / 'ping.json'}\ncore's packets {result.capture}")
+    print(f"{len(result.pairs)} pairs: {summary}; {len(result.failures)} failed")
+    print(f"result {lab.run_dir / 'ping.json'}\ncore's packets {result.capture}")
     return 1 if result.failures else 0
 
 
@@ -264,11 +273,11 @@ def demo(topology: str = "two-dc") -> int:
 
 def _show_what_was_learned(lab: Lab, topology: Topology) -> None:
     """The map-cache of the first ITR: what the pings made it ask for."""
-    from testbed.observe.tables import console, table
+    from testbed.observe.tables import draw, table
 
     for router in topology.lisp_routers:
         if router.lisp is not None and "itr" in router.lisp.roles:
-            console().print(table("map-cache", lab.show(router.name, "map-cache"), f"{router.name}: map-cache"))
+            draw(table("map-cache", lab.show(router.name, "map-cache")), f"\n{router.name}: map-cache")
             return
 
 

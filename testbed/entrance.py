@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from testbed.box import ROOT
+from testbed.channel import LabError
 
 _IN_MODIFY = 0x2
 
@@ -28,7 +29,13 @@ class Entrance:
         self.bird = bird
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """The command that runs ``argv`` in the node; it needs the descriptors."""
+        """The command that runs ``argv`` in the node; it needs the descriptors.
+
+        Raises:
+            LabError: ``argv`` is one text instead of words.
+        """
+        if isinstance(argv, str):
+            raise LabError(f"a command is a list of words, not {argv!r}; for a shell's line: ['sh', '-c', {argv!r}]")
         script = ROOT / "testbed" / "crossing.py"
         places = (str(ROOT), *map(str, self.descriptors), self.bird or "")
         return [sys.executable, "-I", "-S", str(script), *places, *argv]

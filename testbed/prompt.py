@@ -17,7 +17,10 @@ def cli(lab: str | None) -> None:
 class Prompt(cmd.Cmd):
     """Reads a line, runs it in the lab; an error is one line and the prompt goes on."""
 
-    intro = "NODE COMMAND runs a command in a node: h1 ping -c 1 h4. Also: nodes, show, lig, ping, restart, help, exit."
+    intro = (
+        "NODE COMMAND runs a command in a node: h1 ping -c 1 h4. Also: status, show, lig, ping, logs, restart, shell,"
+        " help, exit."
+    )
     doc_header = "commands (help COMMAND says more)"
 
     def __init__(self, lab: Lab) -> None:
@@ -48,8 +51,7 @@ class Prompt(cmd.Cmd):
         if node not in self.lab.topology.nodes:
             raise LabError(f"{node} is neither a command nor a node; nodes are {', '.join(self.lab.topology.nodes)}")
         if not rest.strip():
-            self.lab.shell(node)
-            return
+            raise LabError(f"say what {node} is to do: {node} ip route, or: shell {node}")
         names = {host.name: str(host.address) for host in self.lab.topology.hosts}
         words = [names.get(word, word) for word in rest.split(" ")]
         self.lab.exec(node, ["sh", "-c", " ".join(words)])
@@ -58,9 +60,22 @@ class Prompt(cmd.Cmd):
         """Complete commands and nodes."""
         return super().completenames(text) + [name for name in self.lab.topology.nodes if name.startswith(text)]
 
-    def do_nodes(self, _line: str) -> None:
+    def do_status(self, line: str) -> None:
         """Show every node and its state."""
+        self._words(line, "status", 0)
         commands.status(self.lab.name)
+
+    do_nodes = do_status
+
+    def do_shell(self, line: str) -> None:
+        """Open a shell inside a node: shell NODE."""
+        (node,) = self._words(line, "shell NODE", 1)
+        self.lab.shell(node)
+
+    def do_logs(self, line: str) -> None:
+        """Print a node's log: logs NODE."""
+        (node,) = self._words(line, "logs NODE", 1)
+        commands.logs(self.lab.name, node)
 
     def do_show(self, line: str) -> None:
         """Show a table of a LISP node: show NODE WHAT."""
@@ -73,8 +88,9 @@ class Prompt(cmd.Cmd):
         names = {host.name: str(host.address) for host in self.lab.topology.hosts}
         commands.lig(self.lab.name, node, names.get(eid, eid))
 
-    def do_ping(self, _line: str) -> None:
+    def do_ping(self, line: str) -> None:
         """Ping every ordered pair of hosts, judged by what the core saw."""
+        self._words(line, "ping", 0)
         commands.ping(self.lab.name)
 
     def do_restart(self, line: str) -> None:

@@ -145,7 +145,7 @@ class Forwarding(StrEnum):
     """What the data path does with a packet that matches a map-cache entry (requirement S04)."""
 
     ENCAPSULATE = "encapsulate"
-    NATIVE = "forward-native"
+    NATIVE = "natively-forward"
     SEND_MAP_REQUEST = "send-map-request"
     DROP = "drop"
 

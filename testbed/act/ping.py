@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from nodes.lisp.config import Role
 from nodes.lisp.eid import IPAddress
 from testbed.act.echo import Echo, Pinger
+from testbed.channel import LabError
 from testbed.model import Expectation, Node, Topology
 from testbed.model import Path as Via
 from testbed.observe.capture import Capture, Frame, SocketMaker
@@ -87,12 +88,12 @@ class PingResult:
 
     Attributes:
         pairs: One result a pair, in the topology's order.
-        counters: Per LISP node, how far its data-path counters moved.
+        counters: Per LISP node, how far its data-path counters moved; None where the daemon did not tell.
         capture: The core's packets, a pcap file.
     """
 
     pairs: tuple[PairResult, ...]
-    counters: Mapping[str, Mapping[str, int]]
+    counters: Mapping[str, Mapping[str, int] | None]
     capture: Path
 
     @property
@@ -104,7 +105,7 @@ class PingResult:
         """The document ``ping.json``."""
         return {
             "pairs": [pair.to_json() for pair in self.pairs],
-            "counters": {node: dict(moved) for node, moved in self.counters.items()},
+            "counters": {node: moved and dict(moved) for node, moved in self.counters.items()},
             "capture": self.capture.name,
         }
 
@@ -128,7 +129,7 @@ def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
     routers = _by_rloc(topology)
     judged = enumerate(zip(topology.expectations, pinger.echoes, strict=True))
     pairs = tuple(judge(one, echo, requests.get(number, []), topology, routers) for number, (one, echo) in judged)
-    moved = {node: {key: value - before[node].get(key, 0) for key, value in after[node].items()} for node in after}
+    moved = {node: _difference(before[node], after[node]) for node in after}
     result = PingResult(pairs, moved, directory / "ping.pcap")
     capture.write(result.capture)
     (directory / "ping.json").write_text(json.dumps(result.to_json(), indent=1) + "\n")
@@ -225,6 +226,19 @@ def _belongs(router: Node, homes: set[str]) -> bool:
     return proxy or router.site in homes
 
 
-def _data_counters(lab: PingLab, topology: Topology) -> dict[str, dict[str, int]]:
-    """The data-path counters of every LISP node that has a data path."""
-    return {node.name: dict(lab.show(node.name, "statistics")["data"]) for node in topology.lisp_routers}
+def _data_counters(lab: PingLab, topology: Topology) -> dict[str, dict[str, int] | None]:
+    """The data-path counters of every LISP node; None where its daemon is dead or deaf: pings are judged without."""
+    found: dict[str, dict[str, int] | None] = {}
+    for node in topology.lisp_routers:
+        try:
+            found[node.name] = dict(lab.show(node.name, "statistics")["data"])
+        except LabError:
+            found[node.name] = None
+    return found
+
+
+def _difference(before: dict[str, int] | None, after: dict[str, int] | None) -> dict[str, int] | None:
+    """How far counters moved; a daemon that was restarted meanwhile begins at 0."""
+    if before is None or after is None:
+        return after
+    return {key: max(value - before.get(key, 0), 0) for key, value in after.items()}

@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from testbed.act.ping import PairResult
     from testbed.doctor import Finding
 
+_WIDEST = 400
+
 Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], Any]]
 
-_WIDTH_WHEN_PIPED = 140
 
-
-def console() -> Console:
-    """Where tables go: the terminal's width, or a fixed one when the output is piped."""
-    made = Console(highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(highlight=False, width=_WIDTH_WHEN_PIPED)
+def draw(drawn: Table | None, title: str) -> None:
+    """Print a table under its title, as wide as it needs to be: a word broken in two can be neither read nor copied."""
+    print(title if drawn else f"{title}: empty")
+    if drawn is None:
+        return
+    console = Console(highlight=False)
+    width = console.measure(drawn, options=console.options.update(max_width=_WIDEST)).maximum
+    console = Console(highlight=False, width=width)
+    with console.capture() as capture:
+        console.print(drawn)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def _duration(seconds: float | None) -> str:
@@ -50,6 +57,14 @@ def _map_servers(row: Row) -> str:
 
 def _field(name: str) -> Callable[[Row], Any]:
     return lambda row: row.get(name)
+
+
+def _state(row: Row) -> str:
+    """A node's state; of a daemon that ended, how."""
+    status = row.get("exit_status")
+    if status is None:
+        return str(row["state"])
+    return f"{row['state']} ({f'signal {-status}' if status < 0 else f'status {status}'})"
 
 
 _ACTIONS = (
@@ -119,8 +134,8 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Roles", lambda row: " ".join(row["roles"])),
         ("Site", _field("site")),
         ("Addresses", lambda row: " ".join(row["addresses"])),
-        ("State", _field("state")),
-        ("PID", _field("pid")),
+        ("State", _state),
+        ("PID in the lab", _field("pid")),
     ],
 }
 """The columns of each table: its title and what stands in it."""
@@ -137,28 +152,46 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def table(what: str, rows: Iterable[Row], title: str) -> Table:
+def table(what: str, rows: Iterable[Row]) -> Table:
     """The table called ``what`` (a key of :data:`COLUMNS`)."""
     columns = COLUMNS[what]
-    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading, _ in columns:
-        drawn.add_column(heading, overflow="fold")
+        drawn.add_column(heading)
     for row in rows:
         drawn.add_row(*(_text(cell(row)) for _, cell in columns))
     return drawn
 
 
-def facts(data: Mapping[str, Any], title: str) -> Table:
-    """Names and values; a mapping inside becomes one line a name, prefixed by its own."""
-    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_header=False)
-    drawn.add_column()
-    drawn.add_column(overflow="fold")
+_WORDS = {
+    "name": "Node",
+    "roles": "Roles",
+    "rlocs": "RLOCs",
+    "xtr_id": "xTR-ID",
+    "site_id": "Site-ID",
+    "map_resolvers": "Map-Resolvers",
+    "map_servers": "Map-Servers",
+    "petrs": "PETRs",
+    "eid_aggregates": "EID aggregates",
+    "control": "Control messages",
+    "data": "Data packets",
+    "drops": "Drops",
+    "held": "Held packets",
+}
+"""What a person calls the facts that a daemon tells."""
+
+
+def facts(data: Mapping[str, Any]) -> Table:
+    """Names and values; of a mapping inside, each name is a line of its own under the mapping's name."""
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
     for name, value in data.items():
+        words = _WORDS.get(name, name)
         if isinstance(value, Mapping):
             for inner, number in value.items():
-                drawn.add_row(f"{name} {inner}", _text(number))
+                drawn.add_row(words, inner.replace("_", " "), _text(number))
+                words = ""
         else:
-            drawn.add_row(name, _text(value))
+            drawn.add_row(words, _text(value))
     return drawn
 
 
@@ -181,22 +214,25 @@ _STYLE = {"local": "dim", "encapsulated": "green", "proxied": "cyan", "native": 
 _MATRIX_HOSTS = 24
 
 
-def reachability(pairs: Sequence[PairResult]) -> list[Table]:
-    """A matrix of hosts for each IP version: by which path each reached each, and the round-trip time in ms.
+def reachability(pairs: Sequence[PairResult]) -> dict[str, Table]:
+    """A matrix of hosts for each IP version, by its title: by which path each reached each, and how fast.
 
     With more hosts than a terminal has room for there is none.
     """
     if len({pair.source for pair in pairs}) > _MATRIX_HOSTS:
-        return []
-    versions = sorted({pair.version for pair in pairs})
-    return [_matrix([pair for pair in pairs if pair.version == version], version) for version in versions]
+        return {}
+    return {
+        f"IPv{version}: path and round-trip time in ms, row to column": _matrix(
+            [pair for pair in pairs if pair.version == version]
+        )
+        for version in sorted({pair.version for pair in pairs})
+    }
 
 
-def _matrix(pairs: Sequence[PairResult], version: int) -> Table:
+def _matrix(pairs: Sequence[PairResult]) -> Table:
     names = list(dict.fromkeys(pair.source for pair in pairs))
     found = {(pair.source, pair.destination): pair for pair in pairs}
-    title = f"IPv{version}: path and round-trip time (ms), row to column"
-    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     drawn.add_column("from \\ to", style="bold")
     for name in names:
         drawn.add_column(name, justify="right")

@@ -98,8 +98,8 @@ def test_a_broken_path_fails_its_pairs_with_evidence(lab: str) -> None:
     finally:
         shown(*at_branch, "ip", "route", "add", "default", "via", route["gateway"])
     assert done.returncode == 1
-    assert "FAIL h1 -> b1: expected encapsulated, seen unreachable" in done.stdout
-    assert "FAIL h1 -> h2" not in done.stdout
+    assert "FAIL h1 -> b1 (IPv4): expected encapsulated, seen unreachable" in done.stdout
+    assert "FAIL h1 -> h2 " not in done.stdout
 
 
 @pytest.mark.parametrize("what", ["map-cache", "database", "registrations", "roles", "statistics", "interfaces"])
@@ -153,7 +153,9 @@ def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
         (["up", "two-dc", "--name", "a b"], 1, "allowed are letters, digits"),
         (["up", "two-dc", "--run-dir", "/run/lab"], 1, "below /run"),
         (["up"], 1, "'file'"),
-        (["exec", "h1"], 1, "after --"),
+        (["exec", "h1"], 1, "put -- before the command"),
+        (["exec", "h1", "ping", "-c", "3", "192.168.2.11"], 1, "put -- before the command"),
+        (["exec", "h1", "--"], 1, "say what to run after --"),
         (["exec", "nobody", "--", "true"], 1, "there is no node nobody"),
         (["show", "xtr1", "nothing"], 1, "nothing is called nothing"),
         (["show", "h1", "map-cache"], 1, "h1 runs no LISP daemon"),
@@ -163,7 +165,8 @@ def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
         (["ping", "--timeout", "soon"], 1, "allowed are seconds above 0"),
         (["bench", "boot"], 1, "--json"),
         (["bench", "nothing", "--json", "x"], 1, "nothing is called nothing"),
-        (["nosuch"], 1, "nosuch"),
+        (["nosuch"], 1, "there is no task nosuch; tasks are"),
+        (["pign"], 1, "did you mean ping?"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(lab: str, tmp_path: Path, words: list[str], status: int, says: str) -> None:
@@ -173,6 +176,51 @@ def test_what_cannot_be_done_is_one_line(lab: str, tmp_path: Path, words: list[s
     assert says in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("task", ["up", "down", "exec", "show", "lig", "ping", "bench", "logs", "restart", "shell"])
+def test_help_shows_usage_and_an_example(task: str) -> None:
+    for words in ([task, "--help"], ["--help", task], [task, "-h"]):
+        done = run(*words)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"Usage: ci/lab {task}")
+        assert "Example: " in done.stdout
+    assert f"  {task} " in shown("--help")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} {REPOSITORY}/tasks.py --help | head -1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("Usage")
+    assert done.stderr == ""
+
+
+def test_ping_judges_what_it_can_while_a_daemon_is_dead(lab: str) -> None:
+    """What is cached goes on without its Map-Server: the experiment that everybody makes."""
+    shown("ping", "--lab", lab)
+    nodes = json.loads(shown("status", "--lab", lab, "--json"))[0]["nodes"]
+    pid = next(one["pid"] for one in nodes if one["name"] == "ms")
+    shown("exec", "--lab", lab, "ms", "--", "kill", "-9", str(pid))
+    try:
+        out = shown("ping", "--lab", lab)
+        assert "0 failed" in out
+        assert "no counters of ms" in out
+        assert "exited (signal 9)" in shown("status", "--lab", lab)
+    finally:
+        shown("restart", "--lab", lab, "ms")
+
+
+def test_a_foreground_lab_that_is_killed_says_so(tmp_path: Path) -> None:
+    name = f"test-foreground-{os.getpid()}"
+    command = [sys.executable, str(REPOSITORY / "tasks.py"), "up", "minimal", "--foreground", "--name", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+        assert "is up" in up.stdout.readline()
+        killed = subprocess.run(["pkill", "-9", "-f", f"testbed.server {name} "], check=False)
+        assert killed.returncode == 0
+        _, errors = up.communicate(timeout=30)
+    assert up.returncode == 1
+    assert errors.strip().splitlines()[-1].startswith(f"{name} has ended")
 
 
 def test_a_second_lab_of_that_name_is_refused(lab: str) -> None:
