@@ -289,10 +289,9 @@ def doctor(*, as_json: bool = False) -> int:
     if as_json:
         print(json.dumps(report.to_json(), indent=1))
         return 0 if report.lab_can_run else 1
-    from testbed.observe.tables import console, examination
+    from testbed.observe.tables import draw, examination
 
-    out = console()
-    out.print(examination(report.findings, report.machine.words))
+    draw(examination(report.findings), report.machine.words)
     without = ", ".join(one.name for one in report.missing) or "nothing"
-    out.print(f"{'a lab can run here' if report.lab_can_run else 'NO LAB CAN RUN HERE'}; missing: {without}")
+    print(f"{'a lab can run here' if report.lab_can_run else 'NO LAB CAN RUN HERE'}; missing: {without}")
     return 0 if report.lab_can_run else 1

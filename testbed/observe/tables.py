@@ -195,11 +195,11 @@ def facts(data: Mapping[str, Any]) -> Table:
     return drawn
 
 
-def examination(findings: Iterable[Finding], title: str) -> Table:
+def examination(findings: Iterable[Finding]) -> Table:
     """What the machine offers; of what is missing, what that costs."""
-    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "Found", "Version, or why not", "What goes without it"):
-        drawn.add_column(heading, overflow="fold")
+        drawn.add_column(heading)
     for one in findings:
         style = "" if one.found else "bold red" if one.needed else "yellow"
         cells = (one.name, "yes" if one.found else "no", one.detail, "" if one.found else one.cost)
