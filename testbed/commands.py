@@ -235,9 +235,8 @@ def _ping(lab: Lab, *, timeout: float = 2.0, as_json: bool = False) -> int:
     if not result.pairs:
         print("there are no two hosts to ping")
         return 0
-    for version in sorted({pair.version for pair in result.pairs}):
-        pairs = [pair for pair in result.pairs if pair.version == version]
-        draw(reachability(pairs), f"IPv{version}: path and round-trip time in ms, row to column")
+    for title, matrix in reachability(result.pairs).items():
+        draw(matrix, title)
     for pair in result.failures:
         print(
             f"FAIL {pair.source} -> {pair.destination} (IPv{pair.version}): "
