@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.effects import Datagram, Install, Miss, Remove, Unresolved
+from nodes.lisp.effects import ChangeLocator, Datagram, Install, Miss, Remove, Unresolved
 from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MapRequester
@@ -26,6 +26,7 @@ from nodes.lisp.wire import (
     RequestRecord,
 )
 from tests.engine.world import (
+    DC2,
     H1,
     H2,
     KEY,
@@ -45,6 +46,9 @@ def recorded() -> tuple[World, list[bytes]]:
     world = two_sites()
     world.resolve("xtr1", H2)
     world.resolve("xtr1", host_prefix("172.20.9.9"))
+    world.put("xtr2", ChangeLocator(DC2, XTR2, 2, None, (XTR1,), token=1))
+    world.run(2)
+    assert any(isinstance(p.message, MapRequest) and p.message.smr for p in world.packets)
     return world, [packet.payload for packet in world.packets]
 
 
