@@ -23,7 +23,8 @@ from testbed.order import Order, RunFiles
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""
 
-START_SECONDS = 10.0
+_MARK = b"run directory of a LISP testbed lab; each boot clears what the one before left here\n"
+"""What the lock file says, so that no other directory with a file of that name is taken for ours."""
 STOP_SECONDS = 10.0
 _OF_A_RUN = (
     "topology.yaml",
@@ -33,9 +34,6 @@ _OF_A_RUN = (
     "ping.json",
     "ping.pcap",
     "nodes",
-    "captures",
-    "results",
-    "reports",
 )
 
 
@@ -63,17 +61,32 @@ def lock(files: RunFiles) -> int:
             if not directory.exists():
                 directory.mkdir(parents=True)
                 give(directory, reader)
-        if not files.lock.exists() and any(files.root.iterdir()):
+        if _is_foreign(files):
             raise LabError(f"{files.root} is not empty and not a run directory of a lab; choose another")
-        descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise LabError(f"run directory {files.root}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.pwrite(descriptor, _MARK, 0)
     except BlockingIOError:
         os.close(descriptor)
         raise LabError(f"a lab named {files.root.name} runs already; take it down or choose another name") from None
+    except OSError as error:
+        os.close(descriptor)
+        raise LabError(f"{files.lock}: {error.strerror}") from error
     return descriptor
+
+
+def _is_foreign(files: RunFiles) -> bool:
+    """Whether a directory holds anything, but not the mark that says that a boot may clear it."""
+    there = {path.name for path in files.root.iterdir()}
+    if files.lock.name not in there:
+        return bool(there)
+    with open(os.open(files.lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as lock_file:
+        mark = lock_file.read(len(_MARK) + 1)
+    # A lock file that is alone and empty has been made and not yet marked.
+    return mark != _MARK and (mark != b"" or len(there) > 1)
 
 
 def prepare(order: Order) -> None:

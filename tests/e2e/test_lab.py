@@ -202,8 +202,14 @@ def test_a_packet_socket_inside_a_node(plain: Lab) -> None:
 
 
 def test_the_box_hides_what_is_outside(plain: Lab) -> None:
-    processes = plain.run("h1", ["ps", "-e", "-o", "pid="]).stdout.split()
-    assert str(os.getpid()) not in processes or len(processes) < 20
+    mine = "outside-of-the-box"
+    with subprocess.Popen(["cat", "-", mine], stdin=subprocess.PIPE) as outside:  # waits for its input's end
+        assert mine in subprocess.run(["ps", "-e", "-o", "args="], capture_output=True, text=True, check=True).stdout
+        first, *others = plain.run("h1", ["ps", "-e", "-o", "args="]).stdout.splitlines()
+        outside.communicate()
+    assert "testbed/server/init.py" in first
+    assert any("testbed.server" in line for line in others)
+    assert not [line for line in others if mine in line or "pytest" in line]
     assert plain.run("h1", ["hostname"]).stdout.strip() == plain.name
     assert plain.run("h1", ["ls", "/run"]).stdout.split() == ["lock", "netns"]
     ours = {(name, (Path("/proc/self/ns") / name).readlink()) for name in ("mnt", "net", "pid", "uts", "ipc")}
@@ -416,6 +422,18 @@ def test_a_directory_that_is_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="is not empty and not a run directory of a lab"):
         Lab(plain_world(), name="test-other", run_dir=tmp_path).boot()
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    for said in ("", "12345\n"):  # a file of that name, as other programs have it
+        (tmp_path / "lock").write_text(said)
+        (tmp_path / "nodes").mkdir(exist_ok=True)
+        (tmp_path / "nodes" / "chapter-1.tex").write_text("in the beginning")
+        with pytest.raises(LabError, match="is not empty and not a run directory of a lab"):
+            Lab(plain_world(), name="test-other", run_dir=tmp_path).boot()
+        assert (tmp_path / "nodes" / "chapter-1.tex").read_text() == "in the beginning"
+        assert (tmp_path / "lock").read_text() == said
+    (tmp_path / "lock").unlink()
+    (tmp_path / "lock").symlink_to(tmp_path / "thesis.tex")
+    with pytest.raises(LabError, match=r"run directory .*Too many levels of symbolic links"):
+        Lab(plain_world(), name="test-other", run_dir=tmp_path).boot()
     with pytest.raises(LabError, match="is below /run"):
         Lab(plain_world(), name="test-other", run_dir=Path("/run/test-other")).boot()
 
