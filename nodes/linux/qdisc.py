@@ -1,10 +1,12 @@
 """Queueing disciplines, by netlink: rate (tbf), delay (netem), and the hook for classifiers (clsact).
 
-Kernel documentation: tc-tbf(8), tc-netem(8), include/uapi/linux/pkt_sched.h.
+Kernel documentation: tc-tbf(8), tc-netem(8) ("How to use netem with rate control": the tbf below the netem),
+include/uapi/linux/pkt_sched.h.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from nodes.linux.netlink import (
     number,
     parse_attributes,
     text_attribute,
+    tolerating,
 )
 
 _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_GETQDISC = 36, 37, 38
@@ -108,8 +111,9 @@ def add_htb(kernel: Connection, index: int) -> None:
 
 
 def add_clsact(kernel: Connection, index: int) -> None:
-    """Give an interface the two hooks for classifiers: at what it receives and at what it sends."""
-    _add(kernel, index, "clsact", b"", CLSACT, 0xFFFF0000)
+    """Give an interface the two hooks for classifiers, at what it receives and at what it sends, if it has none."""
+    with tolerating(errno.EEXIST):
+        _add(kernel, index, "clsact", b"", CLSACT, 0xFFFF0000)
 
 
 def delete_qdisc(kernel: Connection, index: int, parent: int = ROOT) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import socket
 import statistics
@@ -12,15 +13,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
 
 from nodes.kinds import impairment
-from nodes.linux import qdisc
+from nodes.linux import classifier, qdisc
+from nodes.linux.namespaces import scratch_network
+from nodes.linux.netlink import Connection
+from testbed.box import Box, parent_of
+from testbed.channel import Channel
 from testbed.lab import Lab, LabError
-from testbed.model import Interface, Link, Node, NodeKind, Topology
+from tests.e2e.worlds import pairs_world
 
 _SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 35, 33, 32
 _PORT = 9
@@ -37,22 +41,6 @@ LINKS = {
     "narrow": {"mtu": 1400, "delay": 1.0},
 }
 """The links of the world; each joins a host "NAME-a" with a host "NAME-b"."""
-
-
-def pairs_world(links: dict[str, dict[str, float]]) -> Topology:
-    """Pairs of hosts, each joined by a link with the given properties: 10.0.N.1 and 10.0.N.2."""
-    nodes, cables = {}, []
-    for number, (name, properties) in enumerate(links.items()):
-        ends = f"{name}-a", f"{name}-b"
-        given = dict(properties)
-        mtu = int(given.pop("mtu", 1500))
-        for side, (node, peer) in enumerate((ends, ends[::-1]), 1):
-            address = (ip_interface(f"10.0.{number}.{side}/24"),)
-            mac = f"02:00:00:00:{number:02x}:{side:02x}"
-            interface = Interface(peer, node, peer, node, mac, address, mtu=mtu)
-            nodes[node] = Node(node, NodeKind.HOST, name, (interface,))
-        cables.append(Link((ends[0], ends[1]), (ends[1], ends[0]), **given))
-    return Topology("pairs", "Pairs of hosts", nodes, tuple(cables), {}, (), (), (), source="name: pairs\n")
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +240,33 @@ def test_a_relay_that_dies_is_replaced(lab: Lab) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.skipif(qdisc.has_netem(), reason="this kernel has netem: there is no relay")
+def test_a_relay_ends_with_its_lab(tmp_path: Path) -> None:
+    """It is in the box: whoever kills the lab process has killed it."""
+    lab = Lab(pairs_world({"slow": {"delay": 5.0}}), name="test-relay-end", run_dir=tmp_path / "test-relay-end")
+    lab.boot(detach=True)
+    try:
+        with Channel.open(lab.run_dir / "control.sock") as channel:
+            process = channel.peer
+        box = Box(parent_of(process))
+        inside = (Path("/proc") / str(process) / "ns/pid").readlink()
+        relays = [one for one in Path("/proc").glob("[0-9]*") if is_relay_of(one, inside)]
+        assert len(relays) == 1
+        os.kill(process, signal.SIGKILL)
+        assert box.ended(5)
+        assert not relays[0].exists()
+    finally:
+        lab.stop()
+
+
+def is_relay_of(process: Path, box: Path) -> bool:
+    """Whether a process is a relay inside a box, by the box's PID namespace."""
+    try:
+        return (process / "comm").read_text() == "delay-relay\n" and (process / "ns/pid").readlink() == box
+    except OSError:
+        return False
+
+
 def test_what_the_kernel_cannot_do_is_an_error_before_any_host_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(impairment.qdisc, "has_tbf", lambda: False)
     monkeypatch.setattr(impairment.classifier, "has_classifiers", lambda: False)
@@ -260,6 +275,17 @@ def test_what_the_kernel_cannot_do_is_an_error_before_any_host_is_made(monkeypat
     with pytest.raises(impairment.LinkError, match="a link has a loss, but this kernel has no clsact"):
         impairment.needs_relay([impairment.Impairment(loss=1)])
     assert impairment.needs_relay([impairment.UNIMPAIRED]) is False
+
+
+def test_the_hooks_of_an_interface_are_shared() -> None:
+    """Who comes second finds them there, and its classifier stands beside the first one's."""
+    with scratch_network() as namespace, Connection(namespace) as kernel:
+        for priority, per_cent in ((2, 20), (1, 10)):
+            qdisc.add_clsact(kernel, 1)
+            classifier.add_classifier(kernel, 1, classifier.loss_program(per_cent), classifier.Hook.INGRESS, priority)
+        programs = classifier.list_programs(kernel, 1, classifier.Hook.INGRESS)
+        assert programs == [classifier.loss_program(10), classifier.loss_program(20)]
+        assert classifier.list_programs(kernel, 1, classifier.Hook.EGRESS) == []
 
 
 def test_what_the_kernel_refuses_fails_the_boot(tmp_path: Path) -> None:

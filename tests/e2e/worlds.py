@@ -55,3 +55,19 @@ def plain_world(hosts: int = 2) -> Topology:
         expectations=(),
         source="name: plain\n",
     )
+
+
+def pairs_world(links: dict[str, dict[str, float]]) -> Topology:
+    """Pairs of hosts, each joined by a link with the given properties: 10.0.N.1 and 10.0.N.2."""
+    nodes, cables = {}, []
+    for number, (name, properties) in enumerate(links.items()):
+        ends = f"{name}-a", f"{name}-b"
+        given = dict(properties)
+        mtu = int(given.pop("mtu", 1500))
+        for side, (node, peer) in enumerate((ends, ends[::-1]), 1):
+            address = (ip_interface(f"10.0.{number}.{side}/24"),)
+            mac = f"02:00:00:00:{number:02x}:{side:02x}"
+            interface = Interface(peer, node, peer, node, mac, address, mtu=mtu)
+            nodes[node] = Node(node, NodeKind.HOST, name, (interface,))
+        cables.append(Link((ends[0], ends[1]), (ends[1], ends[0]), **given))
+    return Topology("pairs", "Pairs of hosts", nodes, tuple(cables), {}, (), (), (), source="name: pairs\n")
