@@ -20,7 +20,7 @@ MAP_REQUEST, MAP_REPLY, MAP_REGISTER, MAP_NOTIFY, ECM = 1, 2, 3, 4, 8
 UDP = 17
 
 # Map-Request bits of the first word (RFC 9301 section 5.2).
-PROBE, PITR = 1 << 25, 1 << 23
+PROBE, SMR, PITR, SMR_INVOKED, DONT_REPLY = 1 << 25, 1 << 24, 1 << 23, 1 << 22, 1 << 13
 # Map-Register bits (section 5.6).
 WITH_XTR_ID, WANT_NOTIFY = 1 << 25, 1 << 8
 
