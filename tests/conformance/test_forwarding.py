@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,18 @@ from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
 from tests.conformance import wire
 from tests.conformance.watch import Watch, facing, inject, inner_request, map_cache, rloc, sink, uplink
+
+
+@pytest.fixture(scope="module", params=["static", "ospf-bgp"])
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The world two-dc-static, and the same one where the PxTR announces the aggregates to its core by BGP."""
+    name = f"forwarding-{request.param}"
+    directory = tmp_path_factory.mktemp(name)
+    text = (Path(__file__).parents[2] / "topologies" / "two-dc-static.yaml").read_text()
+    file = directory / f"{name}.yaml"
+    file.write_text(text.replace("address-space:", f"routing: {request.param}\naddress-space:", 1))
+    with Lab(file, name=name, run_dir=directory / name) as booted:
+        yield booted
 
 
 def ip(lab: Lab, node: str, *words: Any) -> str:
@@ -206,7 +219,7 @@ def test_pitr_does_not_forward_natively_into_its_aggregates(lab: Lab) -> None:
         assert refused.startswith(str(rloc(lab, "pxtr")))
         assert len(requests(watch, "pxtr")) == 1
         assert len(requests(watch, uplink(lab, "pxtr"))) == 1
-    assert any(ip_network(nobody).subnet_of(ip_network(eid)) and row["action"] == "forward-native"
+    assert any(ip_network(nobody).subnet_of(ip_network(eid)) and row["action"] == "natively-forward"
                for eid, row in map_cache(lab, "pxtr").items() if eid != str(aggregate))  # fmt: skip
 
 

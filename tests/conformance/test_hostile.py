@@ -106,7 +106,9 @@ def is_true(lab: Lab, row: dict[str, Any]) -> bool:
         for mapping in node.lisp.database
     }
     locators = [one["rloc"] for one in row["locators"]]
-    return locators == truth.get(row["eid"], []) and row["action"] == ("encapsulate" if locators else "forward-native")
+    return locators == truth.get(row["eid"], []) and row["action"] == (
+        "encapsulate" if locators else "natively-forward"
+    )
 
 
 @pytest.mark.parametrize("node", DAEMONS)

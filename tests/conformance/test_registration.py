@@ -221,7 +221,7 @@ def test_a_site_that_nobody_registers_is_told_natively_forward(lab: Lab) -> None
     (record,) = lab.lig("xtr3", str(lab["h1"].address))["records"]
     assert (record["eid"], record["action"], record["ttl_minutes"]) == (network, 1, 1)
     assert not record["authoritative"]
-    assert map_cache(lab, "xtr3")[network]["action"] == "forward-native"
+    assert map_cache(lab, "xtr3")[network]["action"] == "natively-forward"
     # The test has used up the nonce that the ETR takes next; it is dropped, and the one after it a second later is not.
     lab.restart(ETR)
     assert registrations(lab, "ms")[network]["state"] == "registered"
