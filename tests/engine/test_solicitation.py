@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig
-from nodes.lisp.effects import Answer, ChangeLocator, HostSeen
+from nodes.lisp.effects import Answer, ChangeLocator, HostSeen, Query
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.solicitor import PATIENCE
 from nodes.lisp.wire import (
@@ -313,6 +313,27 @@ def test_news_while_a_request_is_under_way_are_asked_for_once_more() -> None:
     world.run(3)
     first, second = (p.time for p in invoked(world))
     assert second - first == pytest.approx(1.0)
+
+
+def test_answer_about_another_eid_does_not_stand_for_the_news() -> None:
+    """C31: the moved host is still asked for when the mapping of its subnet arrives meanwhile."""
+    world = multihomed()
+    world.lost = lambda packet: packet in invoked(world)
+    world.inject("xtr1", smr(H2))
+    assert world.lig("xtr1", host_prefix("192.168.2.23"), 0.5).result
+    world.run(2)
+    assert [p.request.records[0].prefix for p in invoked(world)] == [H2] * 3
+
+
+def test_s_bit_is_for_what_an_smr_caused() -> None:
+    """C31: a miss of the same EID right afterwards is no SMR's doing."""
+    world = multihomed()
+    world.inject("xtr1", smr(DC2))
+    world.run(0.2)
+    world.put("xtr1", Query(DC2, token=1))
+    world.run(2)
+    assert len(invoked(world)) == 1
+    assert world["xtr1"].answers
 
 
 def test_mapping_stays_in_use_while_it_is_asked_for() -> None:

@@ -110,13 +110,14 @@ class MapRequester:
     def finish(self, resolution: Resolution) -> list[int]:
         """The reply is here: forget the nonces, rest until another request may go out; returns waiting queries."""
         tokens, resolution.tokens = resolution.tokens, []
+        resolution.smr_invoked = resolution.again
         self._rest(resolution, resolution.last + INTERVAL)
         return tokens
 
     def under_way(self, prefix: EidPrefix) -> list[Resolution]:
-        """The resolutions inside ``prefix`` that wait for a reply and that no query waits for."""
+        """The resolutions inside ``prefix`` that wait for a reply, for the sake of packets alone: no query, no SMR."""
         found = (resolution for _, resolution in self._by_eid.covered(prefix))
-        return [one for one in found if not one.resting and not one.tokens]
+        return [one for one in found if not (one.resting or one.tokens or one.smr_invoked)]
 
     def tick(self, now: float) -> Iterator[Effect]:
         """Retransmit, give up, end pauses."""
@@ -133,7 +134,7 @@ class MapRequester:
                 yield from self._transmit(resolution, now)
             else:
                 tokens, resolution.tokens = resolution.tokens, []
-                resolution.failed = True
+                resolution.failed, resolution.again = True, False
                 self._rest(resolution, resolution.last + SILENCE)
                 self._context.counters["resolutions-failed"] += 1
                 yield from _failure(eid, tokens, f"no reply after {RETRANSMISSIONS} retransmissions")
