@@ -1,4 +1,4 @@
-"""Labs for the conformance tests: each module has its own ``two-dc``, which takes half a second to boot."""
+"""Labs for the conformance tests: each module has its own ``two-dc-static``, which takes half a second to boot."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], L
 
 @pytest.fixture(scope="module")
 def lab(boot: Callable[[str], Lab]) -> Lab:
-    """The world two-dc, one for each module."""
-    return boot("two-dc")
+    """The world two-dc-static, one for each module."""
+    return boot("two-dc-static")

@@ -26,7 +26,7 @@ CLIENT = """
 import sys
 from pathlib import Path
 from testbed.lab import Lab
-with Lab("two-dc", name="crash", run_dir=Path(sys.argv[1])) as lab:
+with Lab("two-dc-static", name="crash", run_dir=Path(sys.argv[1])) as lab:
     print("ready", flush=True)
     for _ in lab.follow():
         pass

@@ -30,8 +30,8 @@ def run(*words: str, cwd: Path = REPOSITORY, stdin: str = "") -> subprocess.Comp
 
 @pytest.fixture(scope="module")
 def lab(name: str) -> Iterator[str]:
-    """A running two-dc; the words that name it."""
-    up = run("up", "two-dc", "--name", name)
+    """A running two-dc-static; the words that name it."""
+    up = run("up", "two-dc-static", "--name", name)
     assert up.returncode == 0, up.stderr
     assert "ready" in up.stderr
     yield name
@@ -224,7 +224,7 @@ def test_a_foreground_lab_that_is_killed_says_so(tmp_path: Path) -> None:
 
 
 def test_a_second_lab_of_that_name_is_refused(lab: str) -> None:
-    done = run("up", "two-dc", "--name", lab)
+    done = run("up", "two-dc-static", "--name", lab)
     assert done.returncode == 1
     assert f"a lab named {lab} runs already" in done.stderr
     assert run("exec", "--lab", lab, "h1", "--", "true").returncode == 0
