@@ -152,7 +152,8 @@ class Box:
             alive, lifeline = os.pipe()
             ours.callback(os.close, alive)
             keep = ours.enter_context(ExitStack())
-            keep.callback(os.close, lifeline)
+            holding = keep.enter_context(ExitStack())
+            holding.callback(os.close, lifeline)
             events, theirs = socket.socketpair()
             keep.callback(events.close)
             ours.enter_context(theirs)
@@ -169,7 +170,8 @@ class Box:
                 first = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, pass_fds=(alive, *passed)
                 )
-            keep.enter_context(first)  # closes its standard input, upon which it ends, and waits for it
+            keep.enter_context(first)  # waits for it, and it for the box, which ends when the lifeline does
+            keep.callback(holding.close)
             assert first.stdout is not None
             number = first.stdout.readline()
             if not number:
@@ -220,8 +222,10 @@ class Box:
             os.close(self._lifeline)
             self._lifeline = None
         if self._parent is not None:
-            with self._parent:
+            with self._parent as parent, suppress(BrokenPipeError):
                 self._parent = None
+                assert parent.stdin is not None
+                os.write(parent.stdin.fileno(), b"d")
 
 
 def parent_of(process: int) -> int:

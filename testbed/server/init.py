@@ -7,8 +7,8 @@ DESCRIPTORS (separated by commas) and ends when the lab process ends, or when th
 that booted the lab is gone. With it the kernel ends every process of the box, and with them its interfaces and mounts.
 A byte on the lifeline lets the lab live on without its client.
 
-The first process, the parent of PID 1, writes the process ID of PID 1 to its standard output. It stays to reap it,
-until its standard input ends: not everywhere does somebody reap orphans.
+The first process, the parent of PID 1, writes the process ID of PID 1 to its standard output. It stays to reap it, also
+when the client has been killed: not everywhere does somebody reap orphans. A byte on its standard input lets it go.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ def main(root: str, lifeline: int, descriptors: list[int], command: list[str]) -
         os.close(lifeline)
         for descriptor in descriptors:
             os.close(descriptor)
-        _wait_for_either(0, os.pidfd_open(first))
-        os.waitpid(first, os.WNOHANG)
+        _reap_unless_told(first)
         os._exit(0)
     _take_standard_streams()
     _mount_own()
@@ -83,6 +82,23 @@ def _wait_for_either(lifeline: int, process: int) -> None:
             if descriptor == process or not os.read(lifeline, 1):
                 return
             events.unregister(lifeline)
+
+
+def _reap_unless_told(child: int) -> None:
+    """Reap a child when it ends. A byte on standard input says not to wait; its end says that the client is dead."""
+    process = os.pidfd_open(child)
+    events = select.poll()
+    events.register(process, select.POLLIN)
+    events.register(0, select.POLLIN)
+    while True:
+        for descriptor, _event in events.poll():
+            if descriptor == process:
+                os.waitpid(child, 0)
+                return
+            if os.read(0, 1):
+                os.waitpid(child, os.WNOHANG)
+                return
+            events.unregister(0)
 
 
 if __name__ == "__main__":

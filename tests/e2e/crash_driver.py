@@ -5,6 +5,9 @@
 Everything in this box is ours, so whatever is there after the kill and was not before has been left behind. All file
 systems but the run directory are read-only: a file anywhere else cannot be made in the first place. Prints one JSON
 object.
+
+PID 1 of this box reaps nobody, as that of many a container: a process that its parent does not wait for is seen as a
+zombie. Only one kind is unavoidable, the children of a client that is killed: its parent cannot wait for them.
 """
 
 from __future__ import annotations
@@ -104,23 +107,64 @@ def pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
 
 
-def await_end_of_all() -> list[str]:
-    """Wait until this process is alone; return the others that do not end, with their command lines."""
+def await_end_of_all(client: Client, children: int) -> list[str]:
+    """Wait for the end of the client, and until what is left is PID 1, this process and zombies.
+
+    Args:
+        client: It is reaped, as every parent does.
+        children: How many zombies may be there: the children of a client that was killed.
+
+    Returns:
+        The others: those that do not end, with their command lines, and zombies, with their names.
+    """
+    os.waitpid(client.pid, 0)
     deadline = time.monotonic() + CLEAN_SECONDS
     while True:
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:  # we are PID 1: orphans are ours to reap
-                pass
-        others = [pid for pid in pids() if pid != os.getpid()]
+        others = {pid: status for pid in pids() if pid not in (1, os.getpid()) and (status := status_of(pid))}
+        zombies = [pid for pid, status in others.items() if status["State"][0] == "Z"]
+        alive = [pid for pid in others if pid not in zombies]
         left = deadline - time.monotonic()
-        if not others or left <= 0:
-            return [f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes()!r}" for pid in others]
+        if not alive or left <= 0:
+            found = [f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes()!r}" for pid in alive]
+            if len(zombies) > children:
+                found += [f"zombie {pid} {others[pid]['Name']}" for pid in zombies]
+            REAPER.reap()
+            return found
         with suppress(ProcessLookupError):
-            descriptor = os.pidfd_open(others[0])
+            descriptor = os.pidfd_open(alive[0])
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
             poll.poll(left * 1000)
             os.close(descriptor)
+
+
+class Reaper:
+    """PID 1 of the box, which reaps when it is told to and not before."""
+
+    def fork(self) -> None:
+        """Go on as a child of PID 1; PID 1 stays here, and ends with its child's status."""
+        asked, self._ask = os.pipe()
+        self._done, done = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(asked)
+            os.close(done)
+            return
+        os.close(self._ask)
+        while os.read(asked, 1):
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            os.write(done, b"d")
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    def reap(self) -> None:
+        """Have it reap all orphans that have ended."""
+        os.write(self._ask, b"r")
+        os.read(self._done, 1)
+
+
+REAPER = Reaper()
 
 
 def settings() -> dict[str, str]:
@@ -176,7 +220,7 @@ def main(run_dir: str, victim: str) -> None:
 
     def kill(client: Client, moment: float | None) -> None:
         strike(victim, await_victim(victim, client), client.terminal)
-        processes = await_end_of_all()
+        processes = await_end_of_all(client, 1 if victim == "client" else 0)
         client.close()
         results.append({"moment": moment, "left": [*processes, *difference(before, snapshot())]})
 
@@ -198,4 +242,5 @@ def main(run_dir: str, victim: str) -> None:
 
 
 if __name__ == "__main__":
+    REAPER.fork()
     main(sys.argv[1], sys.argv[2])
