@@ -219,12 +219,21 @@ class Path(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the topology says of one ordered pair of hosts, for one IP version."""
+    """What the topology says of one ordered pair of hosts, for one IP version.
+
+    Attributes:
+        source: The host that asks.
+        destination: The host that is asked.
+        path: How packets get there.
+        version: The IP version, 4 or 6.
+        instance_id: The instance-ID that both are in.
+    """
 
     source: str
     destination: str
     path: Path
     version: int = 4
+    instance_id: int = 0
 
 
 @dataclass(frozen=True)

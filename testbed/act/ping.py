@@ -189,9 +189,10 @@ def judge(
     topology: Topology,
     routers: Mapping[IPAddress, Node],
 ) -> PairResult:
-    """Decide by which path one request went, and whether its tunnels end where they should."""
+    """Decide by which path one request went, and whether its tunnels end where they should, in its own instance."""
     natively = list(dict.fromkeys(frame.node for frame, packet in crossed if packet.lisp is None))
     outers = list(dict.fromkeys((p.headers[0].source, p.headers[0].destination) for _, p in crossed if p.lisp))
+    instances = {packet.lisp.instance_id for _, packet in crossed if packet.lisp}
     evidence = []
     strays = []
     homes = {topology[one.source].site, topology[one.destination].site}
@@ -206,6 +207,10 @@ def judge(
         evidence.append("not seen in the core")
     if strays:
         evidence.append(f"wrong tunnel end: {', '.join(strays)}")
+    # RFC 9300 section 8: the instance-ID is all that tells tenants with the same addresses apart.
+    leaked = instances - {one.instance_id}
+    if leaked or instances - {0}:
+        evidence += [f"{'wrong ' if number in leaked else ''}instance-ID {number}" for number in sorted(instances)]
     if echo.rtt is None:
         seen = Via.UNREACHABLE
         evidence.append(f"refused by {echo.refused_by}" if echo.refused_by else "no reply")
@@ -214,7 +219,7 @@ def judge(
     else:
         seen = Via.NATIVE if natively else Via.LOCAL
     rtt_ms = None if echo.rtt is None else round(echo.rtt * 1000, 3)
-    ok = seen is one.path and not strays
+    ok = seen is one.path and not strays and not leaked
     return PairResult(
         one.source, one.destination, one.version, one.path, seen, bool(outers), rtt_ms, ok, "; ".join(evidence)
     )

@@ -41,7 +41,7 @@ _RULES = """\
   left out, a node is an `msmr` under `mapping-system`, a `pxtr` under `proxies`, an `xtr` in a LISP site. One node may
   have them all.
 - Sites that share a prefix of `dynamic-eids` stretch one subnet over several places. They are one site to the
-  Map-Server and need the same key.
+  Map-Server, which takes the key of any of them.
 - What `ci/lab ping` expects of a pair of hosts follows from the file: `local` inside a site, `encapsulated` between
   LISP sites, `proxied` between LISP and non-LISP sites through a PxTR, `native` without one, else `unreachable`.
   `expect` overrides it. Hosts of two instances never meet: nothing is expected of them.

@@ -211,22 +211,32 @@ _LETTER = {"local": "local", "encapsulated": "LISP", "proxied": "proxy", "native
 _STYLE = {"local": "dim", "encapsulated": "green", "proxied": "cyan", "native": "yellow", "unreachable": "magenta"}
 
 
-_MATRIX_HOSTS = 24
+_MATRIX_HOSTS = 16
+_LISTED_PAIRS = 64
 
 
 def reachability(pairs: Sequence[PairResult]) -> dict[str, Table]:
     """A matrix of hosts for each IP version, by its title: by which path each reached each, and how fast.
 
-    With more hosts than a terminal has room for there is none.
+    With more hosts than a terminal has room for it is a list, if that is not too long either.
     """
     if len({pair.source for pair in pairs}) > _MATRIX_HOSTS:
-        return {}
+        return {"path and round-trip time in ms": _list(pairs)} if len(pairs) <= _LISTED_PAIRS else {}
     return {
         f"IPv{version}: path and round-trip time in ms, row to column": _matrix(
             [pair for pair in pairs if pair.version == version]
         )
         for version in sorted({pair.version for pair in pairs})
     }
+
+
+def _list(pairs: Sequence[PairResult]) -> Table:
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("from", "to", "IP", "path", "seen in the core"):
+        drawn.add_column(heading)
+    for pair in pairs:
+        drawn.add_row(pair.source, pair.destination, f"v{pair.version}", _pair_cell(pair), pair.evidence)
+    return drawn
 
 
 def _matrix(pairs: Sequence[PairResult]) -> Table:

@@ -40,7 +40,7 @@ def expectations(topology: TopologyRow, plan: Plan) -> tuple[Expectation, ...]:
     paths = {version: _paths(topology, places, version in plan.versions) for version in (4, 6)}
     given = dict(_given(topology, [(name, segment.site.name) for name, segment in hosts]))
     return tuple(
-        Expectation(a, b, given.get((a, b, version)) or paths[version][here.key, there.key], version)
+        Expectation(a, b, given.get((a, b, version)) or paths[version][here.key, there.key], version, here.instance_id)
         for a, here in hosts
         for b, there in hosts
         if a != b and here.instance_id == there.instance_id

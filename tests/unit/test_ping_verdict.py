@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from testbed.act.echo import Echo
@@ -109,3 +111,13 @@ def test_no_reply_is_unreachable_and_says_how_far_it_came(world: Topology) -> No
 def test_the_row_has_the_documented_keys(world: Topology) -> None:
     row = Scene(world, "h1", "h2", Path.LOCAL).judged().to_json()
     assert list(row) == ["from", "to", "version", "expected", "seen", "encapsulated", "rtt_ms", "ok", "evidence"]
+
+
+def test_a_tunnel_of_another_tenant_fails(world: Topology) -> None:
+    """S13, D20: the right xTRs, but the packet went through an instance that is not the hosts' own."""
+    scene = Scene(world, "h1", "h4", Path.ENCAPSULATED)
+    scene.expectation = replace(scene.expectation, instance_id=7)
+    scene.tunnel("core1", "xtr1", "xtr2")
+    result = scene.judged()
+    assert not result.ok
+    assert "wrong instance-ID 0" in result.evidence

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from nodes.lisp.config import ROLE_SETS, Role
 from testbed.language.problems import Problems, one_of
-from testbed.language.segments import default_roles, is_lisp, roles_of, segments
+from testbed.language.segments import default_roles, roles_of
 from testbed.language.shapes import At
-from testbed.language.tables import SiteRow, TopologyRow
+from testbed.language.tables import TopologyRow
 
 
 def check_roles(topology: TopologyRow, problems: Problems) -> None:
@@ -31,7 +31,6 @@ def check_roles(topology: TopologyRow, problems: Problems) -> None:
             what = f"map-resolvers of {node.KIND} {node.name}, which is no PITR"
             where = "allowed are map-resolvers of a PITR" + (", or of the site" if site else "")
             problems.add(node.map_resolvers[0].line, what, where)
-    _shared_keys(topology, problems)
     # A misspelt role or a broken section may be the very node that is missed.
     unsure = "mapping_system" in topology.broken or ("sites" in topology.broken and not topology.mapping_system)
     if unsure or any("roles" in node.broken for node, _, _ in nodes):
@@ -61,22 +60,3 @@ def _chosen(topology: TopologyRow) -> Iterator[tuple[str, Role, At[str]]]:
     for node, _, _ in default_roles(topology):
         for at in node.map_resolvers:
             yield f"{node.KIND} {node.name}", Role.MAP_RESOLVER, at
-
-
-def _shared_keys(topology: TopologyRow, problems: Problems) -> None:
-    """Sites that share a dynamic prefix are one site to the Map-Server (RFC 9301 section 8.2): they share a key."""
-    first: dict[tuple[int, object], SiteRow] = {}
-    for site in topology.sites:
-        if not is_lisp(site) or site.key is None or site.key.broken:
-            continue
-        for segment in segments(site):
-            for at in segment.row.dynamic_eids:
-                other = first.setdefault((segment.instance_id, at.value), site)
-                if _key(other) != _key(site):
-                    what = f"sites {other.name} and {site.name} share the dynamic prefix {at} and have different keys"
-                    problems.add(site.key.line, what, "allowed is the same key")
-
-
-def _key(site: SiteRow) -> tuple[object, ...]:
-    key = site.key
-    return () if key is None else tuple(at.value if at else None for at in (key.secret, key.id, key.algorithm))

@@ -1,0 +1,40 @@
+"""Every world that comes with the testbed boots, and does what its file implies, as the core sees it.
+
+two-dc and two-dc-static are pinged by the tests of the commands, stretched-subnet by those of dynamic EIDs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nodes.lisp.eid import EidPrefix
+from testbed.act.ping import first_reply, ping
+from testbed.lab import Lab
+from testbed.load import shipped
+
+ELSEWHERE = {"two-dc", "two-dc-static", "stretched-subnet", "hundred-sites"}
+
+
+@pytest.mark.parametrize("world", [name for name in shipped() if name not in ELSEWHERE])
+def test_every_pair_goes_as_the_file_implies(world: str, tmp_path: Path) -> None:
+    """S12: islands of either IP version over the other; S13, D20: tenants with the same prefixes."""
+    with Lab(world, name=f"world-{world}", run_dir=tmp_path / world) as lab:
+        result = ping(lab, lab.run_dir)
+    assert result.pairs
+    assert [pair.to_json() for pair in result.failures] == []
+
+
+def test_a_hundred_sites(tmp_path: Path) -> None:
+    """All of them register with one Map-Server, and the first reaches the last."""
+    with Lab("hundred-sites", name="world-hundred", run_dir=tmp_path / "hundred") as lab:
+        rows = lab.show("ms", "registrations")
+        assert {row["state"] for row in rows} == {"registered"}
+        assert {EidPrefix.of(row["eid"]) for row in rows} == {
+            prefix for site in lab.topology.sites.values() for prefix in site.eid_prefixes
+        }
+        assert len(rows) == 100
+        hosts = lab.topology.hosts
+        for source, destination in ((hosts[0], hosts[-1]), (hosts[-1], hosts[49])):
+            assert first_reply(lab, source.name, destination.name, within=10) < 10
