@@ -106,7 +106,7 @@ class LabClient:
             # Ctrl-C is for the command. It ends, and we with its status.
             before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
             try:
-                return subprocess.run(entrance.command(argv), pass_fds=entrance.descriptors, check=False).returncode
+                return entrance.run(argv).returncode
             finally:
                 signal.signal(signal.SIGINT, before)
 
@@ -120,19 +120,16 @@ class LabClient:
         """
         with self._entrance(node) as entrance:
             try:
-                done = subprocess.run(
-                    entrance.command(argv),
-                    pass_fds=entrance.descriptors,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    timeout=timeout,
-                    check=False,
-                    **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),
+                return entrance.run(
+                    argv,
+                    stdin,
+                    timeout,
+                    stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                 )
             except subprocess.TimeoutExpired:
                 raise LabError(f"{node}: {' '.join(argv)}: not done within {timeout:g} s") from None
-        return subprocess.CompletedProcess(list(argv), done.returncode, done.stdout, done.stderr)
 
     def shell(self, node: str) -> int:
         """Open a shell in a node; returns its exit status."""

@@ -20,20 +20,24 @@ if __name__ == "__main__":
 from nodes.linux import namespaces as ns
 
 CANNOT_RUN, NOT_FOUND = 126, 127
-_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
+_KEYBOARD = (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 
 
 def main(network: int, init: int, bird: str, command: list[str]) -> int:
     """Enter the node, run the command, return its exit status as a shell counts it."""
-    ns.die_with_parent(signal.SIGKILL)
+    ns.die_with_parent(signal.SIGTERM)
     foreground = _is_foreground()
     directory = os.getcwd()  # noqa: PTH109 - pathlib would cost as much as all the rest
     ns.setns(init, ns.CLONE_NEWNS | ns.CLONE_NEWUTS | ns.CLONE_NEWIPC | ns.CLONE_NEWPID)
     ns.setns(network, ns.CLONE_NEWNET)
     _change_directory(directory)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()  # only a child is in the PID namespace
     if not child:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _become(command, bird)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: os.kill(child, signal.SIGKILL))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     # What is typed at the terminal goes to the command as well; it decides.
     for number in _KEYBOARD:
         signal.signal(number, signal.SIG_IGN)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from testbed.box import ROOT
 from testbed.channel import LabError
@@ -39,6 +41,29 @@ class Entrance:
         script = ROOT / "testbed" / "crossing.py"
         places = (str(ROOT), *map(str, self.descriptors), self.bird or "")
         return [sys.executable, "-I", "-S", str(script), *places, *argv]
+
+    def run(
+        self, argv: Sequence[str], text: str | None = None, timeout: float | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``argv`` in the node.
+
+        Args:
+            argv: The command and its arguments.
+            text: What it reads, if ``options`` make its standard input a pipe.
+            timeout: Seconds, or None to wait for ever.
+            options: Those of :class:`subprocess.Popen`.
+
+        Raises:
+            subprocess.TimeoutExpired: It did not end in time; it has been killed.
+        """
+        command = self.command(argv)
+        with subprocess.Popen(command, pass_fds=self.descriptors, text=True, errors="replace", **options) as process:
+            try:
+                output, errors = process.communicate(text, timeout)
+            except BaseException:
+                process.terminate()  # not killed: it has to end the command and to reap it
+                raise
+        return subprocess.CompletedProcess(list(argv), process.returncode, output, errors)
 
     def __enter__(self) -> Entrance:
         return self
