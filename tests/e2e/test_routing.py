@@ -95,6 +95,16 @@ def test_ready_means_that_every_kernel_has_its_routes(lab: Lab) -> None:
         assert {one.version for one in kernel(lab, router.name)} == {4, 6}
 
 
+def test_no_address_waits_for_duplicate_address_detection(lab: Lab) -> None:
+    """It takes a second for each; link-local ones count too: OSPFv3 speaks from them. And nobody asks for routers."""
+    for node in lab.topology.nodes.values():
+        for row in json.loads(lab.run(node.name, ["ip", "-j", "-6", "address"]).stdout):
+            assert not [one for one in row["addr_info"] if one.get("tentative") or one.get("dadfailed")], node.name
+            if row["ifname"] not in ("lo", "lisp0"):
+                settings = [f"net.ipv6.conf.{row['ifname']}.{name}" for name in ("accept_dad", "router_solicitations")]
+                assert lab.run(node.name, ["sysctl", "-n", *settings]).stdout.split() == ["0", "0"]
+
+
 def test_every_adjacency_is_full_and_every_session_is_established(lab: Lab) -> None:
     for node in speakers(lab):
         assert node.routing is not None
