@@ -1,4 +1,4 @@
-"""One topology and the ways to spoil it: (case, what to replace, by what)."""
+"""One topology and the ways to spoil it: (case, what to replace, by what, and so on in pairs)."""
 
 BASE = """\
 title: A base to spoil
@@ -42,7 +42,7 @@ sites:
     hosts: client
 """
 
-REPLACEMENTS: list[tuple[str, str, str]] = [
+REPLACEMENTS: list[tuple[str, ...]] = [
     ("unknown key", "    fabric: sw1", "    fabrik: sw1"),
     ("unknown key at the top", "proxies:", "proxy:"),
     ("unknown key of a link", "weight: 75", "wieght: 75"),
@@ -156,9 +156,135 @@ REPLACEMENTS: list[tuple[str, str, str]] = [
     ("two values in a line", "    key: dc1-secret", "    key: dc1: secret"),
     ("undefined alias", "    key: dc1-secret", "    key: *secret"),
     ("second document", "sites:\n", "---\nsites:\n"),
+    ("unknown routing", "core:\n", "routing: ospf\ncore:\n"),
+    ("loopback with static routes", "  routers: [core1, core2]", "  routers: {core1: {loopback: 10.0.9.9}, core2: }"),
+    (
+        "loopback outside the RLOC space",
+        "core:\n  routers: [core1, core2]",
+        "routing: ospf-bgp\ncore:\n  routers: {core1: {loopback: 172.16.0.1}, core2: }",
+    ),
+    (
+        "two loopbacks of one version",
+        "core:\n  routers: [core1, core2]",
+        "routing: ospf-bgp\ncore:\n  routers: {core1: {loopback: [10.0.9.9, 10.0.9.8]}, core2: }",
+    ),
+    ("no bandwidth at all", "{priority: 1, weight: 75}", "{bandwidth: 0}"),
+    ("bandwidth with a unit", "{priority: 1, weight: 75}", "{bandwidth: 100Mbit/s}"),
+    ("negative delay", "{priority: 1, weight: 75}", "{delay: -1}"),
+    ("more than everything lost", "    - [core1, core2]", "    - {between: [core1, core2], loss: 101}"),
+    ("mtu too small", "{priority: 1, weight: 75}", "{mtu: 500}"),
+    ("mtu too small for a LISP header", "{priority: 1, weight: 75}", "{mtu: 600}"),
+    (
+        "mtu too small for IPv6",
+        "  eid: 192.168.0.0/16\n",
+        "  eid: [192.168.0.0/16, 2001:db8:e::/48]\n",
+        "weight: 75}",
+        "mtu: 1300}",
+    ),
+    ("unknown key of a cable", "        roles: xtr\n", "        roles: xtr\n        cable: {latency: 5}\n"),
+    (
+        "one cable said twice",
+        "      xtr2: {roles: xtr, links: core2}\n    hosts: h3",
+        "      xtr2: {links: core2, cable: {delay: 1}}\n    hosts: {h3: {delay: 2}}",
+    ),
+    (
+        "link to nowhere under another name",
+        "          core2: {priority: 1,",
+        "          second: {to: core9, priority: 1,",
+    ),
+    ("second link without its end", "          core2: {priority: 1,", "          second: {priority: 1,"),
+    ("instance-ID too long", "    fabric: sw1", "    instance-id: 16777216\n    fabric: sw1"),
+    ("instance-ID of a non-LISP site", "    lisp: false", "    lisp: false\n    instance-id: 5"),
+    ("hosts beside tenants", "    hosts: h3", "    hosts: h3\n    tenants: {red: {instance-id: 1}}"),
+    (
+        "tenants of one instance",
+        "    eid-prefixes: 192.168.2.0/24",
+        "    tenants:\n      red: {instance-id: 1, eid-prefixes: 192.168.4.0/24}\n"
+        "      blue: {instance-id: 1, eid-prefixes: 192.168.5.0/24}",
+        "    hosts: h3\n",
+        "",
+    ),
+    (
+        "same prefix in one instance",
+        "    eid-prefixes: 192.168.2.0/24",
+        "    tenants:\n      red: {instance-id: 1, eid-prefixes: 192.168.4.0/24}\n"
+        "      blue: {instance-id: 0, eid-prefixes: 192.168.1.0/24}",
+        "    hosts: h3\n",
+        "",
+    ),
+    (
+        "tenant on another site's router",
+        "    eid-prefixes: 192.168.2.0/24",
+        "    tenants: {red: {instance-id: 1, routers: {xtr1: {address: 192.168.0.1/24}}}}",
+        "    hosts: h3\n",
+        "",
+    ),
+    ("tenants of a non-LISP site", "    lisp: false", "    lisp: false\n    tenants: {red: {instance-id: 5}}"),
+    ("dynamic EIDs outside the EID space", "    hosts: h3", "    dynamic-eids: 172.16.0.0/24\n    hosts: h3"),
+    ("dynamic EIDs over a site's own", "    hosts: h3", "    dynamic-eids: 192.168.0.0/23\n    hosts: h3"),
+    (
+        "dynamic EIDs that overlap in part",
+        "    hosts: h3",
+        "    dynamic-eids: 192.168.2.0/25\n    hosts: h3",
+        "    fabric: sw1",
+        "    dynamic-eids: 192.168.2.0/26\n    fabric: sw1",
+    ),
+    ("proxy replies for nobody", "    hosts: h3", "    nbr-proxy-reply: 3\n    hosts: h3"),
+    ("unknown map-server of a site", "    key: dc2-secret", "    key: dc2-secret\n    map-servers: [ms, mr]"),
+    ("unknown map-resolver of a site", "    key: dc2-secret", "    key: dc2-secret\n    map-resolvers: m"),
+    ("unknown PETR", "    key: dc2-secret", "    key: dc2-secret\n    petrs: pxtr2"),
+    ("map-resolvers of a Map-Server", "  ms: {roles: map-server,", "  ms: {roles: map-server, map-resolvers: mr,"),
+    ("map-servers of a non-LISP site", "    lisp: false", "    lisp: false\n    map-servers: ms"),
+    ("unknown IP version", "    key: dc2-secret", "    key: dc2-secret\n    locators: ipv5"),
+    ("bad IPv6 prefix", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 2001:db8::1::/64"),
+    ("bad IPv6 prefix length", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 2001:db8::/129"),
+    ("IPv6 host bits set", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: 2001:db8::1/64"),
+    ("link-local prefix", "    eid-prefixes: 192.168.2.0/24", "    eid-prefixes: fe80::/64"),
+    ("subnet-router anycast address", "192.168.1.21/24", "2001:db8::/64"),
+    ("IPv6 address in an IPv4 site", "192.168.1.21/24", "2001:db8::21/64"),
+    ("IPv6 gateway of an IPv4 host", "192.168.1.21/24}", "192.168.1.21/24, gateway: 2001:db8::1}"),
+    ("two IPv4 addresses of a host", "192.168.1.21/24}", "[192.168.1.21/24, 192.168.1.22/24]}"),
+    ("IPv6 RLOC in an IPv4 core", "{priority: 1, weight: 75}", "{address: 2001:db8:9::2/64}"),
+    ("two IPv4 RLOCs on a link", "{priority: 1, weight: 75}", "{address: [10.0.9.2/30, 10.0.8.2/30]}"),
+    ("half a pair of addresses", "    - [core1, core2]", "    - {between: [core1, core2], addresses: 10.0.9.1/30}"),
+    (
+        "a pair of two versions",
+        "    - [core1, core2]",
+        "    - {between: [core1, core2], addresses: [10.0.9.1/30, 2001:db8::2/64]}",
+    ),
+    (
+        "overlapping IPv6 prefixes",
+        "  eid: 192.168.0.0/16\n",
+        "  eid: [192.168.0.0/16, 2001:db8:e::/48]\n",
+        "    eid-prefixes: 192.168.2.0/24",
+        "    eid-prefixes: 2001:db8:e::/64\n    subnets: 2001:db8:e::/64",
+        "    eid-prefixes: 192.168.1.0/24",
+        "    eid-prefixes: [192.168.1.0/24, 2001:db8:e::/56]",
+    ),
+    (
+        "no IPv6 prefix left",
+        "  eid: 192.168.0.0/16\n",
+        "  eid: [192.168.0.0/16, 2001:db8:e::/64]\n",
+        "    eid-prefixes: 192.168.1.0/24\n",
+        "",
+        "    eid-prefixes: 192.168.2.0/24\n",
+        "",
+        "{address: 192.168.1.21/24}",
+        "",
+    ),
+    ("expectation of no version", "sites:\n", "expect:\n  - {from: h1, to: h2, path: local, version: 4}\nsites:\n"),
     (
         "several mistakes",
         "core2]\nmapping-system:\n  ms: {roles: map-server,",
         "core9]\nmapping-system:\n  ms: {rolls: map-server,",
     ),
 ]
+
+
+def spoil(replacements: list[str]) -> str:
+    """The base with each pair of texts replaced, once."""
+    text = BASE
+    for old, new in zip(replacements[::2], replacements[1::2], strict=True):
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    return text

@@ -6,7 +6,7 @@ from collections import Counter
 
 from nodes.lisp.config import Role
 from testbed.language.prefixes import Claim, inside, overlaps
-from testbed.language.problems import Problems, counted
+from testbed.language.problems import Problems, counted, one_of
 from testbed.language.segments import Segment, is_lisp, roles_of, segments
 from testbed.language.tables import SiteRow
 
@@ -16,10 +16,10 @@ def check_site(site: SiteRow, problems: Problems) -> None:
     name = f"site {site.name}"
     if is_lisp(site):
         _lisp_site(site, name, problems)
+        if site.tenants:
+            _tenants(site, name, problems)
     else:
         _plain_site(site, name, problems)
-    if site.tenants:
-        _tenants(site, name, problems)
     for segment in segments(site):
         _segment(segment, problems)
 
@@ -94,7 +94,7 @@ def _tenants(site: SiteRow, name: str, problems: Problems) -> None:
         for port in tenant.routers:
             if port.name not in names and "routers" not in site.broken:
                 what = f"router {port.name} of tenant {tenant.name}, which is no router of {name}"
-                problems.add(port.line, what, f"allowed are {', '.join(names)}")
+                problems.add(port.line, what, one_of(names, port.name))
 
 
 def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
