@@ -72,12 +72,12 @@ class PairResult:
         return {
             "from": self.source,
             "to": self.destination,
-            "version": self.version,
             "expected": self.expected.value,
             "seen": self.seen.value,
             "encapsulated": self.encapsulated,
             "rtt_ms": self.rtt_ms,
             "ok": self.ok,
+            "version": self.version,
             "evidence": self.evidence,
         }
 

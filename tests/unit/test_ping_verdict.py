@@ -110,7 +110,7 @@ def test_no_reply_is_unreachable_and_says_how_far_it_came(world: Topology) -> No
 
 def test_the_row_has_the_documented_keys(world: Topology) -> None:
     row = Scene(world, "h1", "h2", Path.LOCAL).judged().to_json()
-    assert list(row) == ["from", "to", "version", "expected", "seen", "encapsulated", "rtt_ms", "ok", "evidence"]
+    assert list(row) == ["from", "to", "expected", "seen", "encapsulated", "rtt_ms", "ok", "version", "evidence"]
 
 
 def test_a_tunnel_of_another_tenant_fails(world: Topology) -> None:
