@@ -176,7 +176,7 @@ def ping(_context: Context, timeout: str = "2", json: bool = False, lab: str = "
     positional=("node", "what"),
     help={
         "node": "a LISP node",
-        "what": "map-cache, database, registrations, roles, statistics or interfaces",
+        "what": "map-cache, database, registrations, dynamic-eids, roles, statistics or interfaces",
         "json": "print JSON instead of the table",
         "lab": LAB_HELP,
     },
@@ -209,6 +209,48 @@ def lig(_context: Context, node: str, eid: str, instance_id: str = "0", json: bo
     from testbed import commands
 
     commands.lig(lab or None, node, eid, instance_id=commands.instance_id(instance_id), as_json=json)
+
+
+@task(
+    positional=("node", "eid", "rloc"),
+    help={
+        "node": "an ETR of the site",
+        "eid": "an EID-prefix of the site, as it is registered",
+        "rloc": "one of its RLOCs",
+        "priority": "0 to 255, the lowest is used; 255: never",
+        "weight": "0 to 255, its share among RLOCs of equal priority",
+        "instance-id": "the EID-prefix's instance-ID (default 0)",
+        "json": "print JSON instead of the table",
+        "lab": LAB_HELP,
+    },
+)
+def locator(
+    _context: Context,
+    node: str,
+    eid: str,
+    rloc: str,
+    priority: str = "",
+    weight: str = "",
+    instance_id: str = "0",
+    json: bool = False,
+    lab: str = "",
+) -> None:
+    """Change how a site wants to be reached, while traffic flows.
+
+    Example: ci/lab locator xtr1 192.168.1.0/24 10.0.1.1 --weight 25
+    """
+    from testbed import commands
+
+    commands.locator(
+        lab or None,
+        node,
+        eid,
+        rloc,
+        priority=commands.octet(priority, "priority"),
+        weight=commands.octet(weight, "weight"),
+        instance_id=commands.instance_id(instance_id),
+        as_json=json,
+    )
 
 
 @task(positional=("node",), help={"node": "a LISP node", "follow": "go on as lines are added", "lab": LAB_HELP})

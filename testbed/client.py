@@ -146,13 +146,41 @@ class LabClient:
     # Its daemons
 
     def show(self, node: str, what: str) -> Any:
-        """A table of a LISP router: map-cache, database, registrations, roles, statistics or interfaces."""
+        """A table of a LISP router: map-cache, database, registrations, dynamic-eids, roles, statistics, interfaces."""
         return self._ask_daemon(node, "show", ANSWER_SECONDS, what=what)
 
     def lig(self, node: str, eid: str, instance_id: int = 0, timeout: float = 5.0) -> dict[str, Any]:
         """Ask the mapping system for an EID, from a node (RFC 6835)."""
         data = self._ask_daemon(node, "lig", timeout + 1, eid=eid, instance_id=instance_id, timeout=timeout)
         return dict(data)
+
+    def set_locator(
+        self,
+        node: str,
+        eid: str,
+        rloc: str,
+        priority: int | None = None,
+        weight: int | None = None,
+        instance_id: int = 0,
+    ) -> dict[str, Any]:
+        """Change the priority or weight of one of a site's RLOCs, as its ETR ``node`` tells it (requirement S11).
+
+        The ETR registers anew at once, and tells those that it exchanged data with lately to ask again. The change
+        lasts until the daemon restarts.
+
+        Args:
+            node: The ETR.
+            eid: The EID-prefix, as it is registered.
+            rloc: The RLOC.
+            priority: 0 to 255, None to leave it.
+            weight: 0 to 255, None to leave it.
+            instance_id: The instance-ID of the EID-prefix.
+
+        Returns:
+            The EID-prefix, its locator-set now and who is told.
+        """
+        change = {"eid": eid, "rloc": rloc, "priority": priority, "weight": weight, "instance_id": instance_id}
+        return dict(self._ask_daemon(node, "set-locator", ANSWER_SECONDS, **change))
 
     def restart(self, node: str) -> None:
         """Restart a node's daemons, or start those that died; returns when they are ready."""

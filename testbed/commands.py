@@ -15,7 +15,7 @@ from typing import Any
 from testbed.lab import Lab, LabError
 from testbed.model import Topology
 
-SHOWN = ("map-cache", "database", "registrations", "roles", "statistics", "interfaces")
+SHOWN = ("map-cache", "database", "registrations", "dynamic-eids", "roles", "statistics", "interfaces")
 """What `show` shows."""
 
 
@@ -42,6 +42,19 @@ def instance_id(text: str) -> int:
     """
     if not text.isdecimal() or int(text) >= 1 << 24:
         raise LabError(f"{text} is not an instance-ID; allowed are 0 to {(1 << 24) - 1}")
+    return int(text)
+
+
+def octet(text: str, name: str) -> int | None:
+    """Read a priority or weight, 0 to 255; "" is None.
+
+    Raises:
+        LabError: It is not one.
+    """
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) > 255:
+        raise LabError(f"{name} {text} is not allowed; allowed are 0 to 255")
     return int(text)
 
 
@@ -201,6 +214,30 @@ def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: 
 
     title = f"{node}: Map-Reply from {answer['replier']} in {answer['rtt_ms']:.1f} ms"
     draw(table("lig", answer["records"]), title)
+
+
+def locator(
+    lab: str | None,
+    node: str,
+    eid: str,
+    rloc: str,
+    *,
+    priority: int | None,
+    weight: int | None,
+    instance_id: int = 0,
+    as_json: bool = False,
+) -> None:
+    """Change the priority or weight of one of a site's RLOCs while the lab runs."""
+    if priority is None and weight is None:
+        raise LabError("locator: say what is to change: --priority, --weight or both")
+    answer = Lab.attach(lab).set_locator(node, eid, rloc, priority, weight, instance_id)
+    if as_json:
+        print(json.dumps(answer, indent=1))
+        return
+    from testbed.observe.tables import draw, table
+
+    told = ", ".join(answer["peers"]) or "nobody"
+    draw(table("locator", [answer]), f"{node}: asked to ask again: {told}")
 
 
 def logs(lab: str | None, node: str, *, follow: bool = False) -> None:

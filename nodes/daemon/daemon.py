@@ -15,25 +15,41 @@ from typing import Any
 
 from nodes.daemon import fields
 from nodes.daemon.control import Client, ControlSocket, Request
+from nodes.daemon.dynamic_eids import DynamicEids
 from nodes.daemon.journal import Journal
 from nodes.daemon.loop import Loop
 from nodes.daemon.plumbing import DATA_ROLES, Plumbing, interface_rows
 from nodes.daemon.ports import ControlPorts
 from nodes.daemon.state import DurableState
+from nodes.daemon.waiters import Waiters
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.python_path import PythonPath
 from nodes.linux import netlink
 from nodes.lisp.config import NodeConfig
-from nodes.lisp.effects import Answer, Effect, Input, Install, Persist, Query, Remove, Report, Send, Tick, Unresolved
+from nodes.lisp.effects import (
+    AddHost,
+    Answer,
+    ChangeLocator,
+    Effect,
+    Input,
+    Install,
+    Persist,
+    Query,
+    Remove,
+    RemoveHost,
+    Report,
+    Send,
+    Tick,
+    Unresolved,
+)
 from nodes.lisp.engine import Engine
 
 CRASHED = 70
 """Exit status after an error that nobody expected; the traceback is the log's last line."""
 
-ENGINE_TABLES = ("map-cache", "database", "registrations", "roles")
+ENGINE_TABLES = ("map-cache", "database", "dynamic-eids", "registrations", "roles")
 TABLES = (*ENGINE_TABLES, "statistics", "interfaces")
-_LIG_SECONDS = 5.0
-_MOST_WAITERS = 1000
+_LIG_SECONDS = _LOCATOR_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +97,6 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiter:
-    """Who waits for the answer to a query, and until when on the loop's clock."""
-
-    client: Client
-    until: float
-
-
 class Daemon:
     """One LISP router at work."""
 
@@ -104,10 +112,13 @@ class Daemon:
         self._ports = ControlPorts(config.rlocs)
         self._plumbing: Plumbing | None = None
         self._path: PythonPath | None = None
+        self._dynamic: DynamicEids | None = None
         if config.roles & DATA_ROLES:
             tables = Tables.of(config)
             self._plumbing = plumbing = Plumbing(config, tables)
             self._path = PythonPath(tables, plumbing.tuns, plumbing.source_of, self._now, plumbing.versions)
+            if config.dynamic_eids:
+                self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step)
         self._control = ControlSocket(arguments.state_dir, self._loop, self._request)
         self._engine = Engine(
             config,
@@ -118,13 +129,14 @@ class Daemon:
             request_port=self._ports.request_port,
         )
         self._registered = False
-        self._waiters: dict[int, _Waiter] = {}
-        self._tokens = 0
+        self._waiters = Waiters()
         self._carry: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             Install: self._install,
             Remove: self._remove,
             Unresolved: self._unresolved,
+            AddHost: self._add_host,
+            RemoveHost: self._remove_host,
             Answer: self._answered,
             Report: lambda effect: self._journal.write(effect.event, effect.fields),
         }
@@ -137,6 +149,9 @@ class Daemon:
             for descriptor, read in self._path.readers.items():
                 self._loop.add(descriptor, partial(_ignore_events, read))
             self._loop.add(self._plumbing.native.fileno(), self._routes)
+        if self._dynamic is not None:
+            for descriptor, read in self._dynamic.readers.items():
+                self._loop.add(descriptor, partial(_ignore_events, read))
         self._journal.write("listening", {"roles": sorted(self._config.roles), "pid": os.getpid()})
         self._tell("listening")
         self._do(self._engine.start(self._now()))
@@ -146,6 +161,8 @@ class Daemon:
         """Close everything that was opened."""
         self._control.close()
         self._ports.close()
+        if self._dynamic is not None:
+            self._dynamic.close()
         if self._path is not None:
             self._path.close()
         if self._plumbing is not None:
@@ -162,11 +179,8 @@ class Daemon:
     def _timeout(self) -> float | None:
         deadlines = [self._engine.deadline(), self._path.deadline() if self._path else None]
         waits = [(one - self._now()) / self._scale for one in deadlines if one is not None]
-        if self._waiters:
-            waits.append(min(waiter.until for waiter in self._waiters.values()) - time.monotonic())
-        suppressed = self._journal.deadline()
-        if suppressed is not None:
-            waits.append(suppressed - time.monotonic())
+        real = (self._waiters.deadline(), self._journal.deadline())
+        waits += [one - time.monotonic() for one in real if one is not None]
         # Never to wake a moment too early, and find nothing due.
         return max(0.0, min(waits)) + 0.0005 if waits else None
 
@@ -176,6 +190,8 @@ class Daemon:
             expires = path.deadline()
             if expires is not None and expires <= self._now():
                 path.expire()
+        if path is not None and self._dynamic is not None:
+            self._dynamic.found(path.take_strangers())
         due = self._engine.deadline()
         if due is not None and due <= self._now():
             self._step(Tick())
@@ -184,7 +200,7 @@ class Daemon:
         while path is not None and (misses := path.take_misses()):
             for miss in misses:
                 self._step(miss)
-        self._forget_waiters()
+        self._waiters.expire()
         self._journal.expire()
 
     # The engine
@@ -236,6 +252,8 @@ class Daemon:
     def _install(self, effect: Install) -> None:
         if self._path is not None:
             self._path.install(effect.entry)
+        if self._dynamic is not None:
+            self._dynamic.installed(effect.entry.prefix)
 
     def _remove(self, effect: Remove) -> None:
         if self._path is not None:
@@ -245,17 +263,19 @@ class Daemon:
         if self._path is not None:
             self._path.unresolved(effect.eid)
 
+    def _add_host(self, effect: AddHost) -> None:
+        if self._dynamic is not None:
+            self._dynamic.add(effect)
+
+    def _remove_host(self, effect: RemoveHost) -> None:
+        if self._dynamic is not None:
+            self._dynamic.remove(effect)
+
     def _answered(self, effect: Answer) -> None:
-        waiter = self._waiters.pop(effect.token, None)
-        if waiter is None:
-            return
-        if effect.result is None:
-            waiter.client.fail(effect.error)
-        else:
-            result = dict(effect.result)
-            if "rtt_ms" in result:  # by the engine's clock, which may run faster than the network's
-                result["rtt_ms"] = round(result["rtt_ms"] / self._scale, 3)
-            waiter.client.succeed(result)
+        result = effect.result
+        if result is not None and "rtt_ms" in result:  # by the engine's clock, which may run faster than the network's
+            result = {**result, "rtt_ms": round(result["rtt_ms"] / self._scale, 3)}
+        self._waiters.answer(effect.token, result, effect.error)
 
     # The kernel's routes
 
@@ -275,17 +295,22 @@ class Daemon:
                     client.succeed(self._show(fields.text(request, "what", "")))
                 case "lig":
                     self._lig(request, client)
+                case "set-locator":
+                    self._set_locator(request, client)
                 case "stop":
                     client.succeed(None)
                     self._loop.stop()
                 case other:
-                    client.fail(f"op {other!r} is unknown; known are show, lig, stop")
+                    client.fail(f"op {other!r} is unknown; known are show, lig, set-locator, stop")
         except ValueError as error:
             client.fail(str(error))
 
     def _show(self, what: str) -> Any:
         if what in ENGINE_TABLES:
-            return self._engine.show(what, self._now())
+            shown = self._engine.show(what, self._now())
+            if what == "dynamic-eids" and self._dynamic is not None and isinstance(shown, list):
+                return self._dynamic.with_overheard(shown)
+            return shown
         if what == "statistics":
             return self._statistics()
         if what == "interfaces":
@@ -310,17 +335,16 @@ class Daemon:
     def _lig(self, request: Request, client: Client) -> None:
         """Ask for a mapping by hand (RFC 6835)."""
         eid = fields.eid_prefix(request)
-        until = time.monotonic() + fields.seconds(request, "timeout", _LIG_SECONDS)
-        if len(self._waiters) >= _MOST_WAITERS:
-            raise ValueError(f"{_MOST_WAITERS} queries wait for an answer already")
-        self._tokens += 1
-        self._waiters[self._tokens] = _Waiter(client, until)
-        self._step(Query(eid, self._tokens))
+        token = self._waiters.add(client, fields.seconds(request, "timeout", _LIG_SECONDS))
+        self._step(Query(eid, token))
 
-    def _forget_waiters(self) -> None:
-        now = time.monotonic()
-        for token in [token for token, waiter in self._waiters.items() if waiter.until <= now]:
-            self._waiters.pop(token).client.fail("no Map-Reply within the time given")
+    def _set_locator(self, request: Request, client: Client) -> None:
+        """Change what others are told of one of the site's RLOCs (requirement S11)."""
+        prefix, rloc = fields.eid_prefix(request), fields.address(request, "rloc")
+        priority, weight = (fields.optional_number(request, name, 255) for name in ("priority", "weight"))
+        peers = self._path.peers(prefix) if self._path is not None else ()
+        token = self._waiters.add(client, _LOCATOR_SECONDS)
+        self._step(ChangeLocator(prefix, rloc, priority, weight, peers, token))
 
     # The report pipe
 

@@ -6,9 +6,10 @@ Whoever writes there is root, and a slip of the pen must not end a router. Each 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Any
 
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.wire.addresses import MAX_INSTANCE_ID
 
 LONGEST_WAIT = 3600.0
@@ -37,6 +38,30 @@ def whole_number(request: Mapping[str, Any], name: str, default: int, most: int)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise ValueError(f"{name} is {_shown(value)}, allowed are whole numbers from 0 to {most}")
     return value
+
+
+def optional_number(request: Mapping[str, Any], name: str, most: int) -> int | None:
+    """A whole number from 0 to ``most``, or None where the field is missing or null.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return None if request.get(name) is None else whole_number(request, name, 0, most)
+
+
+def address(request: Mapping[str, Any], name: str) -> IPAddress:
+    """An IPv4 or IPv6 address.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    written = text(request, name)
+    try:
+        if "%" not in written:
+            return ip_address(written)
+    except ValueError:
+        pass
+    raise ValueError(f"{name} is {_shown(written)}, allowed is an IPv4 or IPv6 address")
 
 
 def seconds(request: Mapping[str, Any], name: str, default: float) -> float:

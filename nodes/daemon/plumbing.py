@@ -55,6 +55,7 @@ class Plumbing:
     """The kernel side of the data path. Setting it up again after a crash changes nothing that is right already.
 
     Attributes:
+        sites: The instance-ID behind each site interface, by its name.
         tuns: The descriptor of each instance's TUN device, by instance-ID.
         versions: The IP versions that the node forwards.
         native: The instances' tables of native routes.
@@ -72,20 +73,20 @@ class Plumbing:
         networks = [one.network for one in (*prefixes, *config.eid_aggregates)]
         self.versions = frozenset({one.version for one in (*config.rlocs, *networks)})
         site_instances = config.site_instances or (0,) * len(config.site_interfaces)
-        self._sites = dict(zip(config.site_interfaces, site_instances, strict=True))
-        instances = {0, *self._sites.values(), *(one.instance_id for one in prefixes)}
+        self.sites = dict(zip(config.site_interfaces, site_instances, strict=True))
+        instances = {0, *self.sites.values(), *(one.instance_id for one in prefixes)}
         self._kernel = netlink.Connection()
         self._core = {links.index_of(self._kernel, name): name for name in config.core_interfaces}
         self.tuns = {instance_id: tun.open_tun(device_of(instance_id)) for instance_id in sorted(instances)}
         self._devices = {one: links.index_of(self._kernel, device_of(one)) for one in self.tuns}
-        self._indices = {name: links.index_of(self._kernel, name) for name in self._sites}
+        self._indices = {name: links.index_of(self._kernel, name) for name in self.sites}
         self._set_sysctls()
         for device in self._devices.values():
             links.set_mtu(self._kernel, device, config.core_mtu - OVERHEAD[4])
             links.set_queue_length(self._kernel, device, _QUEUE)
             links.set_up(self._kernel, device)
         self._mark_incoming()
-        of_interface = {self._indices[name]: instance_id for name, instance_id in self._sites.items()}
+        of_interface = {self._indices[name]: instance_id for name, instance_id in self.sites.items()}
         self.native = NativeRoutes(
             self._kernel, self.versions, of_interface, (one.prefix for one in config.dynamic_eids)
         )
@@ -112,6 +113,15 @@ class Plumbing:
         """Take the host route of a dynamic-EID away."""
         self.native.remove_host(eid)
         self._tables.native.pop(eid)
+
+    def interface_of(self, eid: EidPrefix) -> str | None:
+        """The site interface on whose subnet an EID is, or None."""
+        addresses = links.list_addresses(self._kernel)
+        for name, instance_id in self.sites.items():
+            subnets = [one.network for one in addresses.get(self._indices[name], ())]
+            if instance_id == eid.instance_id and any(eid.address in subnet for subnet in subnets):
+                return name
+        return None
 
     def source_of(self, locator: IPAddress) -> IPAddress | None:
         """The own RLOC from which ``locator`` is reached, by the output interface of its route (requirement S05)."""
@@ -148,7 +158,7 @@ class Plumbing:
 
     def _mark_incoming(self) -> None:
         """D20: what the kernel answers to a packet of an instance goes back into that instance."""
-        ports = [(name, instance_id) for name, instance_id in self._sites.items() if instance_id]
+        ports = [(name, instance_id) for name, instance_id in self.sites.items() if instance_id]
         ports += [(device_of(instance_id), instance_id) for instance_id in self.tuns if instance_id]
         if not ports:
             return
@@ -176,7 +186,7 @@ class Plumbing:
         config = self._config
         for network in _ONE_LINK if version == 6 else ():
             yield Rule(_LINK_SCOPE, version, routes.LOCAL_TABLE, destination=network)
-        for name, instance_id in self._sites.items():
+        for name, instance_id in self.sites.items():
             for network in config.rloc_space:
                 if network.version == version:
                     yield Rule(_DENY, version, incoming=name, destination=network, refuse=RouteType.PROHIBIT)

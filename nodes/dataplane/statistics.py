@@ -17,6 +17,7 @@ class Statistics:
         forwarded_natively: Packets given back to the kernel's routing: from the site, or out of a LISP header (PETR).
         held: Packets that had to wait for a mapping.
         icmp_sent: ICMP errors sent about dropped packets.
+        neighbours_answered: ARP and neighbour requests answered for hosts that are elsewhere.
         drops: Dropped packets by reason.
     """
 
@@ -27,6 +28,7 @@ class Statistics:
     forwarded_natively: int = 0
     held: int = 0
     icmp_sent: int = 0
+    neighbours_answered: int = 0
     drops: Counter[str] = field(default_factory=Counter)
 
     def data(self) -> dict[str, Any]:
@@ -38,4 +40,5 @@ class Statistics:
             "decapsulated_bytes": self.decapsulated_bytes,
             "natively_forwarded_packets": self.forwarded_natively,
             "icmp_errors_sent": self.icmp_sent,
+            "neighbour_requests_answered": self.neighbours_answered,
         }

@@ -120,6 +120,15 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Record TTL", lambda row: f"{row['ttl_minutes']} min"),
         ("Authoritative", _field("authoritative")),
     ],
+    "locator": [*_EID, _LOCATORS],
+    "dynamic-eids": [
+        *_EID,
+        ("Interface", _field("interface")),
+        ("MAC", _field("mac")),
+        ("State", _field("state")),
+        ("Found", lambda row: _duration(row["found_s"])),
+        ("Last seen", lambda row: _duration(row["last_seen_s"])),
+    ],
     "interfaces": [
         ("Interface", _field("name")),
         ("Side", _field("side")),

@@ -83,7 +83,6 @@ class LabProcess:
         self.network = build(self.topology, delay_lines)
         if self.relay:
             await self.relay.serve()
-        self.network.announce()
         self._lap("network")
         relayed = len(delay_lines.lines) if delay_lines else 0
         self.events.emit(
@@ -109,6 +108,7 @@ class LabProcess:
         for name in rest:
             await lisp.start(name)
         await lisp.reach([*first, *rest], State.READY)
+        self.network.announce()  # now that the routers hear it: they find dynamic-EIDs by it
         self._lap("all daemons")
         self.state = "ready"
         self.events.emit("ready", daemons=len(first) + len(rest) + len(routers), milliseconds=self._milliseconds)

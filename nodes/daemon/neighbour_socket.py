@@ -1,0 +1,91 @@
+"""The packet socket that overhears ARP and neighbour discovery on one site interface, and nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+from collections.abc import Iterator
+
+from nodes.dataplane.neighbours import (
+    ETH_ARP,
+    ETH_IPV6,
+    NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
+    Heard,
+    answer,
+    overhear,
+)
+from nodes.dataplane.packet import ICMPV6
+from nodes.lisp.eid import IPAddress
+
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_IGNORE_OUTGOING, _ALL_MULTICAST = 263, 1, 23, 2
+_SO_ATTACH_FILTER = 26
+_BATCH = 64
+_LONGEST = 2048
+
+_LOAD_HALF, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
+_FILTER = (  # the classic BPF of packet(7); a jump names the instructions to skip if equal, if not
+    (_LOAD_HALF, 0, 0, 12),  # the Ethernet type
+    (_JUMP_EQUAL, 6, 0, ETH_ARP),
+    (_JUMP_EQUAL, 0, 6, ETH_IPV6),
+    (_LOAD_BYTE, 0, 0, 20),  # the next header
+    (_JUMP_EQUAL, 0, 4, ICMPV6),
+    (_LOAD_BYTE, 0, 0, 54),  # the ICMPv6 type
+    (_JUMP_EQUAL, 1, 0, NEIGHBOUR_SOLICITATION),
+    (_JUMP_EQUAL, 0, 1, NEIGHBOUR_ADVERTISEMENT),
+    (_RETURN, 0, 0, _LONGEST),
+    (_RETURN, 0, 0, 0),
+)
+
+
+class NeighbourSocket:
+    """Overhears one interface, and answers for hosts that are elsewhere.
+
+    Attributes:
+        interface: The interface's name.
+    """
+
+    def __init__(self, interface: str) -> None:
+        """Open it in the caller's network namespace.
+
+        Raises:
+            OSError: There is no such interface, or the caller may not.
+        """
+        self.interface = interface
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # bound to a protocol only once the filter is there
+        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in _FILTER))
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HxxxxxxP", len(_FILTER), ctypes.addressof(program))
+        )
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+        self._socket.bind((interface, _ETH_P_ALL))
+        # Solicitations go to multicast groups of hosts that are not here.
+        membership = struct.pack("iHH8s", socket.if_nametoindex(interface), _ALL_MULTICAST, 0, b"")
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
+        self._mac: bytes = self._socket.getsockname()[4]
+
+    def fileno(self) -> int:
+        """The descriptor, for select."""
+        return self._socket.fileno()
+
+    def read(self) -> Iterator[Heard]:
+        """What has been said since the last call, a batch at most."""
+        for _ in range(_BATCH):
+            try:
+                frame = self._socket.recv(_LONGEST)
+            except OSError:  # nothing is left, or the interface is down
+                return
+            heard = overhear(frame)
+            if heard is not None and heard.mac != self._mac:
+                yield heard
+
+    def answer(self, heard: Heard, asked: IPAddress) -> None:
+        """Say that packets for ``asked`` are to go to this router. Raises OSError."""
+        self._socket.send(answer(heard, asked, self._mac))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

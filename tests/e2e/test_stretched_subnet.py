@@ -1,0 +1,188 @@
+"""One subnet in two data centres, hosts found by their first frame: requirements S06 to S08, X01, X02, X08, X12."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from ipaddress import IPv4Address, ip_address
+from pathlib import Path
+
+import pytest
+
+from testbed.lab import Lab
+from testbed.observe.capture import Capture
+from testbed.observe.decoder import decode
+from tests.conformance.watch import eventually
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+WORLD = Path(__file__).resolve().parents[2] / "topologies" / "stretched-subnet.yaml"
+PC1, PC2, NOBODY = (IPv4Address(f"11.11.11.{last}") for last in (11, 12, 200))
+TABLE = "1000000000"  # instance 0's own routes
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(WORLD, name="test-stretched", run_dir=tmp_path_factory.mktemp("runs") / "test-stretched") as running:
+        eventually(lambda: len(hosts(running, "router1")) + len(hosts(running, "router2")) == 2, "both hosts found")
+        yield running
+
+
+def hosts(lab: Lab, router: str) -> set[str]:
+    """The dynamic-EIDs of a router that every Map-Server has acknowledged."""
+    return {row["eid"] for row in lab.show(router, "dynamic-eids") if row["state"] == "registered"}
+
+
+def ping(lab: Lab, source: str, *destination: str) -> str:
+    return lab.run(source, ["ping", "-n", "-c", "1", "-W", "2", *destination]).stdout
+
+
+def arp(operation: int, mac: bytes, sender: str, asked: str) -> bytes:
+    """An ARP frame to everybody."""
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + mac + ip_address(sender).packed
+    return b"\xff" * 6 + mac + b"\x08\x06" + body + bytes(6) + ip_address(asked).packed
+
+
+class Wire:
+    """A host's cable: sends frames, and hears ARP replies."""
+
+    def __init__(self, lab: Lab, host: str) -> None:
+        interface = lab[host].interfaces[0]
+        self.mac = bytes.fromhex(interface.mac.replace(":", ""))
+        self._socket = lab.socket(host, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+        self._socket.bind((interface.name, 0x0806))
+        self._socket.settimeout(0.3)
+
+    def ask(self, asked: str, sender: str = str(PC1), operation: int = 1) -> str | None:
+        """The MAC address that somebody answers with, or None."""
+        self._socket.send(arp(operation, self.mac, sender, asked))
+        while True:
+            try:
+                frame = self._socket.recv(2000)
+            except TimeoutError:
+                return None
+            if frame[20:22] == b"\0\2" and frame[28:32] == ip_address(asked).packed:
+                return frame[22:28].hex(":")
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def test_one_subnet_in_two_data_centres(lab: Lab) -> None:
+    """S06: hosts of one subnet reach each other through the RLOCs; each router answers ARP for the far host."""
+    with Capture(lab, ["core1"]) as core:
+        assert "ttl=60" in ping(lab, "pc1", str(PC2))
+        assert "ttl=60" in ping(lab, "pc2", str(PC1))
+        core.drain()
+    seen = {
+        tuple(str(header.source) for header in packet.headers)
+        for frame in core.frames
+        if (packet := decode(frame.data)) and packet.lisp
+    }
+    assert seen == {("200.1.247.1", str(PC1)), ("200.1.247.2", str(PC2))}
+    for host, far, router, switch in (("pc1", PC2, "router1", "switch1"), ("pc2", PC1, "router2", "switch2")):
+        assert lab[router].link_to(switch).mac in lab.run(host, ["ip", "neigh", "show", str(far)]).stdout
+
+
+def test_one_router_with_all_five_roles(lab: Lab) -> None:
+    """S07: xTR, Map-Server, Map-Resolver, PITR and PETR in one process, and both routers rely on it."""
+    roles = lab.show("router1", "roles")["roles"]
+    assert roles == sorted(["itr", "etr", "map-server", "map-resolver", "pitr", "petr"])
+    registered = {
+        (row["eid"], row["etr"]) for row in lab.show("router1", "registrations") if row["state"] == "registered"
+    }
+    assert {("11.11.11.11/32", "200.1.247.1"), ("11.11.11.12/32", "200.1.247.2")} <= registered
+    for router in ("router1", "router2"):
+        (record,) = lab.lig(router, str(PC2))["records"]
+        assert (record["eid"], [one["rloc"] for one in record["locators"]]) == ("11.11.11.12/32", ["200.1.247.2"])
+
+
+def test_the_hole_above_the_registered_hosts(lab: Lab) -> None:
+    """S08: only .11 and .12 are registered: the upper half of the subnet is one hole, forward-native."""
+    for router in ("router1", "router2"):
+        (record,) = lab.lig(router, str(NOBODY))["records"]
+        assert (record["eid"], record["action"], record["locators"]) == ("11.11.11.128/25", 1, [])
+
+
+def test_a_host_that_is_nowhere_is_unreachable(lab: Lab) -> None:
+    """S06: the router does not answer for a host that nobody registered."""
+    assert "Destination Host Unreachable" in ping(lab, "pc1", str(NOBODY), "-W", "4")
+
+
+def test_the_gateways_answer_for_themselves(lab: Lab) -> None:
+    """S06: .254 and .253, each in its data centre, the first packet too."""
+    assert "ttl=64" in ping(lab, "pc1", "11.11.11.254")
+    assert "ttl=64" in ping(lab, "pc2", "11.11.11.253")
+
+
+def test_a_host_route_is_there_only_after_discovery(lab: Lab) -> None:
+    """X01, X08: two Null0 halves until a host sends its first frame; then its /32, and its registration."""
+    routes = lab.run("router1", ["ip", "route", "show", "table", TABLE]).stdout
+    assert "throw 11.11.11.0/25" in routes
+    assert "throw 11.11.11.128/25" in routes
+    assert "11.11.11.11 dev switch1" in routes
+    assert "11.11.11.33" not in routes
+    with Wire(lab, "pc1") as wire:
+        wire.ask("11.11.11.33", sender="11.11.11.33")  # gratuitous: an announcement
+    eventually(lambda: "11.11.11.33/32" in hosts(lab, "router1"), "11.11.11.33 registered")
+    assert "11.11.11.33 dev switch1" in lab.run("router1", ["ip", "route", "show", "table", TABLE]).stdout
+    (row,) = [one for one in lab.show("router1", "dynamic-eids") if one["eid"] == "11.11.11.33/32"]
+    assert row["mac"] == lab["pc1"].interfaces[0].mac
+    (record,) = lab.lig("router2", "11.11.11.33")["records"]
+    assert record["eid"] == "11.11.11.33/32"
+
+
+def test_only_hosts_of_the_permitted_prefix_are_registered(lab: Lab) -> None:
+    """X02: a foreign source, an ARP probe and the gateway's own address make no dynamic-EID."""
+    with Wire(lab, "pc1") as wire:
+        wire.ask("172.16.1.1", sender="172.16.1.1")
+        wire.ask("11.11.11.44", sender="0.0.0.0")
+        wire.ask("11.11.11.254", sender="11.11.11.254")
+        wire.ask("11.11.11.45", sender="11.11.11.45")
+    eventually(lambda: "11.11.11.45/32" in hosts(lab, "router1"), "11.11.11.45 registered")
+    found = {row["eid"] for row in lab.show("router1", "dynamic-eids")}
+    assert not found & {"172.16.1.1/32", "11.11.11.44/32", "11.11.11.254/32"}
+
+
+def test_a_packet_finds_a_host_that_never_used_arp(lab: Lab) -> None:
+    """X01: a data packet from an unknown source inside the prefix is enough."""
+    interface = lab["pc1"].interfaces[0].name
+    router = lab["router1"].link_to("switch1").mac
+    lab.run("pc1", ["ip", "address", "add", "11.11.11.55/32", "dev", interface])
+    lab.run("pc1", ["ip", "neigh", "replace", str(PC2), "lladdr", router, "dev", interface])
+    ping(lab, "pc1", str(PC2), "-I", "11.11.11.55")
+    eventually(lambda: "11.11.11.55/32" in hosts(lab, "router1"), "11.11.11.55 registered")
+    lab.run("pc1", ["ip", "address", "del", "11.11.11.55/32", "dev", interface])
+
+
+def test_whom_the_router_does_not_answer_for(lab: Lab) -> None:
+    """S06: it answers for far hosts; never announcements, probes, or for hosts of this data centre."""
+    router = lab["router1"].link_to("switch1").mac
+    with Wire(lab, "pc1") as wire:
+        assert wire.ask(str(PC2)) == router
+        assert wire.ask(str(PC2), sender="0.0.0.0") is None
+        wire.ask("11.11.11.66", sender="11.11.11.66")
+        eventually(lambda: "11.11.11.66/32" in hosts(lab, "router1"), "11.11.11.66 registered")
+        assert wire.ask("11.11.11.66") is None
+        assert wire.ask(str(NOBODY)) is None
+
+
+def test_an_answer_after_so_many_unanswered_requests(tmp_path: Path) -> None:
+    """X12: nbr-proxy-reply 2: the third request is the first to be answered. And the same for IPv6 hosts over IPv4."""
+    file = tmp_path / "twice.yaml"
+    text = WORLD.read_text().replace("nbr-proxy-reply: 0", "nbr-proxy-reply: 2")
+    text = text.replace("eid: 11.11.11.0/24", "eid: [11.11.11.0/24, 2001:db8:11::/64]")
+    file.write_text(text.replace("dynamic-eids: 11.11.11.0/24", "dynamic-eids: [11.11.11.0/24, 2001:db8:11::/64]"))
+    with Lab(file, name="test-twice", run_dir=tmp_path / "test-twice") as lab:
+        eventually(lambda: len(hosts(lab, "router2")) == 2, "pc2 found")
+        router = lab["router1"].link_to("switch1").mac
+        with Wire(lab, "pc1") as wire:
+            assert [wire.ask(str(PC2)) for _ in range(3)] == [None, None, router]
+        far = next(one.ip for one in lab["pc2"].interfaces[0].addresses if one.version == 6)
+        assert "1 received" in ping(lab, "pc1", str(far), "-W", "8")
+        assert router in lab.run("pc1", ["ip", "neigh", "show", str(far)]).stdout
