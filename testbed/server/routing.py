@@ -75,17 +75,20 @@ class RoutingDaemons(Supervisor):
         self._routes(name, daemon)
 
     async def restart(self, name: str) -> None:
-        """As any daemon's restart; when all others run, wait until no kernel misses a route any more.
+        """As any daemon's restart, and wait until no kernel misses a route that it had before.
 
         Raises:
             ServerError: It does not end or come back, or the routes do not; the text names some.
         """
+        # What is missing because this daemon had died is to come back; what a link that is down has taken is not.
+        died = self._gone(self.daemons[name])
+        before = {} if died else {one: watch.missing for one, watch in self._watches.items()}
         await super().restart(name)
 
         def lacking() -> list[str]:
-            if any(daemon.state is State.EXITED for daemon in self.daemons.values()):
-                return []
-            return [one for one, watch in self._watches.items() if watch.missing]
+            if any(self._gone(daemon) for daemon in self.daemons.values()):
+                return []  # another one has died
+            return [one for one, watch in self._watches.items() if watch.missing - before.get(one, frozenset())]
 
         def late() -> str:
             words = ", ".join(f"{one} ({self._progress(one)})" for one in lacking())

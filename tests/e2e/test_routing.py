@@ -233,6 +233,21 @@ def test_both_daemons_of_a_pitr_restart(lab: Lab) -> None:
     eventually(lambda: reaches(lab, "client", "h1"), "the aggregate is announced again", within=30)
 
 
+def test_an_edited_configuration_is_read_at_a_restart(lab: Lab) -> None:
+    """The non-LISP site announces one more subnet; with the old file again, the core forgets it."""
+    file = lab.run_dir / "nodes" / "edge" / "bird.conf"
+    more, before = ip_network("198.51.100.0/24"), file.read_text()
+    text = before.replace(
+        "protocol static announced4 {", f"protocol static announced4 {{\n  route {more} unreachable;", 1
+    )
+    file.write_text(text.replace("net ~ [ 203", f"net ~ [ {more}, 203", 1))
+    lab.restart("edge")
+    eventually(lambda: more in kernel(lab, "core1"), f"core1 has a route to {more}", within=30)
+    file.write_text(before)
+    lab.restart("edge")
+    eventually(lambda: more not in kernel(lab, "core1"), f"core1 has no route to {more}", within=30)
+
+
 def test_control_sockets_are_for_root_only(lab: Lab) -> None:
     for node in speakers(lab):
         status = (lab.run_dir / "nodes" / node.name / "bird.ctl").stat()
