@@ -66,7 +66,7 @@ def _name(scalar: Scalar, allowed: str) -> str:
     text = scalar.text
     if scalar.kind != "str":
         raise Wrong(f"is {described(scalar)}", f'{allowed}; in quotes ("{text}") if it is meant')
-    if text.lower() in RESERVED:
+    if text.lower() in RESERVED or re.fullmatch(r"lisp\d+", text.lower()):  # a tenant's TUN device has its instance-ID
         raise Wrong(f"'{text}' is reserved", f"allowed is any name but {', '.join(sorted(RESERVED))}")
     if len(text) > MAX_NAME:
         raise Wrong(f"'{text}' has {len(text)} characters", f"allowed are at most {MAX_NAME}")

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed.act.ping import ping as ping_all
 from testbed.lab import Lab
+from testbed.model import Path as Way
 from testbed.observe.capture import Capture
 from testbed.observe.decoder import decode
 from tests.conformance.watch import eventually
@@ -87,6 +89,13 @@ def test_one_subnet_in_two_data_centres(lab: Lab) -> None:
     assert seen == {("200.1.247.1", str(PC1)), ("200.1.247.2", str(PC2))}
     for host, far, router, switch in (("pc1", PC2, "router1", "switch1"), ("pc2", PC1, "router2", "switch2")):
         assert lab[router].link_to(switch).mac in lab.run(host, ["ip", "neigh", "show", str(far)]).stdout
+
+
+def test_the_world_does_what_its_file_implies(lab: Lab) -> None:
+    """S06: as ``ci/lab ping`` judges it."""
+    result = ping_all(lab, lab.run_dir)
+    assert [pair.seen for pair in result.pairs] == [Way.ENCAPSULATED] * 2
+    assert not result.failures
 
 
 def test_one_router_with_all_five_roles(lab: Lab) -> None:

@@ -1,10 +1,11 @@
-"""Tenants with the same addresses on the same routers: requirements S13 and D20 in namespaces."""
+"""Tenants with the same addresses on the same routers: requirements S13 and D20, in namespaces and in a lab."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from nodes.linux import links, namespaces, netlink, routes
 from nodes.lisp.config import DatabaseMapping, Delegation, Locator, NodeConfig, RegistrationSite, SitePrefix
 from nodes.lisp.eid import EidPrefix
+from testbed.lab import Lab
 from tests.e2e.daemon_world import KEY, World, ms_config, xtr_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("tshark"), reason="needs root and tshark")
@@ -147,3 +149,28 @@ def test_a_restarted_daemon_finds_its_tenants_again(world: World) -> None:
     for host in ("h1", "b1"):
         assert world.ping(host, "192.168.2.1").returncode == 0
         assert world.ping(host, "192.168.1.254").returncode == 0
+
+
+def test_ten_tenants_with_the_same_prefixes(tmp_path: Path) -> None:
+    """S13, D20: what each host sends to one and the same address reaches the host of its own tenant, and no other."""
+    with Lab("tenants", name="test-tenants", run_dir=tmp_path / "test-tenants") as lab, ExitStack() as opened:
+        far = {f"a{number}": f"b{number}" for number in range(1, 11)}
+        assert len({lab[host].address for host in far.values()}) == 1
+        ears = {host: opened.enter_context(lab.socket(host)) for host in far.values()}
+        for host, ear in ears.items():
+            ear.bind((str(lab[host].address), 9999))
+            ear.settimeout(5)
+        for host, other in far.items():
+            with lab.socket(host) as sender:
+                for _ in range(3):
+                    sender.sendto(host.encode(), (str(lab[other].address), 9999))
+        for host, other in far.items():
+            assert [ears[other].recv(100) for _ in range(3)] == [host.encode()] * 3
+        for ear in ears.values():
+            ear.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                ear.recv(100)
+        devices = {row["name"] for row in lab.show("xtr1", "interfaces") if row["side"] == "lisp"}
+        assert devices == {"lisp0", *(f"lisp{instance}" for instance in range(101, 111))}
+        (record,) = lab.lig("xtr1", str(lab["b7"].address), instance_id=107)["records"]
+        assert record["instance_id"] == 107

@@ -131,6 +131,11 @@ sites:
 """
 
 
+def test_no_node_is_named_as_a_tun_device() -> None:
+    with pytest.raises(TopologyError, match="'lisp7' is reserved"):
+        loads(TENANTS.replace("hosts: r1", "hosts: lisp7"))
+
+
 def test_tenants_repeat_prefixes_and_addresses() -> None:
     """S13, D20: only the instance-ID tells them apart."""
     topology = loads(TENANTS)
