@@ -286,7 +286,7 @@ def demo(_context: Context, topology: str = "two-dc") -> int:
     return commands.demo(topology)
 
 
-@task(positional=("name",), help={"name": "what to measure: boot", "json": "where every raw round goes"})
+@task(positional=("name",), help={"name": "what to measure: boot, scale", "json": "where every raw round goes"})
 def bench(_context: Context, name: str, json: str = "") -> None:
     """Measure this machine.
 

@@ -23,9 +23,9 @@ def run(name: str, json_file: str) -> None:
     Raises:
         LabError: There is no such bench, or the file cannot be written.
     """
-    from ci.benches import boot
+    from ci.benches import boot, scale
 
-    benches: Mapping[str, Callable[[], dict[str, Any]]] = {"boot": boot.measure}
+    benches: Mapping[str, Callable[[], dict[str, Any]]] = {"boot": boot.measure, "scale": scale.measure}
     if name not in benches:
         raise LabError(f"bench: nothing is called {name}; there are {', '.join(benches)}")
     if not json_file:

@@ -55,7 +55,7 @@ def _boot(up: list[str]) -> tuple[float, float, float, float]:
         the seconds that its end took.
     """
     began = time.monotonic()
-    _command(up)
+    command(up)
     up_returned = time.monotonic()
     lab = Lab.attach(LAB)
     try:
@@ -65,11 +65,16 @@ def _boot(up: list[str]) -> tuple[float, float, float, float]:
         heaviest = max(_pss_mb(lab, node) for node in lab.status()["nodes"] if node["name"] in lisp)
     finally:
         stop_began = time.monotonic()
-        _command(DOWN)
+        command(DOWN)
     return replied - began, up_returned - began, heaviest, time.monotonic() - stop_began
 
 
-def _command(words: list[str]) -> None:
+def command(words: list[str]) -> None:
+    """Run one of our commands as it is typed.
+
+    Raises:
+        LabError: It failed.
+    """
     done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(words)} failed with status {done.returncode}: {done.stderr.strip()}")

@@ -9,6 +9,8 @@ import pytest
 
 from testbed.load import TopologyError, load, loads
 from tests.topology.mistakes import BASE, REPLACEMENTS, spoil
+from tests.topology.test_families import DUAL
+from tests.topology.test_language import ROUTED, STRETCHED, TENANTS
 
 
 def _golden() -> dict[str, list[str]]:
@@ -108,10 +110,10 @@ def test_all_mistakes_at_once() -> None:
 def test_spoilt_files_never_end_in_another_error() -> None:
     """Cut, repeat, swap and garble lines and characters: the answer is a topology or a TopologyError."""
     chance = random.Random(9301)
-    original = loads(BASE).source.splitlines()
+    worlds = [text for base in (BASE, DUAL, ROUTED, TENANTS, STRETCHED) for text in (base, loads(base).source)]
     refused: list[tuple[str, ...]] = []
     for _ in range(400):
-        lines = list(chance.choice((original, BASE.splitlines())))
+        lines = chance.choice(worlds).splitlines()
         for _ in range(chance.randint(1, 3)):
             at, other = chance.randrange(len(lines)), chance.randrange(len(lines))
             action = chance.randrange(5)
