@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 _MARK = b"run directory of a LISP testbed lab; each boot clears what the one before left here\n"
 """What the lock file says, so that no other directory with a file of that name is taken for ours."""
 STOP_SECONDS = 10.0
+LAB_PROCESS = ("-m", "testbed.server")
+"""How a lab process is started; its name and run directory follow."""
 _OF_A_RUN = (
     "topology.yaml",
     "control.sock",
@@ -165,7 +168,7 @@ class Box:
             passed = (theirs.fileno(), lock_descriptor, memory)
             command = [sys.executable, "-I", "-S", str(ROOT / "testbed/server/init.py"), str(ROOT), str(alive)]
             command.append(",".join(map(str, passed)))
-            command += [sys.executable, "-m", "testbed.server", order.lab, *map(str, passed)]
+            command += [sys.executable, *LAB_PROCESS, order.lab, str(order.run_dir), *map(str, passed)]
             with open(files.errors, "ab") as errors:
                 first = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, pass_fds=(alive, *passed)
@@ -226,6 +229,17 @@ class Box:
                 self._parent = None
                 assert parent.stdin is not None
                 os.write(parent.stdin.fileno(), b"d")
+
+
+def lab_processes() -> Iterator[tuple[str, Path]]:
+    """The name and run directory of every lab of this checkout that runs, wherever its run directory is."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        with suppress(OSError, UnicodeDecodeError):  # it has just ended, or is not ours to see
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+            if tuple(words[1:3]) == LAB_PROCESS and (entry / "cwd").readlink() == ROOT:
+                yield words[3], Path(words[4])
 
 
 def parent_of(process: int) -> int:

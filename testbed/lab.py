@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from testbed.box import STOP_SECONDS, Box, last_line, lock, owner, parent_of, prepare
+from testbed.box import STOP_SECONDS, Box, lab_processes, last_line, lock, owner, parent_of, prepare
 from testbed.channel import Channel, LabError
-from testbed.client import ANSWER_SECONDS, NAME, NOT_ROOT, RUNS, LabClient
+from testbed.client import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
 from testbed.model import Topology
 from testbed.order import Order
 
@@ -60,41 +60,34 @@ class Lab(LabClient):
         self._missing = 0
 
     @classmethod
-    def attach(cls, name: str | None = None, runs: Path = RUNS) -> Lab:
-        """A lab that runs.
+    def attach(cls, name: str | None = None) -> Lab:
+        """A lab of this checkout that runs.
 
         Args:
-            name: Its name, or its run directory when that is elsewhere ("./here"); None when only one runs.
-            runs: Where run directories are.
+            name: Its name, or its run directory ("./here"); None when only one runs.
 
         Raises:
             LabError: There is none, or more than one and no name.
         """
-        if name is None:
-            there = cls.running(runs)
-            if len(there) != 1:
-                names = ", ".join(lab.name for lab in there)
-                raise LabError(f"several labs run, name one: {names}" if there else "no lab is running")
-            return there[0]
-        run_dir = Path(name) if "/" in name else runs / name
-        lab = cls._at(run_dir)
-        if not lab.runs:
-            raise LabError(f"no lab named {name} is running")
-        return lab
+        there = cls.running()
+        if name is not None:
+            place = Path(name).resolve() if "/" in name else None
+            there = [lab for lab in there if (lab.run_dir == place if place else lab.name == name)]
+        if len(there) != 1:
+            names = ", ".join(sorted({lab.name for lab in there}))
+            missing = f"no lab named {name} is running" if name else "no lab is running"
+            raise LabError(f"several labs run, name one: {names}" if there else missing)
+        return there[0]
 
     @classmethod
-    def running(cls, runs: Path = RUNS) -> list[Lab]:
-        """The labs that run, by name."""
-        places = sorted(runs.iterdir()) if runs.is_dir() else []
-        labs = [cls._at(place) for place in places if NAME.fullmatch(place.name)]
+    def running(cls) -> list[Lab]:
+        """The labs of this checkout that run, by name."""
+        labs = []
+        for name, run_dir in sorted(lab_processes()):
+            lab = cls.__new__(cls)
+            lab._begin(name, run_dir)
+            labs.append(lab)
         return [lab for lab in labs if lab.runs]
-
-    @classmethod
-    def _at(cls, run_dir: Path) -> Lab:
-        """The lab of a run directory, booted by somebody else."""
-        lab = cls.__new__(cls)
-        lab._begin(run_dir.resolve().name, run_dir)
-        return lab
 
     # Boot and stop
 
@@ -112,6 +105,8 @@ class Lab(LabClient):
             raise LabError(NOT_ROOT)
         if self.run_dir.is_relative_to("/run"):
             raise LabError(f"{self.run_dir} is below /run, which a lab cannot see; choose another run directory")
+        if any(name == self.name for name, _ in lab_processes()):
+            raise LabError(f"a lab named {self.name} runs already; take it down or choose another name")
         order = Order(self.name, self.topology, self.run_dir, owner(), time.monotonic())
         descriptor = lock(self._files)
         try:

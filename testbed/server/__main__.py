@@ -1,5 +1,6 @@
-"""Start of the lab process: ``python -m testbed.server LAB BOOT LOCK ORDER``, started by the box's init.
+"""Start of the lab process: ``python -m testbed.server LAB RUN_DIR BOOT LOCK ORDER``, started by the box's init.
 
+LAB and RUN_DIR are for whoever looks for labs that run;
 BOOT is a socket to the client, LOCK the descriptor that says that the lab runs, ORDER a file with the pickled Order.
 """
 
@@ -17,7 +18,7 @@ _DESCRIPTORS = 1 << 16
 
 def main() -> None:
     """Run the lab; the process's end is the lab's end."""
-    boot_descriptor, lock, order_descriptor = (int(argument) for argument in sys.argv[2:5])
+    boot_descriptor, lock, order_descriptor = (int(argument) for argument in sys.argv[3:6])
     for descriptor in (boot_descriptor, lock, order_descriptor):
         os.set_inheritable(descriptor, False)
     started = time.monotonic()

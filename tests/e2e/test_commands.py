@@ -232,12 +232,17 @@ def test_a_second_lab_of_that_name_is_refused(lab: str) -> None:
 
 def test_paths_are_the_callers(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text((REPOSITORY / "topologies/minimal.yaml").read_text())
-    up = run("up", "mine.yaml", "--run-dir", "here", cwd=tmp_path)
+    name = f"test-paths-{os.getpid()}"
+    up = run("up", "mine.yaml", "--run-dir", "not here/ü", "--name", name, cwd=tmp_path)
     assert up.returncode == 0, up.stderr
     try:
-        assert (tmp_path / "here/topology.yaml").exists()
+        assert (tmp_path / "not here/ü/topology.yaml").exists()
+        assert name in shown("status")
+        assert json.loads(shown("status", "--lab", name, "--json"))[0]["run_dir"] == str(tmp_path / "not here/ü")
+        again = run("up", "mine.yaml", "--run-dir", "elsewhere", "--name", name, cwd=tmp_path)
+        assert f"a lab named {name} runs already" in again.stderr
     finally:
-        assert run("down", "--lab", "./here", cwd=tmp_path).returncode == 0
+        assert run("down", "--lab", "./not here/ü", cwd=tmp_path).returncode == 0
 
 
 def test_the_demo_proves_reachability_and_takes_its_lab_down() -> None:
