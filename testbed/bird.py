@@ -7,6 +7,7 @@ nothing more specific (RFC 6832 section 5, requirements M13 and M15).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from nodes.lisp.eid import IPAddress
@@ -61,7 +62,7 @@ protocol ospf {protocol} ospf{version} {{
 
 _BGP = """
 protocol bgp {name} {{
-  local {local}as {asn};
+  local {local} as {asn};
   neighbor {address} as {peer_asn};
   connect delay time 1; connect retry time 1; error wait time 1, 4; hold time {hold};
   debug {{ states }};
@@ -74,7 +75,7 @@ def configuration(topology: Topology, node: Node) -> str:
     """The text of a node's ``bird.conf``.
 
     Raises:
-        ValueError: No routing daemon runs there.
+        ValueError: No routing daemon runs there, or it is to speak with somebody whom it cannot reach.
     """
     daemon = _daemon(node)
     text = f"# {node.name} of {topology.name}: written by the lab at each boot\n"
@@ -133,14 +134,14 @@ def _ospf(node: Node, version: int) -> str:
 
 def _session(topology: Topology, node: Node, peer: BgpPeer) -> str:
     daemon = _daemon(node)
-    neighbour, local = _ends(topology, node, peer)
+    name, local = _ends(topology, node, peer)
     own = [str(one) for one in daemon.announced if one.version == peer.address.version]
     exported = [f"net ~ [ {', '.join(own)} ]"] if own else []
-    if daemon.ospf:  # only the core's AS carries packets between others
+    if node in topology.core:  # only the core's AS carries packets between others
         exported.append("source = RTS_BGP")
     return _BGP.format(
-        name=f"{neighbour}_{peer.address.version}".replace("-", "_"),
-        local=f"{local} " if local else "",
+        name=_symbol(f"{name}_{peer.address.version}"),
+        local=local,
         asn=daemon.asn,
         address=peer.address,
         peer_asn=peer.asn,
@@ -152,19 +153,23 @@ def _session(topology: Topology, node: Node, peer: BgpPeer) -> str:
     )
 
 
-def _ends(topology: Topology, node: Node, peer: BgpPeer) -> tuple[str, IPAddress | None]:
-    """Who the neighbour of a session is, and the own address by which its daemon calls us."""
-    own = set(_addresses(node))
+def _ends(topology: Topology, node: Node, peer: BgpPeer) -> tuple[str, IPAddress]:
+    """What to call a session, and its own end: the address on the link to the neighbour, else a loopback address."""
+    for interface in node.interfaces:
+        for address in interface.addresses:
+            if peer.address in address.network:
+                return interface.name, address.ip
     for other in topology.nodes.values():
-        if other.routing is not None and peer.address in _addresses(other):
-            calls_us = (one.address for one in other.routing.bgp if one.address in own)
-            return other.name, next((one for one in calls_us if one.version == peer.address.version), None)
-    return "outside", None
+        if other.routing is not None and peer.address in other.routing.loopbacks:
+            return other.name, next(one for one in _daemon(node).loopbacks if one.version == peer.address.version)
+    raise ValueError(
+        f"{node.name} cannot speak BGP with {peer.address}: it is neither on a link of its own nor a loopback"
+    )
 
 
-def _addresses(node: Node) -> list[IPAddress]:
-    own: list[IPAddress] = [address.ip for one in node.interfaces for address in one.addresses]
-    return own + list(node.routing.loopbacks if node.routing else ())
+def _symbol(name: str) -> str:
+    """A name as BIRD takes it: in quotes unless it is a plain word."""
+    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else f"'{name}'"
 
 
 def _names(interfaces: Iterable[str]) -> str:
