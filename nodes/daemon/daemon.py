@@ -152,6 +152,8 @@ class Daemon:
         if self._dynamic is not None:
             for descriptor, read in self._dynamic.readers.items():
                 self._loop.add(descriptor, partial(_ignore_events, read))
+            if self._plumbing is not None:
+                self._plumbing.look_for_neighbours()
         self._journal.write("listening", {"roles": sorted(self._config.roles), "pid": os.getpid()})
         self._tell("listening")
         self._do(self._engine.start(self._now()))

@@ -26,7 +26,7 @@ from typing import Any
 
 from nodes.daemon.native_routes import NATIVE_TABLES, NativeRoutes
 from nodes.dataplane.decision import OVERHEAD, Tables
-from nodes.linux import links, marks, netlink, routes, sysctl, tun
+from nodes.linux import links, marks, neighbours, netlink, routes, sysctl, tun
 from nodes.linux.routes import Route, RouteType, Rule
 from nodes.lisp.config import NodeConfig, Role
 from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
@@ -122,6 +122,14 @@ class Plumbing:
             if instance_id == eid.instance_id and any(eid.address in subnet for subnet in subnets):
                 return name
         return None
+
+    def look_for_neighbours(self) -> None:
+        """Ask again for the hosts that the kernel knows from before a restart: those that are there answer (X01)."""
+        indices = {self._indices[name]: instance_id for name, instance_id in self.sites.items()}
+        for index, address in list(neighbours.list_neighbours(self._kernel)):
+            instance_id = indices.get(index)
+            if instance_id is not None and self._tables.dynamic.lookup_address(instance_id, address):
+                neighbours.look_for(self._kernel, index, address)
 
     def source_of(self, locator: IPAddress) -> IPAddress | None:
         """The own RLOC from which ``locator`` is reached, by the output interface of its route (requirement S05)."""

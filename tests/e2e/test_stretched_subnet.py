@@ -181,6 +181,14 @@ def test_whom_the_router_does_not_answer_for(lab: Lab) -> None:
         assert wire.ask(str(NOBODY)) is None
 
 
+def test_a_restarted_router_finds_its_hosts_again(lab: Lab) -> None:
+    """X01: also a host that says nothing of its own accord."""
+    assert "ttl=60" in ping(lab, "pc1", str(PC2))
+    lab.restart("router2")
+    eventually(lambda: "11.11.11.12/32" in hosts(lab, "router2"), "11.11.11.12 found again")
+    assert "ttl=60" in ping(lab, "pc1", str(PC2))
+
+
 def test_an_answer_after_so_many_unanswered_requests(tmp_path: Path) -> None:
     """X12: nbr-proxy-reply 2: the third request is the first to be answered. And the same for IPv6 hosts over IPv4."""
     file = tmp_path / "twice.yaml"
