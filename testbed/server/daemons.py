@@ -39,6 +39,11 @@ class LispDaemons(Supervisor):
         self._room = asyncio.Event()
         self._adopt(server)
 
+    def _progress(self, name: str) -> str:
+        if self.daemons[name].state is State.LISTENING:
+            return "it runs, but no Map-Server acknowledges its registration"
+        return super()._progress(name)
+
     def _adopt(self, server: ForkServer) -> ForkServer:
         self._server: ForkServer | None = server
         self._loop.add_reader(server.socket, self._hear, server)

@@ -17,6 +17,7 @@ from typing import ClassVar
 from testbed.server.events import Events
 
 READY_SECONDS = 60.0
+RESTART_SECONDS = 10.0  # somebody waits for one daemon, whose peers run or are dead
 STOP_SECONDS = 5.0
 TAIL_LINES = 10
 _TAIL_BYTES = 16384
@@ -132,7 +133,7 @@ class Supervisor(ABC):
                         raise
             self._events.emit("daemon-restarting", name, daemon=self.KIND)
             await self.start(name)
-            await self.reach([name], State.READY)
+            await self.reach([name], State.READY, RESTART_SECONDS)
 
     @staticmethod
     def _gone(daemon: Daemon) -> bool:

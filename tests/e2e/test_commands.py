@@ -251,3 +251,15 @@ def test_the_demo_proves_reachability_and_takes_its_lab_down() -> None:
     assert "map-cache" in out
     assert "is down" in out
     assert "demo-two-dc" not in run("status").stdout
+
+
+def test_a_restart_that_cannot_register_says_so(lab: str) -> None:
+    nodes = {one["name"]: one for one in json.loads(shown("status", "--lab", lab, "--json"))[0]["nodes"]}
+    shown("exec", "--lab", lab, "ms", "--", "kill", "-9", str(nodes["ms"]["pid"]))
+    try:
+        done = run("restart", "--lab", lab, "xtr3")
+        assert done.returncode == 1
+        assert "no Map-Server acknowledges its registration" in done.stderr
+    finally:
+        shown("restart", "--lab", lab, "ms")
+        shown("restart", "--lab", lab, "xtr3")
