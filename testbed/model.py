@@ -67,7 +67,10 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A static route. Without ``via`` the destination is unreachable (the RFC's Null0)."""
+    """A static route. Without ``via`` the destination is unreachable (the RFC's Null0).
+
+    Of several routes of one prefix, the first whose link is up is used.
+    """
 
     prefix: IPNetwork
     via: IPAddress | None

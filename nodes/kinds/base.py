@@ -17,6 +17,9 @@ from nodes.linux.sysctl import write_sysctl
 StaticRoute = tuple[routes.IPNetwork, routes.IPAddress | None]
 """A destination and its next hop; None makes it unreachable."""
 
+_METRIC = {4: 0, 6: 1024}
+"""What the kernel gives a route without a metric: in IPv6, 0 stands for that."""
+
 _LOOPBACK = 1
 _HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()  # a kernel may be booted without
 
@@ -150,7 +153,7 @@ class Machine(Node):
         metrics: dict[routes.IPNetwork, int] = {}
         for prefix, via in self.routes:
             # A second route to one destination stands behind the first.
-            metric = metrics[prefix] = metrics.get(prefix, -1) + 1
+            metric = metrics[prefix] = metrics.get(prefix, _METRIC[prefix.version] - 1) + 1
             kind = routes.RouteType.UNREACHABLE if via is None else routes.RouteType.UNICAST
             routes.add_route(self.kernel, routes.Route(prefix, via, type=kind, metric=metric))
 

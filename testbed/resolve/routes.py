@@ -52,8 +52,8 @@ def routes(topology: TopologyRow, plan: Plan, wiring: Wiring, learning: frozense
             found[router.name] = _core_routes(router.name, topology, wiring, destinations)
     for node, _, _ in default_roles(topology):
         if node.name not in learning:
-            # Also with several links: the first carries the default routes.
-            found[node.name] = _defaults([one.ip for one in plan.uplinks[node.name, node.links[0].name][1]])
+            beyond = [plan.uplinks[node.name, link.name][1] for link in node.links]
+            found[node.name] = _defaults([one.ip for addresses in beyond for one in addresses])
     for host, gateways in plan.gateways.items():
         found[host] = _defaults(gateways)
     return found

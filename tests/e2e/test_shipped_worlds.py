@@ -5,6 +5,7 @@ two-dc and two-dc-static are pinged by the tests of the commands, stretched-subn
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from nodes.lisp.eid import EidPrefix
 from testbed.act.ping import first_reply, ping
 from testbed.lab import Lab
-from testbed.load import shipped
+from testbed.load import SHIPPED, loads, shipped
+from testbed.model import Side
 
 ELSEWHERE = {"two-dc", "two-dc-static", "stretched-subnet", "hundred-sites"}
 
@@ -24,6 +26,23 @@ def test_every_pair_goes_as_the_file_implies(world: str, tmp_path: Path) -> None
         result = ping(lab, lab.run_dir)
     assert result.pairs
     assert [pair.to_json() for pair in result.failures] == []
+
+
+@pytest.mark.parametrize("rloc_space", ["10.0.0.0/16", "2001:db8:10c::/48"])
+def test_the_second_link_carries_when_the_first_is_down(rloc_space: str, tmp_path: Path) -> None:
+    """S05: the default route follows the links that are up, in the order of the file."""
+    text = (SHIPPED / "multihomed.yaml").read_text(encoding="utf-8").replace("10.0.0.0/16", rloc_space)
+    with Lab(loads(text, name="multihomed"), name="world-links", run_dir=tmp_path / "links") as lab:
+        target = str(lab["msmr"].address)
+
+        def output() -> str:
+            (route,) = json.loads(lab.run("xtr1", ["ip", "-j", "route", "get", target]).stdout)
+            return str(route["dev"])
+
+        first, second = (one.name for one in lab["xtr1"].interfaces if one.side is Side.CORE)
+        assert output() == first
+        lab.run("xtr1", ["ip", "link", "set", first, "down"])
+        assert output() == second
 
 
 def test_a_hundred_sites(tmp_path: Path) -> None:

@@ -166,8 +166,10 @@ def test_lisp_routers_have_only_a_default_route(name: str) -> None:
     """S02: a more specific route would switch encapsulation off for what it covers."""
     topology = load(name)
     for node in topology.lisp_routers:
-        core = next(interface.peer for interface in node.interfaces if interface.side is Side.CORE)
-        beyond = topology[core].link_to(node.name).addresses
+        ends = [(one.peer, one.peer_interface) for one in node.interfaces if one.side is Side.CORE]
+        beyond = [
+            one for peer, name in ends for i in topology[peer].interfaces if i.name == name for one in i.addresses
+        ]
         assert [r.via for r in node.routes] == [one.ip for one in beyond]
         assert {r.prefix for r in node.routes} <= {ip_network("0.0.0.0/0"), ip_network("::/0")}
 
@@ -273,8 +275,9 @@ def test_multihomed_site() -> None:
         (xtr.rlocs[0], 1, 75),
         (xtr.rlocs[1], 1, 25),
     ]
-    (default,) = topology["xtr1"].routes
-    assert default.via == topology["core1"].link_to("xtr1").addresses[0].ip
+    first, second = topology["xtr1"].routes
+    assert first.via == topology["core1"].link_to("xtr1").addresses[0].ip
+    assert second.via == topology["core2"].link_to("xtr1").addresses[0].ip
 
 
 def test_two_xtrs_in_a_site_register_one_locator_set() -> None:
