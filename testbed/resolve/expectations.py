@@ -21,12 +21,14 @@ class Abilities:
         sends: It has an ITR.
         receives: It has an ETR.
         uses_petr: Packets for non-LISP sites leave through a PETR elsewhere (RFC 6832 section 6).
+        draws: Every PITR is one of its routers: what non-LISP sites send to its hosts needs no tunnel.
     """
 
     lisp: bool
     sends: bool
     receives: bool
     uses_petr: bool
+    draws: bool
 
 
 def expectations(topology: TopologyRow, plan: Plan) -> tuple[Expectation, ...]:
@@ -62,8 +64,10 @@ def _given(topology: TopologyRow, hosts: list[tuple[str, str]]) -> Iterator[tupl
 def _paths(
     topology: TopologyRow, places: list[Segment], crosses_natively: bool
 ) -> dict[tuple[SegmentKey, SegmentKey], Path]:
-    present = frozenset(role for node, _, default in default_roles(topology) for role in roles_of(node, default))
-    sites = {site.name: _abilities(site, present) for site in topology.sites}
+    nodes = [(site, roles_of(node, default)) for node, site, default in default_roles(topology)]
+    present = frozenset(role for _, roles in nodes for role in roles)
+    proxies = [site for site, roles in nodes if Role.PITR in roles]
+    sites = {site.name: _abilities(site, present, proxies) for site in topology.sites}
     one_way = {
         (a, b): _one_way(sites[a], sites[b], Role.PITR in present, crosses_natively) for a in sites for b in sites
     }
@@ -76,14 +80,15 @@ def _paths(
     return found
 
 
-def _abilities(site: SiteRow, present: frozenset[Role]) -> Abilities:
+def _abilities(site: SiteRow, present: frozenset[Role], proxies: list[SiteRow | None]) -> Abilities:
     roles = (
         frozenset(role for router in site.routers for role in roles_of(router, "xtr")) if is_lisp(site) else frozenset()
     )
     wants_petr = site.use_petr is None or site.use_petr.value
     # A site that has a PETR of its own forwards natively there.
     uses_petr = wants_petr and Role.PETR in present and Role.PETR not in roles
-    return Abilities(is_lisp(site), Role.ITR in roles, Role.ETR in roles, uses_petr)
+    draws = bool(proxies) and all(one is site for one in proxies)
+    return Abilities(is_lisp(site), Role.ITR in roles, Role.ETR in roles, uses_petr, draws)
 
 
 def _one_way(source: Abilities, destination: Abilities, pitr: bool, crosses_natively: bool) -> Path:
@@ -101,7 +106,9 @@ def _one_way(source: Abilities, destination: Abilities, pitr: bool, crosses_nati
         return Path.UNREACHABLE
     if destination.lisp:
         # RFC 6832 section 5: only a PITR draws packets for EIDs out of the core.
-        return Path.PROXIED if pitr and destination.receives else Path.UNREACHABLE
+        if not (pitr and destination.receives):
+            return Path.UNREACHABLE
+        return Path.NATIVE if destination.draws else Path.PROXIED
     if not source.lisp:
         return Path.NATIVE
     if not source.sends:

@@ -302,7 +302,9 @@ def test_one_router_in_all_roles() -> None:
     assert everything.petrs == ()
     assert everything.map_resolvers == everything.rlocs[:1]
     assert config(topology["xtr2"]).petrs == everything.rlocs[:1]
-    assert path(topology, "h3", "client") is Path.PROXIED
+    assert path(topology, "h3", "client") is path(topology, "client", "h3") is Path.PROXIED
+    # The only PITR and PETR is the site's own: nobody to tunnel to.
+    assert path(topology, "h1", "client") is path(topology, "client", "h1") is Path.NATIVE
 
 
 def test_sites_without_prefixes_get_their_own() -> None:
