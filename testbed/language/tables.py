@@ -23,6 +23,7 @@ FAMILIES = {"ipv4": 4, "ipv6": 6}
 """The names a file uses for the two IP versions."""
 
 _OCTET = (0, 255)
+_ASN = number("AS number", 1, 2**32 - 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,7 @@ class CoreRow(Row):
     KIND: ClassVar[str] = "core"
 
     routers: tuple[CoreRouterRow, ...] = item(Named(CoreRouterRow), "The core routers", required=True, default=())
+    asn: At[int] | None = item(One(_ASN), "The core's AS number, with routing: ospf-bgp; 65000 if left out")
     links: tuple[CoreLinkRow, ...] = item(
         Listed(Table(CoreLinkRow, "between")), "The links between core routers, such as [core1, core2]", default=()
     )
@@ -133,6 +135,10 @@ class NodeRow(NamedRow):
     links: tuple[LinkRow, ...] = item(Named(LinkRow), "The core routers it is linked to", required=True, default=())
     map_resolvers: tuple[At[str], ...] = item(
         Many(NAME), "The Map-Resolvers it asks as a PITR; all, if left out", default=()
+    )
+    asn: At[int] | None = item(
+        One(_ASN),
+        "Its AS number as a PITR or the edge of a non-LISP site, with routing: ospf-bgp; 65001 and up if left out",
     )
 
 

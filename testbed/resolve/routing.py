@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
+from itertools import count
 
 from nodes.lisp.config import Role
 from nodes.lisp.eid import IPNetwork
 from testbed.address import Plan
+from testbed.language.checks.core import CORE_ASN
 from testbed.language.segments import default_roles, is_lisp, roles_of, segments
 from testbed.language.tables import NodeRow, SiteRow, TopologyRow
 from testbed.model import BgpPeer, RoutingDaemon
 from testbed.resolve.wiring import Wiring
 
-CORE_ASN = 65000
 _FIRST_ASN = 65001
 
 
@@ -29,10 +30,11 @@ def routing_daemons(topology: TopologyRow, plan: Plan, wiring: Wiring) -> dict[s
         for node, site, default in default_roles(topology)
         if (announced := _announced(node, site, default, plan))
     ]
-    numbers = _numbers(outside)
+    core_asn = topology.core.asn.value if topology.core.asn else CORE_ASN
+    numbers = _numbers(outside, core_asn)
     core = [router.name for router in topology.core.routers]
     sessions: dict[str, list[BgpPeer]] = {
-        name: [BgpPeer(address, CORE_ASN) for other in core if other != name for address in plan.loopbacks[other]]
+        name: [BgpPeer(address, core_asn) for other in core if other != name for address in plan.loopbacks[other]]
         for name in core
     }
     found: dict[str, RoutingDaemon] = {}
@@ -40,7 +42,7 @@ def routing_daemons(topology: TopologyRow, plan: Plan, wiring: Wiring) -> dict[s
         mine: list[BgpPeer] = []
         for link in node.links:
             own, peer = plan.uplinks[node.name, link.name]
-            mine += [BgpPeer(one.ip, CORE_ASN) for one in peer]
+            mine += [BgpPeer(one.ip, core_asn) for one in peer]
             sessions[link.router] += [BgpPeer(one.ip, numbers[node.name]) for one in own]
         found[node.name] = RoutingDaemon(
             router_id=_router_id(node.name, wiring, len(core) + number),
@@ -55,7 +57,7 @@ def routing_daemons(topology: TopologyRow, plan: Plan, wiring: Wiring) -> dict[s
         interfaces = wiring.interfaces.get(name, [])
         found[name] = RoutingDaemon(
             router_id=next((one for one in plan.loopbacks[name] if isinstance(one, IPv4Address)), IPv4Address(number)),
-            asn=CORE_ASN,
+            asn=core_asn,
             ospf=tuple(one.name for one in interfaces if one.peer in core),
             stubs=tuple(one.name for one in interfaces if one.peer not in core),
             bgp=tuple(sessions[name]),
@@ -94,13 +96,17 @@ def _announced_by_others(
     return tuple(dict.fromkeys(one for _, _, announced in outside for one in announced if one not in mine))
 
 
-def _numbers(outside: list[tuple[NodeRow, SiteRow | None, tuple[IPNetwork, ...]]]) -> dict[str, int]:
-    """The AS numbers outside the core: one for each site, and one for each node that stands in none."""
+def _numbers(outside: list[tuple[NodeRow, SiteRow | None, tuple[IPNetwork, ...]]], core_asn: int) -> dict[str, int]:
+    """The AS numbers outside the core: as given, else one for each site and each node that stands in none."""
+    given = {node.asn.value for node, _, _ in outside if node.asn} | {core_asn}
+    free = (number for number in count(_FIRST_ASN) if number not in given)
     systems: dict[str, int] = {}
     found: dict[str, int] = {}
     for node, site, _ in outside:
         system = f"site {site.name}" if site else node.name
-        found[node.name] = systems.setdefault(system, _FIRST_ASN + len(systems))
+        if node.asn is None and system not in systems:
+            systems[system] = next(free)
+        found[node.name] = node.asn.value if node.asn else systems[system]
     return found
 
 

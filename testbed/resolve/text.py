@@ -43,6 +43,8 @@ def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> I
             yield f"    {_word(router.name)}: {{loopback: {_list(plan.loopbacks[router.name])}}}"
     else:
         yield f"  routers: {_list(_word(one.name) for one in topology.core.routers)}"
+    if topology.core.asn:
+        yield f"  asn: {topology.core.asn}"
     if topology.core.links:
         yield "  links:"
     for link, (lower, upper) in zip(topology.core.links, plan.core_links, strict=True):
@@ -72,6 +74,8 @@ def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Ite
     """What a node with core links has; ``locators``: its links have priorities and weights."""
     if any(roles):
         yield f"roles: {_list(roles)}"
+    if node.asn:
+        yield f"asn: {node.asn}"
     if node.map_resolvers:
         yield f"map-resolvers: {_names(node.map_resolvers)}"
     yield "links:"

@@ -78,6 +78,14 @@ def test_what_a_core_router_has_to_learn() -> None:
     assert set(core1.learned) == (everything - connected) | loopbacks | announced
 
 
+def test_as_numbers_may_be_given() -> None:
+    text = ROUTED.replace("core: {", "core: {asn: 4200000000, ").replace("{edge: {links", "{edge: {asn: 65001, links")
+    topology = loads(text)
+    numbers = [node.routing.asn for node in topology.nodes.values() if node.routing]
+    assert numbers == [4200000000, 4200000000, 4200000000, 65002, 65001]
+    assert loads(topology.source) == topology
+
+
 def test_loopbacks_have_a_block_of_their_own() -> None:
     small = loads(ROUTED.replace("10.0.0.0/16", "10.0.0.0/25"))
     assert [str(n.routing.loopbacks[0]) for n in small.core if n.routing] == [f"10.0.0.{120 + n}" for n in (1, 2, 3)]

@@ -8,13 +8,16 @@ from typing import Any
 
 from nodes.lisp.config import Role
 from testbed.language.problems import Problems, one_of
-from testbed.language.segments import default_roles, roles_of
+from testbed.language.segments import default_roles, is_lisp, roles_of
 from testbed.language.shapes import At
 from testbed.language.tables import CableRow, CoreLinkRow, TopologyRow
 from testbed.model import IPInterface, Routing
 
 MAX_PARALLEL = 9
 """Links between the same two nodes: their interfaces are told apart by one digit ("core1-2")."""
+
+CORE_ASN = 65000
+"""The core's AS number unless the file gives one."""
 
 _LEAST_MTU = {4: 576, 6: 1280}
 _OVERHEAD = {4: 36, 6: 56}
@@ -46,6 +49,7 @@ def check_core(topology: TopologyRow, problems: Problems) -> None:
         if router.loopback and "routing" not in topology.broken and not _dynamic_routing(topology):
             what = f"loopback of core router {router.name} with static routing"
             problems.add(router.loopback[0].line, what, "allowed is one with routing: ospf-bgp")
+    _as_numbers(topology, problems)
     if core.broken or not names or any(end.value not in names for link in core.links for end in link.between):
         return
     reached, waiting = {names[0]}, [names[0]]
@@ -86,6 +90,29 @@ def check_links(topology: TopologyRow, problems: Problems) -> None:
 
 def _dynamic_routing(topology: TopologyRow) -> bool:
     return topology.routing is not None and topology.routing.value == Routing.OSPF_BGP
+
+
+def _as_numbers(topology: TopologyRow, problems: Problems) -> None:
+    """AS numbers stand where BGP is spoken; that of the core is the core's alone."""
+    if "routing" in topology.broken:
+        return
+    given = [("the core", topology.core.asn, True)]
+    for node, site, default in default_roles(topology):
+        speaks = Role.PITR in roles_of(node, default) or (site is not None and not is_lisp(site))
+        given.append((f"{node.KIND} {node.name}", node.asn, speaks))
+    core = topology.core.asn.value if topology.core.asn else CORE_ASN
+    for owner, at, speaks in given:
+        if at is None:
+            continue
+        if not _dynamic_routing(topology):
+            problems.add(at.line, f"asn of {owner} with static routing", "allowed is one with routing: ospf-bgp")
+        elif not speaks:
+            what = f"asn of {owner}, which speaks no BGP"
+            problems.add(at.line, what, "allowed is one of a PITR or of the edge of a non-LISP site")
+        elif owner != "the core" and at.value == core:
+            problems.add(
+                at.line, f"asn {at} of {owner} is the core's", "allowed is another: between them BGP is external"
+            )
 
 
 def _count_parallel(count: int, a: str, b: str, line: int, problems: Problems) -> None:
