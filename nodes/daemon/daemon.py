@@ -13,28 +13,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nodes.daemon import fields
-from nodes.daemon.control import Client, ControlSocket, Request
+from nodes.daemon.control import ControlSocket
 from nodes.daemon.dynamic_eids import DynamicEids
 from nodes.daemon.journal import Journal
 from nodes.daemon.loop import Loop
-from nodes.daemon.plumbing import DATA_ROLES, Plumbing, interface_rows
+from nodes.daemon.plumbing import DATA_ROLES, Plumbing
 from nodes.daemon.ports import ControlPorts
+from nodes.daemon.requests import Requests
 from nodes.daemon.state import DurableState
 from nodes.daemon.waiters import Waiters
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.python_path import PythonPath
-from nodes.linux import netlink
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import (
     AddHost,
     Answer,
-    ChangeLocator,
     Effect,
     Input,
     Install,
     Persist,
-    Query,
     Remove,
     RemoveHost,
     Report,
@@ -46,10 +43,6 @@ from nodes.lisp.engine import Engine
 
 CRASHED = 70
 """Exit status after an error that nobody expected; the traceback is the log's last line."""
-
-ENGINE_TABLES = ("map-cache", "database", "dynamic-eids", "registrations", "roles")
-TABLES = (*ENGINE_TABLES, "statistics", "interfaces")
-_LIG_SECONDS = _LOCATOR_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +112,6 @@ class Daemon:
             self._path = PythonPath(tables, plumbing.tuns, plumbing.source_of, self._now, plumbing.versions)
             if config.dynamic_eids:
                 self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step)
-        self._control = ControlSocket(arguments.state_dir, self._loop, self._request)
         self._engine = Engine(
             config,
             _random_bits,
@@ -130,6 +122,17 @@ class Daemon:
         )
         self._registered = False
         self._waiters = Waiters()
+        requests = Requests(
+            config,
+            self._engine,
+            self._path,
+            self._dynamic,
+            self._waiters,
+            step=self._step,
+            stop=self._loop.stop,
+            now=self._now,
+        )
+        self._control = ControlSocket(arguments.state_dir, self._loop, requests.handle)
         self._carry: dict[type, Callable[[Any], None]] = {
             Send: self._send,
             Install: self._install,
@@ -287,66 +290,6 @@ class Daemon:
         for refused in self._plumbing.refresh():
             self._journal.write("route-refused", {"error": refused})
         self._path.routes_changed()
-
-    # The control socket
-
-    def _request(self, request: Request, client: Client) -> None:
-        try:
-            match request.get("op"):
-                case "show":
-                    client.succeed(self._show(fields.text(request, "what", "")))
-                case "lig":
-                    self._lig(request, client)
-                case "set-locator":
-                    self._set_locator(request, client)
-                case "stop":
-                    client.succeed(None)
-                    self._loop.stop()
-                case other:
-                    client.fail(f"op {other!r} is unknown; known are show, lig, set-locator, stop")
-        except ValueError as error:
-            client.fail(str(error))
-
-    def _show(self, what: str) -> Any:
-        if what in ENGINE_TABLES:
-            shown = self._engine.show(what, self._now())
-            if what == "dynamic-eids" and self._dynamic is not None and isinstance(shown, list):
-                return self._dynamic.with_overheard(shown)
-            return shown
-        if what == "statistics":
-            return self._statistics()
-        if what == "interfaces":
-            with netlink.Connection() as kernel:
-                return interface_rows(kernel, self._config)
-        raise ValueError(f"{what!r} cannot be shown; {', '.join(TABLES)} can")
-
-    def _statistics(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"control": dict(sorted(self._engine.counters.items())), "data": {}, "drops": {}}
-        if self._path is not None:
-            statistics, held = self._path.statistics, self._path.held
-            shown["data"] = statistics.data()
-            shown["drops"] = dict(sorted(statistics.drops.items()))
-            shown["held"] = {
-                "now": held.in_all,
-                "eids": len(held),
-                "ever": statistics.held,
-                "overflows": held.overflows,
-            }
-        return shown
-
-    def _lig(self, request: Request, client: Client) -> None:
-        """Ask for a mapping by hand (RFC 6835)."""
-        eid = fields.eid_prefix(request)
-        token = self._waiters.add(client, fields.seconds(request, "timeout", _LIG_SECONDS))
-        self._step(Query(eid, token))
-
-    def _set_locator(self, request: Request, client: Client) -> None:
-        """Change what others are told of one of the site's RLOCs (requirement S11)."""
-        prefix, rloc = fields.eid_prefix(request), fields.address(request, "rloc")
-        priority, weight = (fields.optional_number(request, name, 255) for name in ("priority", "weight"))
-        peers = self._path.peers(prefix) if self._path is not None else ()
-        token = self._waiters.add(client, _LOCATOR_SECONDS)
-        self._step(ChangeLocator(prefix, rloc, priority, weight, peers, token))
 
     # The report pipe
 

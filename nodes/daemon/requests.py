@@ -1,0 +1,111 @@
+"""What can be asked of a daemon on its control socket: tables, lookups by hand, a change of ingress policy, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nodes.daemon import fields
+from nodes.daemon.control import Client, Request
+from nodes.daemon.dynamic_eids import DynamicEids
+from nodes.daemon.plumbing import interface_rows
+from nodes.daemon.waiters import Waiters
+from nodes.dataplane.python_path import PythonPath
+from nodes.linux import netlink
+from nodes.lisp.config import NodeConfig
+from nodes.lisp.effects import ChangeLocator, Input, Query
+from nodes.lisp.engine import Engine
+
+ENGINE_TABLES = ("map-cache", "database", "dynamic-eids", "registrations", "roles")
+TABLES = (*ENGINE_TABLES, "statistics", "interfaces")
+_LIG_SECONDS = _LOCATOR_SECONDS = 5.0
+
+
+class Requests:
+    """Handles one request after the other; an answer that takes the engine some time comes by the waiters."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        engine: Engine,
+        path: PythonPath | None,
+        dynamic: DynamicEids | None,
+        waiters: Waiters,
+        *,
+        step: Callable[[Input], None],
+        stop: Callable[[], None],
+        now: Callable[[], float],
+    ) -> None:
+        """Take charge of requests.
+
+        Args:
+            config: The node's configuration.
+            engine: What most tables come from.
+            path: The data path, where there is one.
+            dynamic: The dynamic-EIDs, where there are any.
+            waiters: Who waits for an answer.
+            step: Gives the engine an input and carries its effects out.
+            stop: Ends the daemon.
+            now: The engine's clock.
+        """
+        self._config, self._engine, self._path, self._dynamic = config, engine, path, dynamic
+        self._waiters, self._step, self._stop, self._now = waiters, step, stop, now
+
+    def handle(self, request: Request, client: Client) -> None:
+        """Handle one request; a mistake in it is answered by one line."""
+        try:
+            match request.get("op"):
+                case "show":
+                    client.succeed(self._show(fields.text(request, "what", "")))
+                case "lig":
+                    self._lig(request, client)
+                case "set-locator":
+                    self._set_locator(request, client)
+                case "stop":
+                    client.succeed(None)
+                    self._stop()
+                case other:
+                    client.fail(f"op {other!r} is unknown; known are show, lig, set-locator, stop")
+        except ValueError as error:
+            client.fail(str(error))
+
+    def _show(self, what: str) -> Any:
+        if what in ENGINE_TABLES:
+            shown = self._engine.show(what, self._now())
+            if what == "dynamic-eids" and self._dynamic is not None and isinstance(shown, list):
+                return self._dynamic.with_overheard(shown)
+            return shown
+        if what == "statistics":
+            return self._statistics()
+        if what == "interfaces":
+            with netlink.Connection() as kernel:
+                return interface_rows(kernel, self._config)
+        raise ValueError(f"{what!r} cannot be shown; {', '.join(TABLES)} can")
+
+    def _statistics(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"control": dict(sorted(self._engine.counters.items())), "data": {}, "drops": {}}
+        if self._path is not None:
+            statistics, held = self._path.statistics, self._path.held
+            shown["data"] = statistics.data()
+            shown["drops"] = dict(sorted(statistics.drops.items()))
+            shown["held"] = {
+                "now": held.in_all,
+                "eids": len(held),
+                "ever": statistics.held,
+                "overflows": held.overflows,
+            }
+        return shown
+
+    def _lig(self, request: Request, client: Client) -> None:
+        """Ask for a mapping by hand (RFC 6835)."""
+        eid = fields.eid_prefix(request)
+        token = self._waiters.add(client, fields.seconds(request, "timeout", _LIG_SECONDS))
+        self._step(Query(eid, token))
+
+    def _set_locator(self, request: Request, client: Client) -> None:
+        """Change what others are told of one of the site's RLOCs (requirement S11)."""
+        prefix, rloc = fields.eid_prefix(request), fields.address(request, "rloc")
+        priority, weight = (fields.optional_number(request, name, 255) for name in ("priority", "weight"))
+        peers = self._path.peers(prefix) if self._path is not None else ()
+        token = self._waiters.add(client, _LOCATOR_SECONDS)
+        self._step(ChangeLocator(prefix, rloc, priority, weight, peers, token))
