@@ -237,7 +237,7 @@ def locator(
 ) -> None:
     """Change how a site wants to be reached, while traffic flows.
 
-    Example: ci/lab locator xtr1 192.168.1.0/24 10.0.1.1 --weight 25
+    Example: ci/lab locator xtr1 192.168.1.0/24 10.0.2.2 --weight 25
     """
     from testbed import commands
 

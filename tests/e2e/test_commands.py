@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed import commands
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -102,7 +104,7 @@ def test_a_broken_path_fails_its_pairs_with_evidence(lab: str) -> None:
     assert "FAIL h1 -> h2 " not in done.stdout
 
 
-@pytest.mark.parametrize("what", ["map-cache", "database", "registrations", "roles", "statistics", "interfaces"])
+@pytest.mark.parametrize("what", commands.SHOWN)
 def test_show_draws_every_table_of_every_lisp_node(lab: str, what: str) -> None:
     for node in ("xtr1", "pxtr", "ms", "mr"):
         assert f"{node}: {what}" in shown("show", "--lab", lab, node, what)
@@ -116,6 +118,16 @@ def test_lig_shows_the_reply(lab: str) -> None:
     assert "Map-Reply from" in out
     assert "natively-forward" in shown("lig", "--lab", lab, "xtr1", "203.0.113.1")
     assert json.loads(shown("lig", "--lab", lab, "xtr1", "192.168.3.11", "--json"))["records"][0]["authoritative"]
+
+
+def test_locator_shows_the_locator_set_and_who_is_told(lab: str) -> None:
+    """S11."""
+    (row,) = json.loads(shown("show", "--lab", lab, "xtr1", "database", "--json"))
+    (locator,) = row["locators"]
+    words = ("locator", "--lab", lab, "xtr1", row["eid"], locator["rloc"])
+    assert f"{locator['rloc']} 1/50" in shown(*words, "--weight", "50")
+    answer = json.loads(shown(*words, "--priority", "2", "--weight", "100", "--json"))
+    assert answer["locators"] == [{"rloc": locator["rloc"], "priority": 2, "weight": 100}]
 
 
 def test_logs_are_json_lines(lab: str) -> None:
@@ -161,6 +173,10 @@ def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
         (["show", "h1", "map-cache"], 1, "h1 runs no LISP daemon"),
         (["lig", "xtr1", "somewhere"], 1, "allowed is an IPv4 or IPv6 address"),
         (["lig", "xtr1", "192.168.2.11", "--instance-id", "16777216"], 1, "allowed are 0 to 16777215"),
+        (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2"], 1, "--priority, --weight or both"),
+        (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2", "--weight", "256"], 1, "allowed are 0 to 255"),
+        (["locator", "xtr1", "192.168.1.0/24", "there", "--weight", "1"], 1, "allowed is an IPv4 or IPv6 address"),
+        (["locator", "ms", "192.168.1.0/24", "10.0.7.2", "--weight", "1"], 1, "no ETR"),
         (["restart", "core1"], 1, "core1 runs no"),
         (["ping", "--timeout", "soon"], 1, "allowed are seconds above 0"),
         (["bench", "boot"], 1, "--json"),
@@ -170,7 +186,7 @@ def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_line(lab: str, tmp_path: Path, words: list[str], status: int, says: str) -> None:
-    named = ["--lab", lab] if words[0] in {"exec", "show", "lig", "restart", "ping"} else []
+    named = ["--lab", lab] if words[0] in {"exec", "show", "lig", "locator", "restart", "ping"} else []
     done = run(words[0], *named, *words[1:], cwd=tmp_path)
     assert done.returncode == status
     assert says in done.stderr
@@ -178,7 +194,9 @@ def test_what_cannot_be_done_is_one_line(lab: str, tmp_path: Path, words: list[s
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("task", ["up", "down", "exec", "show", "lig", "ping", "bench", "logs", "restart", "shell"])
+@pytest.mark.parametrize(
+    "task", ["up", "down", "exec", "show", "lig", "locator", "ping", "bench", "logs", "restart", "shell"]
+)
 def test_help_shows_usage_and_an_example(task: str) -> None:
     for words in ([task, "--help"], ["--help", task], [task, "-h"]):
         done = run(*words)
