@@ -76,7 +76,7 @@ def _paths(
         for b in places:
             there, back = one_way[a.site.name, b.site.name], one_way[b.site.name, a.site.name]
             unreachable = Path.UNREACHABLE in (there, back)
-            found[a.key, b.key] = Path.LOCAL if a == b else Path.UNREACHABLE if unreachable else there
+            found[a.key, b.key] = Path.LOCAL if a is b else Path.UNREACHABLE if unreachable else there
     return found
 
 

@@ -15,6 +15,7 @@ from nodes.lisp.config import (
     Locator,
     MapServerPeer,
     NodeConfig,
+    RegistrationSite,
     Role,
 )
 from nodes.lisp.eid import EidPrefix, IPAddress
@@ -39,17 +40,16 @@ class Members:
     """The LISP nodes of a topology.
 
     Attributes:
-        nodes: Each with its site, if it stands in one, and its roles.
+        having: The names of the nodes of each role.
         first: The RLOC at which others speak to a node: its first.
     """
 
-    nodes: list[tuple[NodeRow, SiteRow | None, frozenset[Role]]]
+    having: dict[Role, list[str]]
     first: dict[str, IPAddress]
 
     def of(self, role: Role, chosen: Sequence[object] = ()) -> list[IPAddress]:
         """Where to reach the nodes of a role: the chosen ones in that order, or all."""
-        having = [node.name for node, _, roles in self.nodes if role in roles]
-        return [self.first[name] for name in ([str(one) for one in chosen] or having)]
+        return [self.first[name] for name in ([str(one) for one in chosen] or self.having[role])]
 
 
 def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> dict[str, NodeConfig]:
@@ -63,7 +63,8 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
     """
     nodes = [(node, site, roles_of(node, default)) for node, site, default in default_roles(topology)]
     rlocs = {node.name: plan.rlocs(node.name, [link.name for link in node.links]) for node, _, _ in nodes}
-    members = Members(nodes, {name: own[0] for name, own in rlocs.items()})
+    having = {role: [node.name for node, _, roles in nodes if role in roles] for role in Role}
+    members = Members(having, {name: own[0] for name, own in rlocs.items()})
     lisp_sites = [site for site in topology.sites if is_lisp(site)]
     configs: dict[str, NodeConfig] = {}
     for node, site, roles in nodes:
@@ -75,7 +76,6 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
         site_side = [one for one in interfaces if one.side is Side.SITE]
         instances = tuple(one.instance_id for one in site_side)
         resolvers = node.map_resolvers or (site.map_resolvers if site else ())
-        served = [one for one in lisp_sites if members.first[node.name] in members.of(Role.MAP_SERVER, one.map_servers)]
         configs[node.name] = NodeConfig(
             name=node.name,
             roles=roles,
@@ -90,7 +90,7 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             petrs=_petrs(site, roles, members),
             eid_aggregates=tuple(EidPrefix(one) for one in plan.eid_space),
             rloc_space=plan.rloc_space,
-            sites=registration_sites(served, plan, site_key) if Role.MAP_SERVER in roles else (),
+            sites=_served(node, lisp_sites, plan) if Role.MAP_SERVER in roles else (),
             delegations=_delegations(lisp_sites, plan, members) if Role.MAP_RESOLVER in roles else (),
             xtr_id=_xtr_id(name, node) if asks or registers else "",
             site_id=lisp_sites.index(site) + 1 if site and tunnels else 0,
@@ -165,6 +165,12 @@ def _petrs(site: SiteRow | None, roles: frozenset[Role], members: Members) -> tu
     if site is None or Role.ITR not in roles or Role.PETR in roles or (site.use_petr and not site.use_petr.value):
         return ()
     return tuple(members.of(Role.PETR, site.petrs))
+
+
+def _served(node: NodeRow, sites: list[SiteRow], plan: Plan) -> tuple[RegistrationSite, ...]:
+    """The sites that register with one Map-Server."""
+    mine = [one for one in sites if not one.map_servers or node.name in [at.value for at in one.map_servers]]
+    return registration_sites(mine, plan, site_key)
 
 
 def _delegations(sites: list[SiteRow], plan: Plan, members: Members) -> tuple[Delegation, ...]:

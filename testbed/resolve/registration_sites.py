@@ -21,18 +21,8 @@ def registration_sites(
         plan: Every address.
         key_of: The key of a site.
     """
-    groups: list[list[SiteRow]] = []
-    for site in sites:
-        # The groups that this site joins become one with it.
-        joined = [group for group in groups if any(_share(site, other, plan) for other in group)]
-        if joined:
-            first = joined[0]
-            first += [other for group in joined[1:] for other in group] + [site]
-            groups = [group for group in groups if group is first or group not in joined]
-        else:
-            groups.append([site])
     found = []
-    for group in groups:
+    for group in _groups(sites, plan):
         keys = dict.fromkeys(key_of(site) for site in group)
         prefixes = dict.fromkeys(one for site in group for one in _prefixes(site, plan))
         found.append(RegistrationSite("+".join(site.name for site in group), tuple(keys), tuple(prefixes)))
@@ -51,9 +41,19 @@ def _prefixes(site: SiteRow, plan: Plan) -> list[SitePrefix]:
     return found
 
 
-def _share(a: SiteRow, b: SiteRow, plan: Plan) -> bool:
-    mine, theirs = _dynamic(a, plan), _dynamic(b, plan)
-    return bool(mine & theirs)
+def _groups(sites: Sequence[SiteRow], plan: Plan) -> list[list[SiteRow]]:
+    """The sites, those together that share a dynamic prefix, if only by way of a third."""
+    groups: list[tuple[set[EidPrefix], list[SiteRow]]] = []
+    for site in sites:
+        prefixes, members = _dynamic(site, plan), [site]
+        apart = []
+        for group in groups:
+            if group[0] & prefixes:
+                prefixes, members = prefixes | group[0], group[1] + members
+            else:
+                apart.append(group)
+        groups = [*apart, (prefixes, members)]
+    return [members for _, members in groups]
 
 
 def _dynamic(site: SiteRow, plan: Plan) -> set[EidPrefix]:
