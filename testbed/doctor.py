@@ -200,7 +200,7 @@ def _packet_socket() -> str:
 
 
 def _ebpf() -> str:
-    ebpf.load_smallest()
+    os.close(ebpf.load_classifier(ebpf.set_register(0, 0) + ebpf.EXIT))
     jit = Path("/proc/sys/net/core/bpf_jit_enable")
     with_jit = "JIT" if jit.exists() and jit.read_text().strip() != "0" else "no JIT"
     return f"{with_jit}, {'BTF' if Path('/sys/kernel/btf/vmlinux').exists() else 'no BTF'}"
@@ -305,9 +305,9 @@ TRIALS: tuple[Trial, ...] = (
         "nothing of ours; Mininet's TCLink and your own tc commands inside nodes",
         _in_scratch(lambda kernel, _: qdisc.add_htb(kernel, 1)),
     ),
-    Trial("clsact, cls_bpf", "no topology whose links have a loss boots", _classifiers),
+    Trial("clsact, cls_bpf", "no topology whose links have a loss boots, and none with tenants", _classifiers),
     Trial("nftables", "nothing of ours; your own packet filters inside nodes", _nftables),
-    Trial("eBPF", "nothing yet: the data path is Python", _ebpf),
+    Trial("eBPF", "no topology with instance-IDs boots", _ebpf),
     Trial("Open vSwitch module", "nothing yet: fabrics are Linux bridges", _openvswitch),
     Trial("KVM", "nothing yet: no node is a virtual machine", _kvm),
     Trial("BIRD", "no topology with routing: ospf-bgp boots", _tool("bird", "--version")),

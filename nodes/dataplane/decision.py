@@ -178,13 +178,10 @@ def is_of_the_site(address: IPAddress, instance_id: int, tables: Tables) -> bool
 
 def _as_itr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
     verdict = _by_map_cache(packet, tables, instance_id, source_of)
-    if not isinstance(verdict, Native):
-        return verdict
-    if tables.dynamic.lookup_address(instance_id, packet.destination):
-        # Nobody registered it: if it is anywhere, it is here, and has said nothing yet.
-        return verdict
-    # RFC 6832 section 6: a PETR takes what goes to non-LISP sites.
-    return _encapsulate(packet, tables, tables.petrs, instance_id, source_of) if tables.petrs else verdict
+    if isinstance(verdict, Native) and tables.petrs:
+        # RFC 6832 section 6: a PETR takes what goes to non-LISP sites.
+        return _encapsulate(packet, tables, tables.petrs, instance_id, source_of)
+    return verdict
 
 
 def _as_pitr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:

@@ -1,4 +1,4 @@
-"""eBPF: whether this kernel lets the caller load programs (bpf(2))."""
+"""eBPF: loading small classifiers, written by hand (bpf(2), kernel documentation "bpf/standardization")."""
 
 from __future__ import annotations
 
@@ -15,8 +15,22 @@ _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def load_smallest() -> None:
-    """Load a classifier of two instructions and forget it.
+def instruction(code: int, destination: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+    """One instruction: operation, registers, offset, immediate value."""
+    return struct.pack("=BBhi", code, source << 4 | destination, offset, value)
+
+
+def set_register(register: int, value: int) -> bytes:
+    """Register := value."""
+    return instruction(0xB7, register, value=value)
+
+
+EXIT = instruction(0x95)
+"""Return what is in register 0."""
+
+
+def load_classifier(program: bytes) -> int:
+    """Load a classifier for tc and return its descriptor, which the caller closes.
 
     Raises:
         OSError: The kernel refused, or this is a machine whose system call number we do not know.
@@ -24,12 +38,12 @@ def load_smallest() -> None:
     number = _SYSCALL.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, f"bpf is not known on {platform.machine()}")
-    program = struct.pack("=BBhi", 0xB7, 0, 0, 0) + struct.pack("=BBhi", 0x95, 0, 0, 0)  # r0 = 0; exit
     code, licence = ctypes.create_string_buffer(program, len(program)), ctypes.create_string_buffer(b"BSD")
-    order = struct.pack("=IIQQ", _BPF_PROG_TYPE_SCHED_CLS, 2, ctypes.addressof(code), ctypes.addressof(licence))
+    addresses = ctypes.addressof(code), ctypes.addressof(licence)
+    order = struct.pack("=IIQQ", _BPF_PROG_TYPE_SCHED_CLS, len(program) // 8, *addresses)
     attributes = ctypes.create_string_buffer(order, 128)  # the log and what newer kernels added stay zero
-    descriptor = _libc.syscall(ctypes.c_long(number), _BPF_PROG_LOAD, attributes, ctypes.c_uint(128))
+    descriptor: int = _libc.syscall(ctypes.c_long(number), _BPF_PROG_LOAD, attributes, ctypes.c_uint(128))
     if descriptor < 0:
         refusal = ctypes.get_errno()
         raise OSError(refusal, f"load an eBPF program: {os.strerror(refusal)}")
-    os.close(descriptor)
+    return descriptor
