@@ -275,6 +275,52 @@ def restart(_context: Context, node: str, lab: str = "") -> None:
     commands.restart(lab or None, node)
 
 
+@task(
+    help={
+        "from": "the node that sends",
+        "to": "the node that receives",
+        "tcp": "by TCP (the default)",
+        "udp": "by UDP",
+        "rate": "Mbit/s of all flows together (default: TCP as fast as it goes, UDP 10)",
+        "seconds": "how long (default 5)",
+        "flows": "how many flows at a time (default 1)",
+        "ipv6": "over IPv6; by default over IPv4 where both nodes have it",
+        "json": "print JSON instead of the table",
+        "lab": LAB_HELP,
+    },
+)
+def traffic(
+    _context: Context,
+    from_: str = "",
+    to: str = "",
+    tcp: bool = False,
+    udp: bool = False,
+    rate: str = "",
+    seconds: str = "5",
+    flows: str = "1",
+    ipv6: bool = False,
+    json: bool = False,
+    lab: str = "",
+) -> int:
+    """Send traffic between two nodes with iperf3, and say how much arrived and how it crossed the core.
+
+    Example: ci/lab traffic --from h1 --to h4 --udp --rate 20
+    """
+    from testbed import commands
+
+    return commands.traffic(
+        lab or None,
+        from_,
+        to,
+        udp=commands.by_udp(tcp, udp),
+        rate=commands.megabits(rate),
+        seconds=commands.number(seconds, "seconds", 86400),
+        flows=commands.number(flows, "flows", 128),
+        version=6 if ipv6 else None,
+        as_json=json,
+    )
+
+
 @task(help={"topology": "what to boot (default two-dc)"})
 def demo(_context: Context, topology: str = "two-dc") -> int:
     """Boot two data centres, prove that everybody reaches everybody, take them down.
@@ -329,7 +375,7 @@ def _help(name: str) -> str:
     lines = {True: [], False: []}
     usage = [name]
     for argument in task.get_arguments():
-        flag = argument.name.replace("_", "-")
+        flag = argument.name.strip("_").replace("_", "-")
         if argument.positional:
             usage.append(flag.upper())
             lines[True].append((flag.upper(), argument.help))

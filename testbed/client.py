@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from testbed.box import ROOT, give, owner
 from testbed.channel import Channel, LabError
@@ -130,6 +130,19 @@ class LabClient:
                 )
             except subprocess.TimeoutExpired:
                 raise LabError(f"{node}: {' '.join(argv)}: not done within {timeout:g} s") from None
+
+    def start(self, node: str, argv: Sequence[str], output: int | IO[Any] = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start a command in a node; what it writes, errors too, goes to ``output``. Ending the process ends it."""
+        with self._entrance(node) as entrance:
+            return subprocess.Popen(
+                entrance.command(argv),
+                pass_fds=entrance.descriptors,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
 
     def shell(self, node: str) -> int:
         """Open a shell in a node; returns its exit status."""

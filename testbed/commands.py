@@ -58,6 +58,45 @@ def octet(text: str, name: str) -> int | None:
     return int(text)
 
 
+def megabits(text: str) -> float | None:
+    """Read a rate in Mbit/s; "" is None.
+
+    Raises:
+        LabError: It is not one.
+    """
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= 1e6:
+        raise LabError(f"{text} is not a rate; allowed are Mbit/s from 0.001 to 1000000")
+    return value
+
+
+def number(text: str, what: str, most: int) -> int:
+    """Read a whole number of ``what``, from 1 to ``most``.
+
+    Raises:
+        LabError: It is not one.
+    """
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
+        raise LabError(f"{text} is not a number of {what}; allowed are 1 to {most}")
+    return int(text)
+
+
+def by_udp(tcp: bool, udp: bool) -> bool:
+    """Whether UDP is wanted; TCP is when nothing is said.
+
+    Raises:
+        LabError: Both are.
+    """
+    if tcp and udp:
+        raise LabError("traffic: --tcp and --udp exclude each other; run it twice to compare them")
+    return udp
+
+
 def _progress() -> Callable[[str], None]:
     """Print each step of a boot with the seconds since it began."""
     began = time.monotonic()
@@ -289,6 +328,42 @@ def _ping(lab: Lab, *, timeout: float = 2.0, as_json: bool = False) -> int:
     print(f"{len(result.pairs)} pairs: {summary}; {len(result.failures)} failed")
     print(f"result {lab.run_dir / 'ping.json'}\ncore's packets {result.capture}")
     return 1 if result.failures else 0
+
+
+def traffic(
+    lab: str | None,
+    source: str,
+    destination: str,
+    *,
+    udp: bool = False,
+    rate: float | None = None,
+    seconds: int = 5,
+    flows: int = 1,
+    version: int | None = None,
+    as_json: bool = False,
+) -> int:
+    """Send traffic from one node to another; return 1 when its path is not what the topology says."""
+    if not source or not destination:
+        raise LabError("traffic: say from where to where, for example: ci/lab traffic --from h1 --to h4")
+    from testbed.act.traffic import FILE
+    from testbed.act.traffic import traffic as send
+
+    running = Lab.attach(lab)
+    result = send(running, source, destination, udp=udp, rate=rate, seconds=seconds, flows=flows, version=version)
+    if as_json:
+        print(json.dumps(result.to_json(), indent=1))
+        return 0 if result.ok else 1
+    from testbed.observe.tables import draw, throughput
+
+    protocol = f"{'UDP' if udp else 'TCP'} over IPv{result.version}"
+    draw(throughput(result), f"{source} to {destination}: {protocol}, {result.report.seconds:.1f} s")
+    print(f"there  {result.there}")
+    if result.back:
+        print(f"back   {result.back}")
+    for complaint in result.complaints:
+        print(f"FAIL {complaint}")
+    print(f"result {running.run_dir / FILE}")
+    return 0 if result.ok else 1
 
 
 def demo(topology: str = "two-dc") -> int:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nodes.lisp.config import Role
 from nodes.lisp.eid import IPAddress
 from testbed.act.echo import Echo, Pinger
+from testbed.act.tunnels import routers_by_rloc, serves
 from testbed.channel import LabError
 from testbed.model import Expectation, Node, Topology
 from testbed.model import Path as Via
@@ -126,7 +126,7 @@ def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
         _exchange(pinger, topology, timeout, capture)
     after = _data_counters(lab, topology)
     requests = _requests(capture.frames, pinger)
-    routers = _by_rloc(topology)
+    routers = routers_by_rloc(topology)
     judged = enumerate(zip(topology.expectations, pinger.echoes, strict=True))
     pairs = tuple(judge(one, echo, requests.get(number, []), topology, routers) for number, (one, echo) in judged)
     moved = {node: _difference(before[node], after[node]) for node in after}
@@ -177,11 +177,6 @@ def _requests(frames: Iterable[Frame], pinger: Pinger) -> dict[int, list[tuple[F
     return seen
 
 
-def _by_rloc(topology: Topology) -> dict[IPAddress, Node]:
-    """The LISP node behind each RLOC."""
-    return {rloc: node for node in topology.lisp_routers if node.lisp for rloc in node.lisp.rlocs}
-
-
 def judge(
     one: Expectation,
     echo: Echo,
@@ -200,7 +195,7 @@ def judge(
         ends = [routers.get(rloc) for rloc in outer]
         names = [f"{node.name if node else 'nobody'} ({rloc})" for node, rloc in zip(ends, outer, strict=True)]
         evidence.append(f"encapsulated from {names[0]} to {names[1]}")
-        strays += [name for name, node in zip(names, ends, strict=True) if not (node and _belongs(node, homes))]
+        strays += [name for name, node in zip(names, ends, strict=True) if not (node and serves(node, homes))]
     if natively:
         evidence.append(f"native at {', '.join(natively)}")
     if not crossed:
@@ -223,12 +218,6 @@ def judge(
     return PairResult(
         one.source, one.destination, one.version, one.path, seen, bool(outers), rtt_ms, ok, "; ".join(evidence)
     )
-
-
-def _belongs(router: Node, homes: set[str]) -> bool:
-    """Whether a tunnel may end at ``router``: it serves one of the two sites, or it is a proxy."""
-    proxy = router.lisp is not None and bool(router.lisp.roles & {Role.PITR, Role.PETR})
-    return proxy or router.site in homes
 
 
 def _data_counters(lab: PingLab, topology: Topology) -> dict[str, dict[str, int] | None]:

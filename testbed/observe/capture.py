@@ -6,6 +6,7 @@ A capture looks at what *arrives* at a node: each packet is seen once per hop, i
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import socket
 import struct
 from collections.abc import Iterable, Iterator
@@ -19,10 +20,13 @@ _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
 _SO_TIMESTAMPNS = 35
 _SO_RCVBUFFORCE = 33
+_SO_ATTACH_FILTER = 26
 _RECEIVE_BUFFER = 32 << 20
 _PCAP_MAGIC_NANOSECONDS = 0xA1B23C4D
 _LINKTYPE_ETHERNET = 1
 _SNAPSHOT = 65535
+_LOAD_WORD, _MODULO, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x94, 0x15, 0x06
+_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 
 
 class SocketMaker(Protocol):
@@ -80,6 +84,24 @@ class Capture:
         fresh.sort(key=lambda frame: frame.time_ns)
         self.frames.extend(fresh)
         return fresh
+
+    def sample(self, one_in: int, octets: int) -> None:
+        """From now on take one frame in ``one_in`` only, drawn by the kernel, and no more than its first ``octets``."""
+        # Instructions of the classic BPF: load a random number, divide by one_in, drop unless nothing remains.
+        program = b"".join(
+            struct.pack("=HBBI", *one)
+            for one in (
+                (_LOAD_WORD, 0, 0, _RANDOM),
+                (_MODULO, 0, 0, one_in),
+                (_JUMP_IF_EQUAL, 0, 1, 0),
+                (_RETURN, 0, 0, octets),
+                (_RETURN, 0, 0, 0),
+            )
+        )
+        kept = ctypes.create_string_buffer(program, len(program))
+        option = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
+        for tap in self._sockets.values():
+            tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
 
     def close(self) -> None:
         """Take the last frames and close the sockets."""

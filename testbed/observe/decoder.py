@@ -1,7 +1,7 @@
 """An independent reader of packets seen in the core: the judge of the routers under test.
 
 It shares no code with ``nodes`` on purpose: a mistake in our encoder must not be excused by the same mistake here.
-It reads just what a verdict needs: addresses, the LISP data header (RFC 9300 section 5) and ICMP echo.
+It reads just what a verdict needs: addresses, ports, the LISP data header (RFC 9300 section 5) and ICMP echo.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ LISP_DATA_PORT = 4341
 _ETHERTYPE_IPV4 = 0x0800
 _ETHERTYPE_IPV6 = 0x86DD
 _ETHERNET_HEADER = 14
+_TCP = 6
 _UDP = 17
 _ICMP = 1
 _ICMPV6 = 58
@@ -74,11 +75,13 @@ class Packet:
         headers: IP headers, outermost first: one for a native packet, two for a LISP data packet.
         lisp: The LISP header between the first two, if there is one.
         echo: The innermost ICMP echo message, if it is one.
+        ports: Source and destination port of the innermost TCP or UDP header, if it is one.
     """
 
     headers: tuple[Header, ...]
     lisp: LispHeader | None
     echo: Echo | None
+    ports: tuple[int, int] | None = None
 
 
 def decode(frame: bytes) -> Packet | None:
@@ -99,8 +102,8 @@ def decode(frame: bytes) -> Packet | None:
             inner = _ip(frame, at + 16)
             if inner is None:
                 return Packet((header,), lisp, None)
-            return Packet((header, inner[0]), lisp, _echo(frame, *inner))
-    return Packet((header,), None, _echo(frame, header, at))
+            return Packet((header, inner[0]), lisp, _echo(frame, *inner), _ports(frame, *inner))
+    return Packet((header,), None, _echo(frame, header, at), _ports(frame, header, at))
 
 
 def _ip(frame: bytes, at: int) -> tuple[Header, int] | None:
@@ -129,3 +132,11 @@ def _echo(frame: bytes, header: Header, at: int) -> Echo | None:
         return None
     identifier, sequence = struct.unpack_from("!HH", frame, at + 4)
     return Echo(kind, identifier, sequence)
+
+
+def _ports(frame: bytes, header: Header, at: int) -> tuple[int, int] | None:
+    """Read the ports of the TCP or UDP header at ``at``, if there is one."""
+    if header.protocol not in (_TCP, _UDP) or len(frame) < at + 4:
+        return None
+    source, destination = struct.unpack_from("!HH", frame, at)
+    return source, destination

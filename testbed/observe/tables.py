@@ -11,7 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from testbed.act.iperf import Flow
     from testbed.act.ping import PairResult
+    from testbed.act.traffic import TrafficResult
     from testbed.doctor import Finding
 
 _WIDEST = 400
@@ -214,6 +216,35 @@ def examination(findings: Iterable[Finding]) -> Table:
         cells = (one.name, "yes" if one.found else "no", one.detail, "" if one.found else one.cost)
         drawn.add_row(*(Text(cell, style=style) for cell in cells))
     return drawn
+
+
+def throughput(result: TrafficResult) -> Table:
+    """Each flow of a load and all of them together, with the tunnels that they took."""
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    special = ("Packets", "Lost", "Jitter ms", "Out of order") if result.load.udp else ("Retransmissions", "RTT ms")
+    drawn.add_column("From port")
+    for heading in ("Mbit/s sent", "Mbit/s received", *special):
+        drawn.add_column(heading, justify="right")
+    drawn.add_column("Encapsulated to RLOC")
+    for flow, tunnels in zip(result.report.flows, result.tunnels, strict=True):
+        rlocs = ", ".join(str(one.destination) for one in tunnels)
+        drawn.add_row(str(flow.port), *_flow_cells(flow, result.load.udp), rlocs or "-")
+    if len(result.report.flows) > 1:
+        drawn.add_section()
+        drawn.add_row("all", *_flow_cells(result.total, result.load.udp), "", style="bold")
+    return drawn
+
+
+def _flow_cells(flow: Flow, udp: bool) -> list[str]:
+    rates = [f"{flow.sent_mbps:.2f}", f"{flow.received_mbps:.2f}"]
+    if udp:
+        lost = f"{flow.lost} ({100 * (flow.lost or 0) / flow.packets:.2f} %)" if flow.packets else "-"
+        return [*rates, _text(flow.packets), lost, _milliseconds(flow.jitter_ms), _text(flow.out_of_order)]
+    return [*rates, _text(flow.retransmissions), _milliseconds(flow.rtt_ms)]
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 _LETTER = {"local": "local", "encapsulated": "LISP", "proxied": "proxy", "native": "native", "unreachable": "none"}

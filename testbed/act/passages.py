@@ -1,0 +1,183 @@
+"""How traffic between two nodes passed the core: natively, or encapsulated between which RLOCs.
+
+A packet is counted where it enters the core, so once for each tunnel and once natively, however many hops the core has.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from nodes.lisp.eid import IPAddress
+from testbed.act.tunnels import routers_by_rloc, serves
+from testbed.model import Path, Topology
+from testbed.observe.capture import Frame
+from testbed.observe.decoder import decode
+
+
+class Tunnel(NamedTuple):
+    """Between which RLOCs, and for which instance-ID, packets were encapsulated."""
+
+    source: IPAddress
+    destination: IPAddress
+    instance_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One of the ways by which packets passed the core.
+
+    Attributes:
+        tunnel: The tunnel, or None: natively.
+        source: The router that encapsulates, "" for none or one that nobody knows, and ``destination`` the other end.
+        packets: How many, estimated from the sample.
+        share: Their share of all encapsulated packets, or of all native ones, 0 to 1.
+    """
+
+    tunnel: Tunnel | None
+    source: str
+    destination: str
+    packets: int
+    share: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of ``traffic.json``."""
+        row: dict[str, Any] = {"encapsulated": self.tunnel is not None}
+        if self.tunnel is not None:
+            row |= {"from": self.source, "from_rloc": str(self.tunnel.source), "to": self.destination}
+            row |= {"to_rloc": str(self.tunnel.destination), "instance_id": self.tunnel.instance_id}
+        return row | {"packets": self.packets, "share": round(self.share, 4)}
+
+    def __str__(self) -> str:
+        if self.tunnel is None:
+            return "native"
+        source, destination = self.source or "nobody", self.destination or "nobody"
+        return f"{source} ({self.tunnel.source}) to {destination} ({self.tunnel.destination})"
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """What the core saw of the packets of one direction.
+
+    Attributes:
+        expected: The path that the topology says, or None when it says nothing of these two nodes.
+        passages: The ways, the busiest first; empty when the core saw nothing.
+        strays: Tunnel ends that have no business between these two nodes, by name or address.
+    """
+
+    expected: Path | None
+    passages: tuple[Passage, ...]
+    strays: tuple[str, ...]
+
+    @property
+    def seen(self) -> Path:
+        """The path that was seen."""
+        tunnelled = any(one.tunnel for one in self.passages)
+        natively = any(one.tunnel is None for one in self.passages)
+        if tunnelled:
+            return Path.PROXIED if natively else Path.ENCAPSULATED
+        return Path.NATIVE if natively else Path.LOCAL
+
+    @property
+    def ok(self) -> bool:
+        """Whether what was seen is what the topology says, between the right tunnel ends."""
+        return self.expected in (None, self.seen) and not self.strays
+
+    def to_json(self) -> dict[str, Any]:
+        """The object ``there`` or ``back`` of ``traffic.json``."""
+        return {
+            "expected": self.expected,
+            "seen": self.seen,
+            "ok": self.ok,
+            "passages": [one.to_json() for one in self.passages],
+            "strays": list(self.strays),
+        }
+
+    def __str__(self) -> str:
+        if not self.passages:
+            return "not seen in the core"
+        ways = []
+        for one in self.passages:
+            share = "" if one.share == 1 else f"{100 * one.share:.0f} % "
+            ways.append(f"{share}{one}")
+        return f"{self.seen}: {', '.join(ways)}"
+
+
+class Way:
+    """The packets of one direction between two addresses, counted by flow and tunnel."""
+
+    def __init__(self) -> None:
+        self._packets: Counter[tuple[int, Tunnel | None]] = Counter()
+
+    def count(self, flow: int, tunnel: Tunnel | None, packets: int) -> None:
+        """Add packets of the flow whose client has this port."""
+        self._packets[flow, tunnel] += packets
+
+    def direction(self, topology: Topology, ends: tuple[str, str], expected: Path | None) -> Direction:
+        """What all flows did together, from the first to the second of ``ends``."""
+        routers = routers_by_rloc(topology)
+        sites = {topology[end].site for end in ends}
+        strays: dict[str, None] = {}
+        totals: Counter[Tunnel | None] = Counter()
+        for (_, tunnel), packets in self._packets.items():
+            totals[tunnel] += packets
+        passages = []
+        for tunnel, packets in totals.most_common():
+            names = []
+            for rloc in (tunnel.source, tunnel.destination) if tunnel else ():
+                router = routers.get(rloc)
+                names.append(router.name if router else "")
+                if router is None or not serves(router, sites):
+                    strays[f"{names[-1] or 'nobody'} ({rloc})"] = None
+            alike = sum(number for one, number in totals.items() if (one is None) == (tunnel is None))
+            first, last = names or ("", "")
+            passages.append(Passage(tunnel, first, last, packets, packets / alike))
+        return Direction(expected, tuple(passages), tuple(strays))
+
+    def of_flow(self, flow: int) -> list[Tunnel]:
+        """The tunnels that one flow took, the busiest first."""
+        return [tunnel for (port, tunnel), _ in self._packets.most_common() if port == flow and tunnel]
+
+
+def count(
+    frames: Iterable[tuple[Frame, int]],
+    topology: Topology,
+    source: IPAddress,
+    destination: IPAddress,
+    server_port: int,
+    flows: Iterable[int],
+) -> tuple[Way, Way]:
+    """Count a run's packets as they enter the core: those from ``source`` to the server, and those back.
+
+    Args:
+        frames: Frames that arrived at core routers, each with the number of frames that it stands for.
+        topology: The world.
+        source: The client's address.
+        destination: The server's address.
+        server_port: The server's port.
+        flows: The client's port of each flow; what else there is between the two is left out.
+    """
+    core = {router.name for router in topology.core}
+    edges = {(node.name, one.name) for node in topology.core for one in node.interfaces if one.peer not in core}
+    wanted = set(flows)
+    there, back = Way(), Way()
+    for frame, packets in frames:
+        if (frame.node, frame.interface) not in edges:
+            continue
+        packet = decode(frame.data)
+        if packet is None or packet.ports is None:
+            continue
+        inner = packet.headers[-1]
+        if (inner.source, inner.destination, packet.ports[1]) == (source, destination, server_port):
+            way, flow = there, packet.ports[0]
+        elif (inner.source, inner.destination, packet.ports[0]) == (destination, source, server_port):
+            way, flow = back, packet.ports[1]
+        else:
+            continue
+        if flow in wanted:
+            outer = packet.headers[0]
+            tunnel = Tunnel(outer.source, outer.destination, packet.lisp.instance_id) if packet.lisp else None
+            way.count(flow, tunnel, packets)
+    return there, back
