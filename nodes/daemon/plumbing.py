@@ -161,6 +161,8 @@ class Plumbing:
             if 6 in self.versions:
                 # No link-local address, and so no packets of its own.
                 sysctl.write_sysctl(f"net/ipv6/conf/{device}/addr_gen_mode", 1)
+                # Also where IPv6 is off in this namespace: a proxy of an IPv4 core may serve IPv6 EIDs.
+                sysctl.write_sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 0)
             elif sysctl.has_sysctl(f"net/ipv6/conf/{device}/disable_ipv6"):
                 sysctl.write_sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 1)
 

@@ -28,6 +28,14 @@ def test_every_pair_goes_as_the_file_implies(world: str, tmp_path: Path) -> None
     assert [pair.to_json() for pair in result.failures] == []
 
 
+def test_what_the_shipped_worlds_leave_out(tmp_path: Path) -> None:
+    file = Path(__file__).with_name("everything.yaml")
+    with Lab(file, name="world-everything", run_dir=tmp_path / "everything") as lab:
+        result = ping(lab, lab.run_dir)
+    assert {pair.version for pair in result.pairs} == {4, 6}
+    assert [pair.to_json() for pair in result.failures] == []
+
+
 @pytest.mark.parametrize("rloc_space", ["10.0.0.0/16", "2001:db8:10c::/48"])
 def test_the_second_link_carries_when_the_first_is_down(rloc_space: str, tmp_path: Path) -> None:
     """S05: the default route follows the links that are up, in the order of the file."""
