@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from testbed import commands
+from testbed.load import load, loads
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -261,6 +262,23 @@ def test_paths_are_the_callers(tmp_path: Path) -> None:
         assert f"a lab named {name} runs already" in again.stderr
     finally:
         assert run("down", "--lab", "./not here/ü", cwd=tmp_path).returncode == 0
+
+
+def test_validate_reads_a_file_and_makes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text((REPOSITORY / "topologies/minimal.yaml").read_text())
+    assert "mine is valid: 2 sites, 6 nodes" in run("validate", "mine.yaml", cwd=tmp_path).stdout
+    resolved = run("validate", "mine.yaml", "--resolved", cwd=tmp_path).stdout
+    assert loads(resolved) == load(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_text(resolved.replace("roles: [xtr]", "roles: [xtrr]"))
+    done = run("validate", "mine.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    told = [line.split(": ")[1] for line in done.stderr.splitlines()]
+    assert told == ["roles of router xtr1", "roles of router xtr2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_everything_generated_is_current() -> None:
+    assert shown("generate") == "everything generated is current\n"
 
 
 def test_the_demo_proves_reachability_and_takes_its_lab_down() -> None:
