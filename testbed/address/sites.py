@@ -88,11 +88,12 @@ def _routers(segment: Segment, plan: Plan, problems: Problems) -> None:
         mine: list[IPInterface] = []
         for subnet in plan.segments[segment.key].subnets:
             there = [at.value for at in port.address if at.value.network == subnet]
-            fresh = there or [one for one in [_allot(subnet, segment, port, plan, first=0)] if one]
-            if not fresh:
+            fresh = there[0] if there else _allot(subnet, segment, port, plan, first=0)
+            if fresh is None:
                 what = f"subnet {subnet} has no address left for router {port.name}"
                 problems.add(port.line, what, "allowed is a larger one")
-            mine += fresh
+                continue
+            mine.append(fresh)
         plan.ports[segment.key, port.name] = tuple(mine)
 
 
