@@ -89,9 +89,26 @@ def validate(_context: Context, file: str, resolved: bool = False) -> None:
     commands.validate(file, resolved=resolved)
 
 
+@task(
+    positional=("file",),
+    help={
+        "file": "a topology file, or the name of one under topologies/",
+        "output": "where the SVG goes, - for standard output (default NAME.svg in this directory)",
+    },
+)
+def graph(_context: Context, file: str, output: str = "") -> None:
+    """Draw a topology as SVG: sites, roles, RLOCs, EID-prefixes, addresses, links.
+
+    Example: ci/lab graph two-dc --output two-dc.svg
+    """
+    from testbed import commands
+
+    commands.graph(file, output=output or None)
+
+
 @task()
 def generate(_context: Context) -> None:
-    """Write anew what is generated: topologies/README.md, schema.json, hundred-sites.yaml.
+    """Write anew what is generated under topologies/: README.md, schema.json, hundred-sites.yaml, two-dc.svg.
 
     Example: ci/lab generate
     """

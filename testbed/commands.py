@@ -169,6 +169,33 @@ def validate(file: str, *, resolved: bool = False) -> None:
     print(f"{topology.name} is valid: {told}")
 
 
+def graph(file: str, *, output: str | None = None) -> None:
+    """Draw a topology as SVG into a file, or to standard output for "-".
+
+    Raises:
+        TopologyError: There are mistakes in it.
+        LabError: The file cannot be written.
+    """
+    from testbed.box import give, owner
+    from testbed.graph import graph as draw_topology
+    from testbed.load import load
+
+    topology = load(file)
+    drawing = draw_topology(topology)
+    if output == "-":
+        sys.stdout.write(drawing)
+        return
+    path = Path(output or f"{topology.name}.svg")
+    new = not path.exists()
+    try:
+        path.write_text(drawing, encoding="utf-8")
+        if new:
+            give(path, owner())
+    except OSError as error:
+        raise LabError(f"graph: {path} cannot be written: {error.strerror}") from None
+    print(f"{path} shows {topology.name}")
+
+
 def generate() -> None:
     """Write anew what is generated from the topology language."""
     from testbed.generate import generate as write

@@ -1,9 +1,10 @@
-"""What is generated from the language, and the world that is too long to be written by hand."""
+"""What is generated from the language, the README's drawing, and the world that is too long to be written by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from testbed.graph import graph
 from testbed.language.reference import reference_text
 from testbed.language.schema import schema_text
 from testbed.load import SHIPPED, load, shipped
@@ -15,6 +16,7 @@ def generated() -> Iterator[tuple[str, str]]:
     """The name and the text of every generated file under ``topologies/``."""
     yield "hundred-sites.yaml", hundred_sites()
     yield "schema.json", schema_text()
+    yield "two-dc.svg", graph(load("two-dc"))
     yield "README.md", reference_text([(f"{name}.yaml", load(name).title) for name in shipped()])
 
 
