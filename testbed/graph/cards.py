@@ -8,6 +8,7 @@ from testbed.graph.figure import Area, Box, Figure, Look, Wire, label_of
 from testbed.graph.text import Line
 
 _MANY = 24  # sites: up to here each has a frame of its own
+_FEW = 4  # sites at one router: fewer keep their frames
 _SMALL = 4  # nodes of a site that fits a card
 
 
@@ -24,6 +25,8 @@ def with_cards(figure: Figure) -> Figure:
         if ends and len(area.members) <= _SMALL:
             at.setdefault(ends.pop(), []).append((area, out[0]))
     for router, members in at.items():
+        if len(members) < _FEW:
+            continue
         figure = _gathered(figure, router, members)
     return figure
 
