@@ -176,7 +176,7 @@ def graph(file: str, *, output: str | None = None) -> None:
         TopologyError: There are mistakes in it.
         LabError: The file cannot be written.
     """
-    from testbed.box import give, owner
+    from testbed.client.box import give, owner
     from testbed.graph import graph as draw_topology
     from testbed.load import load
 

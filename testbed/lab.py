@@ -17,9 +17,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from testbed.box import STOP_SECONDS, Box, lab_processes, last_line, lock, owner, parent_of, prepare
-from testbed.channel import Channel, LabError
-from testbed.client import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
+from testbed.client.box import STOP_SECONDS, Box, lab_processes, last_line, lock, owner, parent_of, prepare
+from testbed.client.channel import Channel, LabError
+from testbed.client.running import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
 from testbed.model import Topology
 from testbed.order import Order
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodes.lisp.eid import IPAddress
-from testbed.channel import LabError
-from testbed.client import LabClient
+from testbed.client.channel import LabError
+from testbed.client.running import LabClient
 
 DATAGRAM = 1200
 """Octets of payload in a datagram: with every header, a LISP router's as well, it fits into an MTU of 1280."""

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from nodes.lisp.eid import IPAddress
 from testbed.act.echo import Echo, Pinger
 from testbed.act.tunnels import routers_by_rloc, serves
-from testbed.channel import LabError
+from testbed.client.channel import LabError
 from testbed.model import Expectation, Node, Topology
 from testbed.model import Path as Via
 from testbed.observe.capture import Capture, Frame, SocketMaker

@@ -13,8 +13,8 @@ from nodes.lisp.eid import IPAddress
 from testbed.act import iperf
 from testbed.act.iperf import Flow, Load, Report
 from testbed.act.passages import Direction, Tunnel, count
-from testbed.channel import LabError
-from testbed.client import LabClient
+from testbed.client.channel import LabError
+from testbed.client.running import LabClient
 from testbed.model import NodeKind, Topology
 from testbed.model import Path as Via
 from testbed.observe.sampler import Sampler

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.box import Box, parent_of
-from testbed.channel import Channel
+from testbed.client.box import Box, parent_of
+from testbed.client.channel import Channel
 from testbed.lab import Lab, LabError
 from tests.e2e.worlds import plain_world
 

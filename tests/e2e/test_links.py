@@ -21,8 +21,8 @@ from nodes.kinds import impairment
 from nodes.linux import classifier, qdisc
 from nodes.linux.namespaces import scratch_network
 from nodes.linux.netlink import Connection
-from testbed.box import Box, parent_of
-from testbed.channel import Channel
+from testbed.client.box import Box, parent_of
+from testbed.client.channel import Channel
 from testbed.lab import Lab, LabError
 from tests.e2e.worlds import pairs_world
 

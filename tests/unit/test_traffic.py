@@ -13,8 +13,8 @@ from testbed.act import iperf
 from testbed.act.iperf import Flow, Load, Report
 from testbed.act.passages import Direction, Tunnel, count
 from testbed.act.traffic import TrafficResult, traffic
-from testbed.channel import LabError
-from testbed.client import LabClient
+from testbed.client.channel import LabError
+from testbed.client.running import LabClient
 from testbed.load import load
 from testbed.model import Path, Topology
 from testbed.observe.capture import Frame

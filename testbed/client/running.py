@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
-from testbed.box import ROOT, give, owner
-from testbed.channel import Channel, LabError
-from testbed.entrance import Entrance, follow_file
+from testbed.client.box import ROOT, give, owner
+from testbed.client.channel import Channel, LabError
+from testbed.client.entrance import Entrance, follow_file
 from testbed.model import Node, Topology
 from testbed.order import RunFiles
 

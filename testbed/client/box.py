@@ -18,10 +18,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from testbed.bird import configuration
-from testbed.channel import Channel, LabError
+from testbed.client.channel import Channel, LabError
 from testbed.order import Order, RunFiles
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 
 _MARK = b"run directory of a LISP testbed lab; each boot clears what the one before left here\n"

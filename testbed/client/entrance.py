@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from testbed.box import ROOT
-from testbed.channel import LabError
+from testbed.client.box import ROOT
+from testbed.client.channel import LabError
 
 _IN_MODIFY = 0x2
 
@@ -38,7 +38,7 @@ class Entrance:
         """
         if isinstance(argv, str):
             raise LabError(f"a command is a list of words, not {argv!r}; for a shell's line: ['sh', '-c', {argv!r}]")
-        script = ROOT / "testbed" / "crossing.py"
+        script = ROOT / "testbed/client/crossing.py"
         places = (str(ROOT), *map(str, self.descriptors), self.bird or "")
         return [sys.executable, "-I", "-S", str(script), *places, *argv]
 
