@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nodes.lisp.eid import IPAddress
@@ -24,6 +27,8 @@ DATAGRAM = 1200
 CONNECT_SECONDS = 5.0
 _SPARE_SECONDS = 10.0
 _LOOK_SECONDS = 0.05
+_LISTEN_SECONDS = 0.005
+_LISTEN = "0A"  # the state, as /proc/net/tcp writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Flow:
         sent_mbps: Mbit/s of payload that were sent, and ``received_mbps`` of those that arrived.
         retransmissions: TCP segments sent again.
         rtt_ms: TCP's mean round-trip time in milliseconds, its own queues included.
-        packets: UDP datagrams, and ``lost`` of them.
+        packets: UDP datagrams, and ``lost`` of them: those that had not arrived when the run ended.
         jitter_ms: Variation of the transit time (RFC 3550 section 6.4.1) in milliseconds.
         out_of_order: Datagrams that were overtaken.
     """
@@ -98,6 +103,7 @@ def measure(
     if shutil.which("iperf3") is None:
         raise LabError("iperf3 is not installed; on Debian and Ubuntu: apt-get install iperf3")
     with lab.socket(destination, _family(address), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the server may bind before the lab lets go of it
         try:
             probe.bind((str(address), 0))
         except OSError as error:
@@ -111,7 +117,7 @@ def measure(
         output.seek(0)
         text = output.read()
     try:
-        told = json.loads(text)
+        told = json.loads(text[text.index("{") :])  # there may be warnings before it
     except ValueError:
         last = text.strip().splitlines()[-1:] or [f"exit status {client.returncode}"]
         raise LabError(f"iperf3 in {source}: {last[0]}") from None
@@ -127,6 +133,7 @@ def _family(address: IPAddress) -> int:
 def _client_command(address: IPAddress, port: int, load: Load) -> Sequence[str]:
     command = ["iperf3", "--json", "--client", str(address), "--port", str(port), "--time", str(load.seconds)]
     command += ["--parallel", str(load.flows), "--connect-timeout", str(int(CONNECT_SECONDS * 1000))]
+    command += ["--get-server-output"]
     if load.udp:
         command += ["--udp", "--length", str(DATAGRAM)]
     if load.rate is not None:
@@ -147,20 +154,30 @@ def _running(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _server(lab: LabClient, node: str, address: IPAddress, port: int) -> Iterator[None]:
-    """An iperf3 server for one client, from when it listens."""
-    command = ["iperf3", "--server", "--one-off", "--bind", str(address), "--port", str(port), "--forceflush"]
-    with _running(lab.start(node, command)) as server:
-        assert server.stdout is not None
-        pipe, said = server.stdout.fileno(), b""
+    """An iperf3 server for one client, from when it listens; its output goes to the client."""
+    command = ["iperf3", "--json", "--server", "--one-off", "--bind", str(address), "--port", str(port)]
+    with tempfile.TemporaryFile("w+") as output, _running(lab.start(node, command, output)) as server:
         deadline = time.monotonic() + CONNECT_SECONDS
-        while b"listening" not in said:
-            ready, _, _ = select.select([pipe], [], [], max(deadline - time.monotonic(), 0))
-            heard = os.read(pipe, 4096) if ready else b""
-            if not heard:
-                why = said.decode(errors="replace").strip() or f"silent for {CONNECT_SECONDS:g} s"
-                raise LabError(f"the iperf3 server in {node} does not listen: {why.splitlines()[-1]}")
-            said += heard
+        while not _listens(server.pid, address, port):
+            ended = server.poll() is not None
+            if ended or time.monotonic() > deadline:
+                output.seek(0)
+                said = re.search(r'"error":\s*"(.*)"', output.read())
+                why = said[1] if said else "it has ended" if ended else f"not within {CONNECT_SECONDS:g} s"
+                raise LabError(f"the iperf3 server in {node} does not listen: {why}")
+            select.select([], [], [], _LISTEN_SECONDS)
         yield
+
+
+def _listens(process: int, address: IPAddress, port: int) -> bool:
+    """Whether somebody listens at this address in the network namespace of a process; with --json a server is mute."""
+    words = struct.unpack(f"={len(address.packed) // 4}I", address.packed)
+    name = "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+    table = Path(f"/proc/{process}/net/{'tcp' if address.version == 4 else 'tcp6'}")
+    with suppress(OSError):
+        rows = [row.split() for row in table.read_text().splitlines()]
+        return any(row[1] == name and row[3] == _LISTEN for row in rows)
+    return False
 
 
 def _follow(client: subprocess.Popen[str], deadline: float, look: Callable[[], None]) -> bool:
@@ -188,13 +205,21 @@ def _refusal(error: str, source: str, target: str) -> str:
 
 
 def read(told: dict[str, Any], port: int, load: Load) -> Report:
-    """Read what iperf3's client tells with ``--json``."""
+    """Read what iperf3's client tells with ``--json``, and the server in it.
+
+    Each end is asked for what it knows itself: the client's own figures call datagrams received that never arrived.
+    """
     start, end = told["start"], told["end"]
+    server = told["server_output_json"]
+    arrived = {
+        one["remote_port"]: stream
+        for one, stream in zip(server["start"]["connected"], server["end"]["streams"], strict=True)
+    }
     flow = _udp_flow if load.udp else _tcp_flow
     ports = [one["local_port"] for one in start["connected"]]
     sums = [one["sum"] for one in told["intervals"]]
     return Report(
-        tuple(flow(*one) for one in zip(ports, end["streams"], strict=True)),
+        tuple(flow(one, sent, arrived[one]) for one, sent in zip(ports, end["streams"], strict=True)),
         end["sum" if load.udp else "sum_sent"]["seconds"],
         tuple((one["start"], one["end"], one["bits_per_second"] / 1e6) for one in sums),
         port,
@@ -202,28 +227,30 @@ def read(told: dict[str, Any], port: int, load: Load) -> Report:
     )
 
 
-def _tcp_flow(port: int, told: dict[str, Any]) -> Flow:
-    sender, receiver = told["sender"], told["receiver"]
+def _tcp_flow(port: int, sent: dict[str, Any], arrived: dict[str, Any]) -> Flow:
+    sender = sent["sender"]
     rtt = sender.get("mean_rtt")
     return Flow(
         port,
         sender["bits_per_second"] / 1e6,
-        receiver["bits_per_second"] / 1e6,
+        arrived["receiver"]["bits_per_second"] / 1e6,
         retransmissions=sender.get("retransmits"),
         rtt_ms=rtt / 1000 if rtt else None,
     )
 
 
-def _udp_flow(port: int, told: dict[str, Any]) -> Flow:
-    udp = told["udp"]
-    packets, lost = udp["packets"], max(udp["lost_packets"], 0)
-    sent = udp["bits_per_second"] / 1e6
+def _udp_flow(port: int, sent: dict[str, Any], arrived: dict[str, Any]) -> Flow:
+    sender, receiver = sent["udp"], arrived["udp"]
+    packets = sender["packets"]
+    # The receiver counts up to the last datagram that it saw: what was lost behind that one, only the sender knows.
+    received = min(receiver["packets"] - receiver["lost_packets"], packets)
+    rate = sender["bits_per_second"] / 1e6
     return Flow(
         port,
-        sent,
-        sent * (packets - lost) / packets if packets else 0.0,
+        rate,
+        rate * received / packets if packets else 0.0,
         packets=packets,
-        lost=lost,
-        jitter_ms=udp["jitter_ms"],
-        out_of_order=udp.get("out_of_order"),
+        lost=packets - received,
+        jitter_ms=receiver["jitter_ms"] if received else None,
+        out_of_order=receiver.get("out_of_order"),
     )

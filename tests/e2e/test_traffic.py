@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +19,10 @@ from testbed.act.traffic import traffic
 from testbed.lab import Lab, LabError
 from testbed.model import Path as Via
 from testbed.observe.capture import Capture
+from tests.conformance.watch import eventually
 
 FLOWS = 64
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +98,46 @@ def test_flows_share_two_rlocs_by_weight(tmp_path: Path) -> None:
         assert 0.5 < flows.count(first) / FLOWS < 0.95
         assert result.share(first) + result.share(second) == pytest.approx(1)
         assert abs(result.share(first) - flows.count(first) / FLOWS) < 0.1
+
+
+def test_what_a_receiver_does_not_get_is_lost(lab: Lab) -> None:
+    """Nothing but what opens the flow gets through: frames longer than a veth's MTU are dropped without a word."""
+    (interface,) = lab["h4"].interfaces
+    set_mtu = ["ip", "link", "set", interface.name, "mtu"]
+    assert lab.run("h4", [*set_mtu, "900"]).returncode == 0
+    try:
+        result = traffic(lab, "h1", "h4", udp=True, rate=1, seconds=1)
+    finally:
+        lab.run("h4", [*set_mtu, str(interface.mtu)])
+    assert (result.lost_percent, result.total.received_mbps, result.there.ok) == (100, 0, True)
+    with pytest.raises(AssertionError, match=r"100\.00 % are lost, at most 1 are allowed"):
+        result.require(lost_percent=1)
+
+
+def test_a_server_that_cannot_listen_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port that was free is taken a moment later."""
+    start = lab.start
+
+    def late(*arguments: Any) -> Any:
+        taken.bind((str(lab["h4"].address), int(arguments[1][-1])))
+        taken.listen()
+        return start(*arguments)
+
+    with lab.socket("h4", socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        monkeypatch.setattr(lab, "start", late)
+        monkeypatch.setattr(iperf, "_listens", lambda *_: False)
+        with pytest.raises(LabError, match=r"the iperf3 server in h4 does not listen: .*[Aa]ddress already in use"):
+            traffic(lab, "h1", "h4", seconds=1)
+
+
+def test_a_killed_command_leaves_nothing_in_the_lab(lab: Lab) -> None:
+    """Server and client end with whoever started them."""
+    words = ["traffic", "--from", "h1", "--to", "h4", "--seconds", "60", "--rate", "1", "--lab", str(lab.run_dir)]
+    with subprocess.Popen([sys.executable, str(REPOSITORY / "tasks.py"), *words]) as command:
+        eventually(lambda: processes(lab).count("iperf3") == 2, "a server and a client")
+        command.kill()
+    eventually(lambda: "iperf3" not in processes(lab), "none of the two is left")
 
 
 def test_one_frame_in_ten_is_sampled(lab: Lab) -> None:

@@ -128,39 +128,51 @@ def test_each_flow_knows_its_tunnels(world: Topology) -> None:
     assert way.of_flow(40002) == []
 
 
-TCP: dict[str, Any] = {
-    "sender": {"bits_per_second": 126e6, "retransmits": 12, "mean_rtt": 33073},
-    "receiver": {"bits_per_second": 112e6},
-}
-UDP: dict[str, Any] = {
-    "udp": {
-        "bits_per_second": 50e6,
-        "jitter_ms": 0.14,
-        "lost_packets": 52,
-        "packets": 520,
-        "out_of_order": 3,
+SENT_TCP = {"sender": {"bits_per_second": 126e6, "retransmits": 12, "mean_rtt": 33073}}
+SENT_UDP = {"udp": {"bits_per_second": 50e6, "packets": 520, "lost_packets": 0}}
+
+
+def udp(packets: int, lost: int, out_of_order: int = 0) -> dict[str, Any]:
+    return {"udp": {"packets": packets, "lost_packets": lost, "jitter_ms": 0.14, "out_of_order": out_of_order}}
+
+
+def told(whole: str, sent: list[dict[str, Any]], arrived: list[dict[str, Any]]) -> dict[str, Any]:
+    """What iperf3's client tells; the server has the flows in another order."""
+    ports = [40000 + number for number, _ in enumerate(sent)]
+    server_streams = {
+        "start": {"connected": [{"remote_port": port} for port in reversed(ports)]},
+        "end": {"streams": list(reversed(arrived))},
     }
-}
-
-
-def told(streams: list[dict[str, Any]], whole: str) -> dict[str, Any]:
     return {
-        "start": {"connected": [{"local_port": 40000 + n} for n, _ in enumerate(streams)], "version": "iperf 3.12"},
+        "start": {"connected": [{"local_port": port} for port in ports], "version": "iperf 3.12"},
         "intervals": [{"sum": {"start": 0, "end": 1.0, "bits_per_second": 3e6}}],
-        "end": {"streams": streams, whole: {"seconds": 1.0}},
+        "end": {"streams": sent, whole: {"seconds": 1.0}},
+        "server_output_json": server_streams,
     }
 
 
 def test_tcp_is_read() -> None:
-    report = iperf.read(told([TCP, TCP], "sum_sent"), SERVER, Load(udp=False, rate=None, seconds=1, flows=2))
-    assert [flow.port for flow in report.flows] == [40000, 40001]
+    arrived = [{"receiver": {"bits_per_second": rate}} for rate in (112e6, 113e6)]
+    load = Load(udp=False, rate=None, seconds=1, flows=2)
+    report = iperf.read(told("sum_sent", [SENT_TCP, SENT_TCP], arrived), SERVER, load)
+    assert [flow.received_mbps for flow in report.flows] == [112.0, 113.0]
     assert report.flows[0] == Flow(40000, 126.0, 112.0, retransmissions=12, rtt_ms=33.073)
     assert report.intervals == ((0, 1.0, 3.0),)
 
 
-def test_udp_is_read() -> None:
-    report = iperf.read(told([UDP], "sum"), SERVER, Load(udp=True, rate=50, seconds=1, flows=1))
-    assert report.flows == (Flow(40000, 50.0, 45.0, packets=520, lost=52, jitter_ms=0.14, out_of_order=3),)
+@pytest.mark.parametrize(
+    ("arrived", "flow"),
+    [
+        (udp(520, 52, 3), Flow(40000, 50.0, 45.0, packets=520, lost=52, jitter_ms=0.14, out_of_order=3)),
+        (udp(260, 0), Flow(40000, 50.0, 25.0, packets=520, lost=260, jitter_ms=0.14, out_of_order=0)),
+        (udp(0, 0), Flow(40000, 50.0, 0.0, packets=520, lost=520, out_of_order=0)),
+    ],
+    ids=["holes", "the second half", "all"],
+)
+def test_udp_is_read(arrived: dict[str, Any], flow: Flow) -> None:
+    """iperf3 itself calls a run in which nothing arrives one without loss."""
+    report = iperf.read(told("sum", [SENT_UDP], [arrived]), SERVER, Load(udp=True, rate=50, seconds=1, flows=1))
+    assert report.flows == (flow,)
 
 
 @pytest.fixture
