@@ -5,52 +5,17 @@ Each task parses its words and calls one function of ``testbed.commands``; an er
 
 from __future__ import annotations
 
-import difflib
-import functools
-import inspect
-import os
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from invoke import Collection, Context, Exit, Program
-from invoke import task as invoke_task
+from invoke import Collection, Context
+
+from testbed import command_line
+from testbed.command_line import task
 
 LAB_HELP = "name of the running lab; needed only when several run"
-
-
-def task(*, help: dict[str, str] | None = None, positional: tuple[str, ...] = (), name: str | None = None) -> Any:
-    """An invoke task whose errors are one line and whose integer result is the exit status."""
-
-    def wrap(body: Callable[..., int | None]) -> Any:
-        @functools.wraps(body)
-        def run(context: Context, *arguments: Any, **options: Any) -> None:
-            from testbed.lab import LabError
-            from testbed.load import TopologyError
-
-            try:
-                status = body(context, *arguments, **options)
-            except TopologyError as error:
-                raise Exit(str(error), code=2) from None
-            except LabError as error:
-                raise Exit(str(error), code=1) from None
-            except KeyboardInterrupt:
-                raise Exit("interrupted", code=130) from None
-            if status:
-                raise Exit(code=status)
-
-        return invoke_task(run, help=help or {}, positional=list(positional), name=name)
-
-    return wrap
-
-
-def _after_dashes() -> list[str]:
-    """The words after `--`, unjoined: invoke would join them with spaces and lose their quoting."""
-    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
 @task(
@@ -147,7 +112,7 @@ def exec_(_context: Context, node: str, lab: str = "") -> int:
     """
     from testbed import commands
 
-    return commands.execute(lab or None, node, _after_dashes())
+    return commands.execute(lab or None, node, command_line.after_dashes())
 
 
 @task(positional=("node",), help={"node": "a node of the lab", "lab": LAB_HELP})
@@ -371,68 +336,5 @@ def doctor(_context: Context, json: bool = False) -> int:
     return commands.doctor(as_json=json)
 
 
-TASKS = Collection.from_module(sys.modules[__name__])
-
-
-def _complaint(words: list[str]) -> str | None:
-    """What is wrong with the words before invoke sees them: it would misread them, or say too little."""
-    task = words[0] if words else ""
-    if task and not task.startswith("-") and task not in TASKS.task_names:
-        close = difflib.get_close_matches(task, TASKS.task_names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"tasks are {', '.join(sorted(TASKS.task_names))}"
-        return f"there is no task {task}; {hint}"
-    if task == "exec" and "--" not in words:
-        return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"
-    return None
-
-
-def _help(name: str) -> str:
-    """The help of one task: usage, meaning, example, arguments and options."""
-    task = TASKS[name]
-    lines = {True: [], False: []}
-    usage = [name]
-    for argument in task.get_arguments():
-        flag = argument.name.strip("_").replace("_", "-")
-        if argument.positional:
-            usage.append(flag.upper())
-            lines[True].append((flag.upper(), argument.help))
-        else:
-            lines[False].append((f"--{flag}" if argument.kind is bool else f"--{flag} {flag.upper()}", argument.help))
-    usage += ["[OPTIONS]", *(["-- COMMAND"] if name == "exec" else [])]
-    text = [f"Usage: ci/lab {' '.join(usage)}", "", inspect.cleandoc(task.__doc__ or "")]
-    for positional, title in ((True, "Arguments:"), (False, "Options:")):
-        if lines[positional]:
-            width = max(len(left) for left, _ in lines[positional])
-            text += ["", title, *(f"  {left:{width}}  {right or ''}".rstrip() for left, right in lines[positional])]
-    return "\n".join(text)
-
-
-def _overview() -> str:
-    """Every task in a line."""
-    width = max(map(len, TASKS.task_names))
-    lines = [f"  {name:{width}}  {(TASKS[name].__doc__ or '').splitlines()[0]}" for name in sorted(TASKS.task_names)]
-    head = ["Usage: ci/lab TASK [ARGUMENTS] [OPTIONS]", "       ci/lab TASK --help", ""]
-    test = f"  {'test':{width}}  Check style and types, then run the whole suite; what follows goes to pytest."
-    return "\n".join([*head, *sorted([*lines, test])])
-
-
-def main() -> None:
-    """Run as `ci/lab`: no tasks.py is searched for, so it works from any directory."""
-    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
-    try:
-        if not words or {"-h", "--help"} & set(words):
-            named = [word for word in words if word in TASKS.task_names]
-            print(_help(named[0]) if named else _overview())
-        elif complaint := _complaint(sys.argv[1:]):
-            sys.exit(f"ci/lab: {complaint}")
-        else:
-            Program(namespace=TASKS, name="ci/lab", binary="ci/lab", version="0.1.0").run()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python must not try to flush it once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-
-
 if __name__ == "__main__":
-    main()
+    command_line.run(Collection.from_module(sys.modules[__name__]))

@@ -1,0 +1,105 @@
+"""The command line around invoke: exit statuses, the help of a task, and the mistakes that invoke would misread."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from invoke import Collection, Context, Exit, Program
+from invoke import task as invoke_task
+
+
+def task(*, help: dict[str, str] | None = None, positional: tuple[str, ...] = (), name: str | None = None) -> Any:
+    """An invoke task whose errors are one line and whose integer result is the exit status."""
+
+    def wrap(body: Callable[..., int | None]) -> Any:
+        @functools.wraps(body)
+        def run(context: Context, *arguments: Any, **options: Any) -> None:
+            from testbed.lab import LabError
+            from testbed.load import TopologyError
+
+            try:
+                status = body(context, *arguments, **options)
+            except TopologyError as error:
+                raise Exit(str(error), code=2) from None
+            except LabError as error:
+                raise Exit(str(error), code=1) from None
+            except KeyboardInterrupt:
+                raise Exit("interrupted", code=130) from None
+            if status:
+                raise Exit(code=status)
+
+        return invoke_task(run, help=help or {}, positional=list(positional), name=name)
+
+    return wrap
+
+
+def after_dashes() -> list[str]:
+    """The words after `--`, unjoined: invoke would join them with spaces and lose their quoting."""
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
+
+
+def _complaint(words: list[str], tasks: Collection) -> str | None:
+    """What is wrong with the words before invoke sees them: it would misread them, or say too little."""
+    task = words[0] if words else ""
+    if task and not task.startswith("-") and task not in tasks.task_names:
+        close = difflib.get_close_matches(task, tasks.task_names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"tasks are {', '.join(sorted(tasks.task_names))}"
+        return f"there is no task {task}; {hint}"
+    if task == "exec" and "--" not in words:
+        return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"
+    return None
+
+
+def _help(name: str, tasks: Collection) -> str:
+    """The help of one task: usage, meaning, example, arguments and options."""
+    task = tasks[name]
+    lines: dict[bool, list[tuple[str, str | None]]] = {True: [], False: []}
+    usage = [name]
+    for argument in task.get_arguments():
+        flag = argument.name.strip("_").replace("_", "-")
+        if argument.positional:
+            usage.append(flag.upper())
+            lines[True].append((flag.upper(), argument.help))
+        else:
+            lines[False].append((f"--{flag}" if argument.kind is bool else f"--{flag} {flag.upper()}", argument.help))
+    usage += ["[OPTIONS]", *(["-- COMMAND"] if name == "exec" else [])]
+    text = [f"Usage: ci/lab {' '.join(usage)}", "", inspect.cleandoc(task.__doc__ or "")]
+    for positional, title in ((True, "Arguments:"), (False, "Options:")):
+        if lines[positional]:
+            width = max(len(left) for left, _ in lines[positional])
+            text += ["", title, *(f"  {left:{width}}  {right or ''}".rstrip() for left, right in lines[positional])]
+    return "\n".join(text)
+
+
+def _overview(tasks: Collection) -> str:
+    """Every task in a line."""
+    width = max(map(len, tasks.task_names))
+    lines = [f"  {name:{width}}  {(tasks[name].__doc__ or '').splitlines()[0]}" for name in sorted(tasks.task_names)]
+    head = ["Usage: ci/lab TASK [ARGUMENTS] [OPTIONS]", "       ci/lab TASK --help", ""]
+    test = f"  {'test':{width}}  Check style and types, then run the whole suite; what follows goes to pytest."
+    return "\n".join([*head, *sorted([*lines, test])])
+
+
+def run(tasks: Collection) -> None:
+    """Run the task that the words name, as `ci/lab`: no tasks.py is searched for, so it works from any directory."""
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    try:
+        if not words or {"-h", "--help"} & set(words):
+            named = [word for word in words if word in tasks.task_names]
+            print(_help(named[0], tasks) if named else _overview(tasks))
+        elif complaint := _complaint(sys.argv[1:], tasks):
+            sys.exit(f"ci/lab: {complaint}")
+        else:
+            Program(namespace=tasks, name="ci/lab", binary="ci/lab", version="0.1.0").run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python must not try to flush it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

@@ -1,0 +1,34 @@
+"""What each command does and prints. `tasks.py` declares the words; one function here carries out each of them."""
+
+from testbed.commands.labs import down, execute, logs, restart, shell, status, up
+from testbed.commands.proofs import demo, ping, traffic
+from testbed.commands.routers import SHOWN, lig, locator, show
+from testbed.commands.values import by_udp, instance_id, megabits, number, octet, seconds
+from testbed.commands.worlds import doctor, generate, graph, validate
+
+__all__ = [
+    "SHOWN",
+    "by_udp",
+    "demo",
+    "doctor",
+    "down",
+    "execute",
+    "generate",
+    "graph",
+    "instance_id",
+    "lig",
+    "locator",
+    "logs",
+    "megabits",
+    "number",
+    "octet",
+    "ping",
+    "restart",
+    "seconds",
+    "shell",
+    "show",
+    "status",
+    "traffic",
+    "up",
+    "validate",
+]

@@ -1,0 +1,127 @@
+"""A lab's life: up, down, status; into its nodes; its daemons' logs and restarts."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from testbed.lab import Lab, LabError
+
+
+def up(file: str, *, foreground: bool = False, name: str | None = None, run_dir: str | None = None) -> None:
+    """Boot a lab; return when it is ready, or stay with it until Ctrl-C."""
+    lab = Lab(file, name=name, run_dir=Path(run_dir) if run_dir else None)
+    if not foreground:
+        lab.boot(detach=True, progress=progress())
+        print(f"{lab.name} is up. Try: ci/lab ping · ci/lab cli · ci/lab down")
+        return
+    with terminated_as_interrupted():
+        lab.boot(progress=progress())
+        try:
+            print(f"{lab.name} is up. Ctrl-C takes it down.", flush=True)
+            for event in lab.follow():
+                print(_event_line(event), flush=True)
+                if event["event"] == "stopped":
+                    return
+            raise LabError(f"{lab.name} has ended: its init or its lab process was killed; nothing of it is left")
+        except KeyboardInterrupt:
+            print(f"\ntaking {lab.name} down", file=sys.stderr)
+        finally:
+            lab.stop()
+
+
+def down(lab: str | None) -> None:
+    """Take a lab down."""
+    running = Lab.attach(lab)
+    running.stop()
+    print(f"{running.name} is down; its files are in {running.run_dir}")
+
+
+def status(lab: str | None, *, as_json: bool = False) -> None:
+    """Show the running labs, or one lab's nodes."""
+    names = [lab] if lab else [one.name for one in Lab.running()]
+    reports = [_with_facts(Lab.attach(name)) for name in names]
+    if as_json:
+        print(json.dumps(reports, indent=1))
+        return
+    if not reports:
+        print("no lab is running; boot one with: ci/lab up two-dc")
+        return
+    from testbed.observe.tables import draw, table
+
+    for report in reports:
+        draw(table("status", report["nodes"]), f"{report['lab']}: {report['state']}, {report['run_dir']}")
+
+
+def execute(lab: str | None, node: str, argv: list[str]) -> int:
+    """Run a command inside a node, with this terminal; return its exit status."""
+    if not argv:
+        raise LabError(f"exec: say what to run after --, for example: ci/lab exec {node} -- ip route")
+    return Lab.attach(lab).exec(node, argv)
+
+
+def shell(lab: str | None, node: str) -> int:
+    """Open a shell inside a node; return its exit status."""
+    return Lab.attach(lab).shell(node)
+
+
+def logs(lab: str | None, node: str, *, follow: bool = False) -> None:
+    """Print a node's log: JSON lines."""
+    for line in Lab.attach(lab).log(node, follow=follow):
+        sys.stdout.write(line)
+        sys.stdout.flush()
+
+
+def restart(lab: str | None, node: str) -> None:
+    """Restart a node's daemon."""
+    running = Lab.attach(lab)
+    running.restart(node)
+    print(f"{node} runs again")
+
+
+def progress() -> Callable[[str], None]:
+    """Print each step of a boot with the seconds since it began."""
+    began = time.monotonic()
+
+    def say(step: str) -> None:
+        print(f"{time.monotonic() - began:6.2f} s  {step}", file=sys.stderr, flush=True)
+
+    return say
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that whoever ends us gets the same clean end."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    """One event of the lab, for a person."""
+    details = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("event", "log_tail"))
+    tail = "".join(f"\n    {line}" for line in event.get("log_tail", ()))
+    return f"{event.get('event')}: {details}{tail}"
+
+
+def _with_facts(lab: Lab) -> dict[str, Any]:
+    """A lab's status, each node with its roles and addresses from the topology."""
+    report = lab.status()
+    for row in report["nodes"]:
+        node = lab[row["name"]]
+        row["roles"] = sorted(role.value for role in node.lisp.roles) if node.lisp else []
+        row["addresses"] = [str(address) for one in node.interfaces for address in one.addresses]
+    return report

@@ -1,0 +1,68 @@
+"""What a LISP router knows, and what it is told: show, lig, locator."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_network
+
+from testbed.lab import Lab, LabError
+
+SHOWN = ("map-cache", "database", "registrations", "dynamic-eids", "roles", "statistics", "interfaces")
+"""What `show` shows."""
+
+
+def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> None:
+    """Show a table of a LISP node."""
+    if what not in SHOWN:
+        raise LabError(f"show: nothing is called {what}; there are {', '.join(SHOWN)}")
+    data = Lab.attach(lab).show(node, what)
+    if as_json:
+        print(json.dumps(data, indent=1))
+        return
+    from testbed.observe.tables import draw, facts, table
+
+    title = f"{node}: {what}"
+    if isinstance(data, list):
+        draw(table(what, data) if data else None, title)
+    else:
+        draw(facts(data), title)
+
+
+def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: bool = False) -> None:
+    """Ask the mapping system for an EID from a node, and show the reply (RFC 6835)."""
+    try:
+        ip_network(eid)
+    except ValueError:
+        raise LabError(f"lig: {eid} is not an EID; allowed is an IPv4 or IPv6 address or prefix") from None
+    answer = Lab.attach(lab).lig(node, eid, instance_id)
+    if as_json:
+        print(json.dumps(answer, indent=1))
+        return
+    from testbed.observe.tables import draw, table
+
+    title = f"{node}: Map-Reply from {answer['replier']} in {answer['rtt_ms']:.1f} ms"
+    draw(table("lig", answer["records"]), title)
+
+
+def locator(
+    lab: str | None,
+    node: str,
+    eid: str,
+    rloc: str,
+    *,
+    priority: int | None,
+    weight: int | None,
+    instance_id: int = 0,
+    as_json: bool = False,
+) -> None:
+    """Change the priority or weight of one of a site's RLOCs while the lab runs."""
+    if priority is None and weight is None:
+        raise LabError("locator: say what is to change: --priority, --weight or both")
+    answer = Lab.attach(lab).set_locator(node, eid, rloc, priority, weight, instance_id)
+    if as_json:
+        print(json.dumps(answer, indent=1))
+        return
+    from testbed.observe.tables import draw, table
+
+    told = ", ".join(answer["peers"]) or "nobody"
+    draw(table("locator", [answer]), f"{node}: asked to ask again: {told}")
