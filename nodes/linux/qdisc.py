@@ -24,7 +24,7 @@ from nodes.linux.netlink import (
     tolerating,
 )
 
-_RTM_NEWQDISC, _RTM_DELQDISC, _RTM_GETQDISC = 36, 37, 38
+_RTM_NEWQDISC, _RTM_GETQDISC = 36, 38
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
 _TCA_NETEM_LATENCY64 = 10
@@ -116,12 +116,6 @@ def add_clsact(kernel: Connection, index: int) -> None:
         _add(kernel, index, "clsact", b"", CLSACT, 0xFFFF0000)
 
 
-def delete_qdisc(kernel: Connection, index: int, parent: int = ROOT) -> None:
-    """Delete what hangs at ``parent``, and what hangs below it."""
-    body = _TCMSG.pack(0, index, 0, parent, 0)
-    kernel.request(_RTM_DELQDISC, body, 0, f"delete the queueing discipline of interface {index}")
-
-
 def _qdisc(payload: bytes) -> Qdisc:
     _, index, handle, parent, _ = _TCMSG.unpack_from(payload)
     found = parse_attributes(payload, _TCMSG.size)
@@ -168,8 +162,3 @@ def has_tbf() -> bool:
 def has_netem() -> bool:
     """Whether this kernel has netem."""
     return works(lambda kernel, index: add_netem(kernel, index, 1_000_000, 1000))
-
-
-def has_htb() -> bool:
-    """Whether this kernel has htb."""
-    return works(add_htb)

@@ -27,12 +27,16 @@ def draw(drawn: Table | None, title: str) -> None:
     print(title if drawn else f"{title}: empty")
     if drawn is None:
         return
-    console = Console(highlight=False)
-    width = console.measure(drawn, options=console.options.update(max_width=_WIDEST)).maximum
-    console = Console(highlight=False, width=width)
+    console = _console()
+    console = _console(console.measure(drawn, options=console.options.update(max_width=_WIDEST)).maximum)
     with console.capture() as capture:
         console.print(drawn)
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _console(width: int | None = None) -> Console:
+    """Prints text as it is: in an IPv6 address, Rich would take ":a:" for an emoji."""
+    return Console(highlight=False, emoji=False, markup=False, width=width)
 
 
 def _duration(seconds: float | None) -> str:
@@ -59,6 +63,15 @@ def _map_servers(row: Row) -> str:
 
 def _field(name: str) -> Callable[[Row], Any]:
     return lambda row: row.get(name)
+
+
+_SHOWN_ADDRESSES = 6
+
+
+def _some(addresses: Sequence[str]) -> str:
+    """Addresses in one line; of a router with very many, how many more there are."""
+    more = len(addresses) - _SHOWN_ADDRESSES
+    return " ".join(addresses[:_SHOWN_ADDRESSES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _state(row: Row) -> str:
@@ -144,7 +157,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Kind", _field("kind")),
         ("Roles", lambda row: " ".join(row["roles"])),
         ("Site", _field("site")),
-        ("Addresses", lambda row: " ".join(row["addresses"])),
+        ("Addresses", lambda row: _some(row["addresses"])),
         ("State", _state),
         ("PID in the lab", _field("pid")),
     ],

@@ -1,0 +1,38 @@
+"""Tables print what they are given."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.observe.tables import draw, table
+
+
+def row(eid: str) -> dict[str, object]:
+    locator = {"rloc": f"{eid[:-3]}1", "priority": 1, "weight": 100}
+    row = {"eid": eid, "instance_id": 0, "action": "encapsulate", "locators": [locator]}
+    return {**row, "uptime_s": 61, "expires_s": None, "source": "map-reply"}
+
+
+@pytest.mark.parametrize("eid", ["2001:db8:e1d:a::/64", "2001:db8:e1d:100::/64", "[red]not an EID[/red]", "x" * 90])
+def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], eid: str) -> None:
+    """No emoji for ":a:", no markup, no word broken in two."""
+    draw(table("map-cache", [row(eid)]), "xtr1: map-cache")
+    out = capsys.readouterr().out
+    assert eid in out
+    assert f"{eid[:-3]}1 1/100" in out
+    assert "00:01:01" in out
+    assert all(line == line.rstrip() for line in out.splitlines())
+
+
+def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    draw(None, "xtr1: registrations")
+    assert capsys.readouterr().out == "xtr1: registrations: empty\n"
+
+
+def test_a_router_with_many_addresses_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    addresses = [f"10.0.{number}.1/30" for number in range(27)]
+    node = {"name": "core1", "kind": "router", "roles": [], "site": "core", "addresses": addresses, "state": "up"}
+    draw(table("status", [node]), "lab")
+    out = capsys.readouterr().out
+    assert "10.0.5.1/30 and 21 more" in out
+    assert max(map(len, out.splitlines())) < 150
