@@ -7,9 +7,10 @@ links through the lines of other sites, and asks the machine for its fonts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from testbed.graph.figure import Area, Box, Figure, Look, Wire
+from testbed.graph.frame import Frame
 from testbed.graph.order import Order, order_of
 from testbed.graph.text import height_of, width_of
 from testbed.graph.wires import Curve, curves
@@ -20,25 +21,6 @@ _PADDING = 12.0  # inside an area
 _INNER_GAP = 30.0  # between columns of a site
 _OUTER_GAP = 48.0  # between the core and the sites
 _ROUTER_GAP = 34.0  # between core routers of a column; between columns, their lines stand
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A rectangle: its left upper corner and its size in pixels."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def middle(self) -> tuple[float, float]:
-        """Its centre."""
-        return self.x + self.width / 2, self.y + self.height / 2
-
-    def moved(self, x: float, y: float) -> Frame:
-        """The same frame elsewhere."""
-        return replace(self, x=self.x + x, y=self.y + y)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 from testbed.graph.figure import Area, Box, Figure, Look, Wire
-from testbed.graph.layout import Frame, Placed
+from testbed.graph.frame import Frame
+from testbed.graph.layout import Placed
 from testbed.graph.text import Line, height_of, width_of
 from testbed.graph.wires import Curve, Point
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from testbed.graph.figure import Wire
-
-if TYPE_CHECKING:
-    from testbed.graph.layout import Frame
+from testbed.graph.frame import Frame
 
 Point = tuple[float, float]
 Curve = tuple[Point, Point, Point, Point]
