@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,11 +24,14 @@ _LOOPBACK = 1
 _HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()  # a kernel may be booted without
 
 # An address is there at once, also a link-local one, as soon as its interface is up: duplicate address detection would
-# take a second. Addresses and routes are those of the topology, so nobody asks for a router or believes one.
+# take a second. Addresses and routes are those of the topology, so nobody asks for a router or believes one. A link
+# that was down has the addresses it had before, as in IPv4.
 _IPV6: Mapping[str, int] = {
     "net/ipv6/conf/default/accept_dad": 0,
     "net/ipv6/conf/default/accept_ra": 0,
     "net/ipv6/conf/default/router_solicitations": 0,
+    "net/ipv6/conf/all/keep_addr_on_down": 1,
+    "net/ipv6/conf/default/keep_addr_on_down": 1,
 }
 _NO_IPV6: Mapping[str, int] = {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1}
 
@@ -148,14 +151,32 @@ class Machine(Node):
         everywhere = ip_network("::/0" if via and via.version == 6 else "0.0.0.0/0")
         routes.replace_route(self.kernel, routes.Route(everywhere, via, index))
 
-    def add_routes(self) -> None:
-        """Add the static routes; the links are up by now."""
+    @property
+    def static_routes(self) -> Iterator[routes.Route]:
+        """Its static routes, as they stand in the main table."""
         metrics: dict[routes.IPNetwork, int] = {}
         for prefix, via in self.routes:
             # A second route to one destination stands behind the first.
             metric = metrics[prefix] = metrics.get(prefix, _METRIC[prefix.version] - 1) + 1
             kind = routes.RouteType.UNREACHABLE if via is None else routes.RouteType.UNICAST
-            routes.add_route(self.kernel, routes.Route(prefix, via, type=kind, metric=metric))
+            yield routes.Route(prefix, via, type=kind, metric=metric)
+
+    def add_routes(self) -> None:
+        """Add the static routes; the links are up by now."""
+        for route in self.static_routes:
+            routes.add_route(self.kernel, route)
+
+    def routes_by_link(self) -> dict[str, frozenset[routes.Route]]:
+        """The static routes that lead over each interface, by its name; the kernel drops them when it goes down."""
+        found = {
+            interface.name: frozenset(
+                route
+                for route in self.static_routes
+                if route.via and any(route.via in address.network for address in interface.addresses)
+            )
+            for interface in self.intfList()
+        }
+        return {name: over for name, over in found.items() if over}
 
     def terminate(self) -> None:
         """End the node's own processes and let the namespace go; its interfaces go with it."""

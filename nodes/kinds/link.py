@@ -18,8 +18,13 @@ DEFAULT_MTU = 1500
 
 
 class VethInterface(Intf):
-    """One end of a link: Mininet's interface API over netlink."""
+    """One end of a link: Mininet's interface API over netlink.
 
+    Attributes:
+        addresses: All that it was given.
+    """
+
+    addresses: tuple[IPInterface, ...] = ()
     ip: str | None
     prefixLen: int | None
 
@@ -44,6 +49,7 @@ class VethInterface(Intf):
         for address in addresses:
             index = index or self.index
             links.add_address(self.node.kernel, index, address)
+            self.addresses += (address,)
             if self.ip is None:
                 self.ip, self.prefixLen = str(address.ip), address.network.prefixlen
         return {}
@@ -52,6 +58,7 @@ class VethInterface(Intf):
         """Add an address: "192.0.2.1/24", or the address and its prefix length."""
         address = ip_interface(ipstr if "/" in ipstr else f"{ipstr}/{prefixLen}")
         links.add_address(self.node.kernel, self.index, address)
+        self.addresses += (address,)
         self.ip, self.prefixLen = str(address.ip), address.network.prefixlen
         return ""
 

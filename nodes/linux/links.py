@@ -163,7 +163,8 @@ def delete(kernel: Connection, index: int) -> None:
     kernel.request(RTM_DELLINK, _header(index), 0, f"delete interface {index}")
 
 
-def _link(payload: bytes) -> Link:
+def parse_link(payload: bytes) -> Link:
+    """Read a link message (a dump's or a notification's)."""
     index, flags = struct.unpack_from("=iI", payload, 4)
     found = parse_attributes(payload, 16)
     info = parse_attributes(found.get(_IFLA_LINKINFO, b""))
@@ -194,7 +195,7 @@ def get(kernel: Connection, name: str) -> Link:
         NetlinkError: There is none.
     """
     body = _header() + text_attribute(_IFLA_IFNAME, name)
-    return _link(kernel.request(RTM_GETLINK, body, 0, f"get interface {name}"))
+    return parse_link(kernel.request(RTM_GETLINK, body, 0, f"get interface {name}"))
 
 
 def index_of(kernel: Connection, name: str) -> int:
@@ -204,7 +205,9 @@ def index_of(kernel: Connection, name: str) -> int:
 
 def list_links(kernel: Connection) -> list[Link]:
     """Every interface of the namespace."""
-    return [_link(payload) for kind, payload in kernel.dump(RTM_GETLINK, _header(), "list interfaces") if kind == 16]
+    return [
+        parse_link(payload) for kind, payload in kernel.dump(RTM_GETLINK, _header(), "list interfaces") if kind == 16
+    ]
 
 
 def add_address(kernel: Connection, index: int, address: IPInterface, nodad: bool = True) -> None:

@@ -19,6 +19,7 @@ from testbed.server.control import Control, Reply, Request
 from testbed.server.daemons import LispDaemons
 from testbed.server.events import Events
 from testbed.server.fork_server import ForkServer
+from testbed.server.link_watch import LinkWatch
 from testbed.server.relay import Relay
 from testbed.server.routing import RoutingDaemons
 from testbed.server.supervision import ServerError, State, Supervisor
@@ -41,6 +42,7 @@ class LabProcess:
         self.events = Events(self.files.log)
         self.network: Network | None = None
         self.relay: Relay | None = None
+        self.link_watch: LinkWatch | None = None
         self.supervisors: tuple[Supervisor, ...] = ()
         self._init = os.pidfd_open(1)
         self._stopped = asyncio.Event()
@@ -109,6 +111,7 @@ class LabProcess:
             await lisp.start(name)
         await lisp.reach([*first, *rest], State.READY)
         self.network.announce()  # now that the routers hear it: they find dynamic-EIDs by it
+        self.link_watch = LinkWatch(self.network.values(), self.events)
         self._lap("all daemons")
         self.state = "ready"
         self.events.emit("ready", daemons=len(first) + len(rest) + len(routers), milliseconds=self._milliseconds)
