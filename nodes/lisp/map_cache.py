@@ -93,6 +93,22 @@ class MapCache:
         inside = [prefix for prefix, _ in self._learned.covered(eid)]
         return inside if eid in inside or self._learned.lookup(eid) is None else [eid, *inside]
 
+    def cached_prefix(self, eid: EidPrefix) -> EidPrefix:
+        """The prefix of the mapping that is cached for ``eid``; ``eid`` itself if there is none."""
+        found = self._learned.lookup(eid)
+        return found[0] if found else eid
+
+    def covering(self, eid: EidPrefix) -> Iterator[MapCacheEntry]:
+        """The cached mappings that cover ``eid``, the most specific one first."""
+        found = self._learned.lookup(eid)
+        while found:
+            prefix, entry = found
+            yield entry
+            if not prefix.mask_len:
+                return
+            wider = prefix.network.supernet(prefixlen_diff=1)
+            found = self._learned.lookup(EidPrefix(wider, prefix.instance_id))
+
     def replace(self, eid: EidPrefix, new: Collection[EidPrefix]) -> Iterator[Install | Remove]:
         """Take out what was cached for ``eid`` between it and the prefixes that an answer has for it now."""
         while (found := self._learned.lookup(eid)) and found[0] not in new:

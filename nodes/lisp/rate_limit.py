@@ -45,9 +45,9 @@ class RateLimit(Generic[K]):
             now: Seconds of the engine's clock.
             content: What the message says; when that differs from the last time, the bucket is full.
         """
-        full_at = self._full_at(key, now, content)
-        if full_at - now > self._slack:
+        if self.next(key, now, content) > now:
             return False
+        full_at = self._full_at(key, now, content)
         self._buckets.pop(key, None)
         if len(self._buckets) >= self._max:
             del self._buckets[next(iter(self._buckets))]
@@ -57,6 +57,10 @@ class RateLimit(Generic[K]):
     def next(self, key: K, now: float, content: Hashable = None) -> float:
         """When this key has a token: now, or later."""
         return max(now, self._full_at(key, now, content) - self._slack)
+
+    def refill(self, key: K) -> None:
+        """Fill the bucket of this key."""
+        self._buckets.pop(key, None)
 
     def _full_at(self, key: K, now: float, content: Hashable) -> float:
         full_at, before = self._buckets.get(key, (now, content))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from itertools import pairwise
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig
-from nodes.lisp.effects import Answer, ChangeLocator, HostSeen, Query
+from nodes.lisp.effects import Answer, ChangeLocator, Forwarding, HostSeen, Query
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.requests import MAX_SMR_INVOKED, SMR_INVOKED_RETRANSMISSIONS, MapRequester
+from nodes.lisp.engine.solicitations import BURST, INTERVAL, STRANGER_BURST, STRANGER_INTERVAL
 from nodes.lisp.engine.solicitor import PATIENCE
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
@@ -380,3 +384,157 @@ def test_hostile_smrs() -> None:
     world.inject("xtr1", no_source)
     assert not invoked(world)
     assert world["xtr1"].drops == {"solicit-map-request-not-cached": 3, "malformed": 1}
+
+
+def smr_for_many(eids: Iterable[EidPrefix]) -> bytes:
+    questions = tuple(RequestRecord.of(eid) for eid in eids)
+    return MapRequest(9, NoAddress(), (STRANGER,), questions, smr=True, dont_reply=True).encode()
+
+
+def hosts(prefix: EidPrefix, first: int, number: int) -> list[EidPrefix]:
+    return [host_prefix(prefix.address + first + n) for n in range(number)]
+
+
+def negative(world: World) -> EidPrefix:
+    """A prefix with a negative mapping in the map-cache of xtr1."""
+    outside = world.resolve("xtr1", host_prefix("203.0.113.5"))
+    assert outside.forwarding is Forwarding.NATIVE
+    return outside.prefix
+
+
+def test_one_smr_asks_one_question_for_each_cached_prefix() -> None:
+    """C32: however many hosts of that prefix it names; a negative mapping counts as one prefix, too."""
+    world = multihomed()
+    outside = negative(world)
+    world.inject("xtr1", smr_for_many([*hosts(DC2, 1, 16), *hosts(outside, 1, 16)]), XTR2)
+    world.run(10)
+    assert [p.request.records[0].prefix for p in invoked(world)] == [*hosts(DC2, 1, 1), *hosts(outside, 1, 1)]
+
+
+@pytest.mark.parametrize("sender", [STRANGER, XTR2])
+@pytest.mark.parametrize("answered", [True, False])
+def test_flood_of_smrs_for_ever_other_hosts(sender: IPAddress, answered: bool) -> None:
+    """C32, C33: what strangers cause is bounded by what is cached, whether or not the mapping system answers."""
+    world = multihomed()
+    outside = negative(world)
+    if not answered:
+        world.stop("mr")
+    seconds = 8.0
+    for n in range(80):
+        world.inject("xtr1", smr_for_many(hosts(outside, 32 * n, 32)), sender)
+        world.inject("xtr1", smr_for_many(hosts(DC2, n, 32)), sender)
+        world.run(seconds / 80)
+    world.run(2)
+    questions = 2 * (3 + 10 / 3)  # two cached prefixes: a burst of three each, then one in 3 s
+    assert len(invoked(world)) <= questions * (1 if answered else 1 + SMR_INVOKED_RETRANSMISSIONS) + 1
+    assert "too-many-resolutions" not in world["xtr1"].drops
+
+
+def test_flood_of_smrs_keeps_no_packet_waiting() -> None:
+    """C08: while the SMR-invoked requests get no answer, a packet's EID is resolved as ever."""
+    world = multihomed()
+    outside = negative(world)
+    mr = world.stop("mr")
+    for n in range(150):
+        world.inject("xtr1", smr_for_many(hosts(outside, 32 * n, 32)))
+        world.inject("xtr1", smr(EidPrefix.of("0.0.0.0/0")), XTR2)
+    world.add(mr.config)
+    assert world.resolve("xtr1", host_prefix("11.0.0.1")).forwarding is Forwarding.NATIVE
+
+
+def test_all_smr_invoked_requests_share_one_bucket() -> None:
+    """C32: a /0 in the name of a site is about all that is cached; the rest of it comes at ten a second."""
+    prefixes = [EidPrefix.of(f"192.168.{n}.0/24") for n in range(100, 180)]
+    world = World().add(map_server(site("many", *prefixes)), map_resolver(*prefixes), xtr("xtr1", XTR1, DC1))
+    many = replace(xtr("xtr2", XTR2, DC2), database=tuple(DatabaseMapping(p, (Locator(XTR2),)) for p in prefixes))
+    world.add(many)
+    world.run()
+    for prefix in prefixes:
+        world.resolve("xtr1", host_prefix(prefix.address + 1))
+    world.inject("xtr1", smr_for_many(prefixes[:32]), XTR2)
+    world.inject("xtr1", smr_for_many(prefixes[32:64]), XTR2)
+    at = world.now
+    assert len(invoked(world)) == BURST
+    world.run(0.95)
+    assert len(invoked(world)) == BURST + int(0.95 / INTERVAL)
+    world.run(5)
+    assert {p.request.records[0].prefix for p in invoked(world)} == set(prefixes[:64])
+    world.inject("xtr1", smr(EidPrefix.of("192.168.0.0/16")), STRANGER)
+    world.run(0.01)
+    late = [p for p in invoked(world) if p.time > at + 5.9]
+    assert len(late) == STRANGER_BURST
+    assert world["xtr1"].drops["solicit-map-request-stranger"] == 32 - STRANGER_BURST
+
+
+def test_strangers_keep_no_site_from_being_heard() -> None:
+    """C31: a flood from RLOCs in no locator-set takes its own bucket alone; a site's news arrive at once."""
+    world = multihomed()
+    outside = negative(world)
+    at = world.now
+    for n in range(300):
+        world.inject("xtr1", smr(hosts(outside, n, 1)[0]), ip_address("10.0.77.0") + n % 250)
+        world.run(0.01)
+    assert world["xtr1"].drops["solicit-map-request-stranger"] >= 300 - STRANGER_BURST - 3 / STRANGER_INTERVAL - 1
+    assert len([p for p in invoked(world) if p.time >= at]) <= 3 + 1
+    change(world, weight=33)
+    world.run(0.2)
+    assert weights(world)[str(XTR2)] == 33
+
+
+def test_new_xtr_is_heard_though_it_is_in_no_cached_locator_set() -> None:
+    """X07: who the host moved to is known to the mapping system only, and that is what is asked."""
+    world = multihomed()
+    world.inject("xtr1", smr(H2), ip_address("10.0.9.9"))
+    assert [p.request.records[0].prefix for p in invoked(world)] == [H2]
+
+
+def test_hosts_that_move_together_do_not_wait_for_each_other() -> None:
+    """C32, Decisions: an answer that was news fills the bucket of the prefix that the host moved out of."""
+    world = World().add(
+        map_server(site("dc1", DC1), site("dc2", DC2, more=True)),
+        map_resolver(),
+        xtr("xtr1", XTR1, DC1),
+        xtr("xtr2", XTR2, DC2),
+    )
+    world.run()
+    moved = hosts(DC2, 10, 12)
+    assert world.resolve("xtr1", moved[0]).prefix == DC2
+    world.add(replace(xtr("xtr3", PXTR, H2), database=tuple(DatabaseMapping(p, (Locator(PXTR),)) for p in moved)))
+    world.run(2)
+    for eid in moved:
+        world.inject("xtr1", smr(eid), XTR2)
+    world.run(1)
+    assert {world["xtr1"].forwarding(eid).locators for eid in moved} == {(Locator(PXTR),)}
+
+
+def test_smr_invoked_requests_have_a_small_share_of_the_resolutions() -> None:
+    """C08, C32: the rest is for packets; one that a packet waits for as well is counted with those."""
+    config = xtr("xtr1", XTR1, DC1)
+    context = Context(config, random.Random(1).getrandbits)
+    requester = MapRequester(context, 50_000)
+    eids = hosts(EidPrefix.of("10.0.0.0/8"), 0, MAX_SMR_INVOKED + 2)
+    for eid in eids:
+        list(requester.ask(eid, 0.0, smr_invoked=True))
+    assert context.counters["dropped-too-many-smr-invoked"] == 2
+    list(requester.ask(eids[0], 0.0))
+    assert list(requester.ask(eids[-1], 0.0, smr_invoked=True))
+    assert context.counters["dropped-too-many-smr-invoked"] == 2
+    for second in range(1, 60):
+        list(requester.tick(float(second)))
+    assert requester.deadline() is None
+    for eid in eids:
+        list(requester.ask(eid, 60.0, smr_invoked=True))
+    assert context.counters["dropped-too-many-smr-invoked"] == 4
+
+
+def test_failed_smr_invoked_request_silences_no_packet() -> None:
+    """C08: after few retransmissions nobody solicits for 30 s; a packet of that EID is no reason to be silent."""
+    world = multihomed()
+    world.lost = lambda packet: packet in invoked(world)
+    world.inject("xtr1", smr(H2), XTR2)
+    world.run(10)
+    assert len(invoked(world)) == 1 + SMR_INVOKED_RETRANSMISSIONS
+    world.inject("xtr1", smr(H2), XTR2)
+    world.run(10)
+    assert len(invoked(world)) == 1 + SMR_INVOKED_RETRANSMISSIONS
+    assert world.lig("xtr1", H2).result

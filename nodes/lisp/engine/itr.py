@@ -10,16 +10,11 @@ from nodes.lisp.effects import Answer, Datagram, Effect, Forwarding, Miss, Query
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MapRequester, Resolution
-from nodes.lisp.errors import DecodeError
+from nodes.lisp.engine.solicitations import Solicitations
 from nodes.lisp.holes import everything
 from nodes.lisp.locators import forbidden
 from nodes.lisp.map_cache import MapCache
-from nodes.lisp.rate_limit import RateLimit
-from nodes.lisp.timers import Timers
-from nodes.lisp.wire import Address, EidRecord, LocatorRecord, MapReply, MapRequest, eid_prefix, max_mask_len
-
-MAX_SOLICITED = 32
-MAX_WAITING = 1024
+from nodes.lisp.wire import EidRecord, MapReply, MapRequest
 
 
 class Itr:
@@ -33,10 +28,9 @@ class Itr:
         self._is_itr = Role.ITR in config.roles
         self._is_pitr = Role.PITR in config.roles
         self._requests = MapRequester(context, request_port)
-        self._solicitations: RateLimit[EidPrefix] = RateLimit()
-        self._solicited: Timers[EidPrefix] = Timers()
         dynamic = tuple(permitted.prefix for permitted in config.dynamic_eids)
         self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs), now, dynamic=dynamic)
+        self._solicitations = Solicitations(context, self.map_cache)
 
     def start(self, _now: float) -> Iterator[Effect]:
         """Install the default entries, so that a lookup never misses (requirement S04)."""
@@ -66,17 +60,7 @@ class Itr:
         if not (self._is_itr or self._is_pitr):
             yield from self._context.drop("solicit-map-request", now, source=str(arrival.source))
             return
-        for question in request.records[:MAX_SOLICITED]:
-            eid = _solicited_eid(request.source_eid, question.prefix, self.map_cache)
-            outdated = self.map_cache.outdated(eid)[:MAX_SOLICITED]
-            # RFC 9301 section 6.1: an EID that is not cached is not asked for; who needs it asks then.
-            if not outdated:
-                yield from self._context.drop("solicit-map-request-not-cached", now, eid=str(eid))
-            for prefix in outdated:
-                # RFC 9301 section 6.1: the answer is rate-limited for each EID-prefix. One that comes too soon waits
-                # for its turn: it may be the one that brings the news.
-                if prefix not in self._solicited and len(self._solicited) < MAX_WAITING:
-                    self._solicited.set(prefix, self._solicitations.next(prefix, now, self._cached(prefix)))
+        yield from self._solicitations.take(request, arrival, now)
         yield from self._ask_again(now)
 
     def map_reply(self, reply: MapReply, arrival: Datagram, now: float) -> Iterator[Effect]:
@@ -93,10 +77,13 @@ class Itr:
         sent = resolution.sent[reply.nonce]
         tokens = self._requests.finish(resolution)
         if self._is_itr or self._is_pitr:
+            cached = self.map_cache.cached_prefix(resolution.eid)
             for record in reply.records:
                 yield from self._store(record, now)
             # RFC 9301 section 5.5: a less-specific prefix replaces what was cached for the EID that was asked for.
             yield from self.map_cache.replace(resolution.eid, [record.prefix for record in reply.records])
+            if self.map_cache.cached_prefix(resolution.eid) != cached:
+                self._solicitations.confirmed(cached, now)
             yield from self._settle(reply, resolution)
         for token in tokens:
             yield Answer(token, _answer(reply, resolution.eid, arrival, now - sent))
@@ -109,19 +96,13 @@ class Itr:
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        deadlines = (self.map_cache.deadline(), self._solicited.deadline(), self._requests.deadline())
+        deadlines = (self.map_cache.deadline(), self._solicitations.deadline(), self._requests.deadline())
         return min((one for one in deadlines if one is not None), default=None)
 
     def _ask_again(self, now: float) -> Iterator[Effect]:
-        for prefix in self._solicited.due(now):
-            self._solicitations.allows(prefix, now, self._cached(prefix))
+        for eid in self._solicitations.due(now):
             # RFC 9301 section 6.1: the SMR-invoked Map-Request goes through the mapping system, s-bit set.
-            yield from self._requests.ask(prefix, now, pitr=not self._is_itr, smr_invoked=True)
-
-    def _cached(self, prefix: EidPrefix) -> tuple[LocatorRecord, ...]:
-        """The locator-set that is cached for ``prefix``: what a Solicit-Map-Request calls old."""
-        entry = self.map_cache.lookup(prefix)
-        return entry.locators if entry else ()
+            yield from self._requests.ask(eid, now, pitr=not self._is_itr, smr_invoked=True)
 
     def _in_aggregates(self, eid: EidPrefix) -> bool:
         return any(aggregate.covers(eid) for aggregate in self._context.config.eid_aggregates)
@@ -166,18 +147,6 @@ def _defaults(config: NodeConfig) -> set[EidPrefix]:
 def _site(config: NodeConfig) -> tuple[EidPrefix, ...]:
     """The EID-prefixes of the site: configured mappings, and where hosts are found one by one."""
     return (*(one.prefix for one in config.database), *(one.prefix for one in config.dynamic_eids))
-
-
-def _solicited_eid(source: Address, record: EidPrefix, cache: MapCache) -> EidPrefix:
-    """Which EID-prefix a Solicit-Map-Request is about: RFC 9301 does not say whether Source-EID or record is.
-
-    The record where the Source-EID lies in it, for it has a mask; else the Source-EID if it is cached, else the record.
-    """
-    try:
-        eid = eid_prefix(source, max_mask_len(source))
-    except DecodeError:
-        return record
-    return eid if not record.covers(eid) and cache.outdated(eid) else record
 
 
 def _refusal(reply: MapReply, asked: EidPrefix) -> str:

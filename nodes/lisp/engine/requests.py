@@ -14,8 +14,10 @@ from nodes.lisp.wire import Address, EncapsulatedControlMessage, MapRequest, NoA
 
 INTERVAL = 1.0
 RETRANSMISSIONS = 10
+SMR_INVOKED_RETRANSMISSIONS = 3
 SILENCE = 30.0
 MAX_RESOLUTIONS = 4096
+MAX_SMR_INVOKED = 256
 MAX_ITR_RLOCS = 32
 
 
@@ -28,6 +30,7 @@ class Resolution:
         source: The inner source that caused it, or None.
         pitr: Whether a PITR asks (the p-bit).
         smr_invoked: Whether a Solicit-Map-Request is the cause (the s-bit).
+        solicited: Nobody but senders of Solicit-Map-Requests wants it: it is retransmitted less, and counted apart.
         sent: When each Map-Request went out, by nonce; a reply to any of them counts.
         last: When the last one went out.
         resting: Nothing is outstanding.
@@ -40,6 +43,7 @@ class Resolution:
     source: IPAddress | None
     pitr: bool
     smr_invoked: bool = False
+    solicited: bool = False
     sent: dict[int, float] = field(default_factory=dict)
     last: float = 0.0
     resting: bool = False
@@ -65,6 +69,7 @@ class MapRequester:
         self._by_eid: EidTable[Resolution] = EidTable()
         self._by_nonce: dict[int, Resolution] = {}
         self._timers: Timers[EidPrefix] = Timers()
+        self._solicited = 0
 
     def ask(
         self,
@@ -86,13 +91,20 @@ class MapRequester:
             smr_invoked: Set the s-bit; a request that is under way may be older than the news, so another one follows.
         """
         resolution = self._by_eid.get(eid)
+        if resolution is not None and resolution.solicited and not smr_invoked:
+            self._adopt(resolution)
         if resolution is None:
+            # What strangers can cause has a small share: the rest is for packets that wait.
+            if smr_invoked and self._solicited >= MAX_SMR_INVOKED:
+                yield from self._context.drop("too-many-smr-invoked", now, eid=str(eid))
+                return
             if len(self._by_eid) >= self._max:
                 yield from self._context.drop("too-many-resolutions", now, eid=str(eid))
                 yield from _failure(eid, [] if token is None else [token], "too many resolutions are under way")
                 return
-            resolution = Resolution(eid, source, pitr, smr_invoked)
+            resolution = Resolution(eid, source, pitr, smr_invoked, solicited=smr_invoked)
             yield from self._transmit(resolution, now)
+            self._solicited += smr_invoked
         # RFC 9301 section 5.3: after 10 retransmissions without a reply the sender is silent for 30 seconds.
         elif resolution.failed:
             yield from _failure(eid, [] if token is None else [token], "no reply; the Map-Resolver is given a pause")
@@ -125,23 +137,34 @@ class MapRequester:
             resolution = self._by_eid.get(eid)
             if resolution is None:
                 continue
+            retransmissions = SMR_INVOKED_RETRANSMISSIONS if resolution.solicited else RETRANSMISSIONS
             if resolution.resting and not resolution.again:
                 self._by_eid.pop(eid)
+                self._solicited -= resolution.solicited
             elif resolution.resting:
                 resolution.resting = resolution.again = False
                 yield from self._transmit(resolution, now)
-            elif len(resolution.sent) <= RETRANSMISSIONS:
+            elif len(resolution.sent) <= retransmissions:
                 yield from self._transmit(resolution, now)
             else:
                 tokens, resolution.tokens = resolution.tokens, []
                 resolution.failed, resolution.again = True, False
                 self._rest(resolution, resolution.last + SILENCE)
                 self._context.counters["resolutions-failed"] += 1
-                yield from _failure(eid, tokens, f"no reply after {RETRANSMISSIONS} retransmissions")
+                yield from _failure(eid, tokens, f"no reply after {retransmissions} retransmissions")
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
         return self._timers.deadline()
+
+    def _adopt(self, resolution: Resolution) -> None:
+        """A packet or a person wants what only a Solicit-Map-Request asked for: it is a resolution like any other."""
+        resolution.solicited = False
+        self._solicited -= 1
+        # It failed after few retransmissions: that is no reason for a packet to wait for the end of the silence.
+        if resolution.failed:
+            resolution.failed, resolution.smr_invoked = False, False
+            self._timers.set(resolution.eid, resolution.last + INTERVAL)
 
     def _rest(self, resolution: Resolution, until: float) -> None:
         for nonce in resolution.sent:
