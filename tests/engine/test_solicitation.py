@@ -17,7 +17,7 @@ from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MAX_SMR_INVOKED, SMR_INVOKED_RETRANSMISSIONS, MapRequester
 from nodes.lisp.engine.solicitations import BURST, INTERVAL, STRANGER_BURST, STRANGER_INTERVAL
-from nodes.lisp.engine.solicitor import PATIENCE
+from nodes.lisp.engine.solicitor import PATIENCE, REPEAT_INTERVAL, REPEATS
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapNotify,
@@ -538,3 +538,59 @@ def test_failed_smr_invoked_request_silences_no_packet() -> None:
     world.run(10)
     assert len(invoked(world)) == 1 + SMR_INVOKED_RETRANSMISSIONS
     assert world.lig("xtr1", H2).result
+
+
+@pytest.mark.parametrize("losses", range(1, REPEATS + 1))
+def test_lost_smr_is_repeated(losses: int) -> None:
+    """S11, C32: every 3 s, until the peer asks; then no more."""
+    world = multihomed()
+    world.lost = lambda packet: packet in solicitations(world)[:losses]
+    at = world.now
+    change(world)
+    world.run(60)
+    assert weights(world) == {str(XTR2): 10, str(SECOND): 25}
+    times = [p.time - at for p in solicitations(world)]
+    assert len(times) == losses + 1
+    assert all(b - a == pytest.approx(REPEAT_INTERVAL) for a, b in pairwise(times))
+    assert len(invoked(world)) == 1
+
+
+def test_smr_is_repeated_for_those_who_did_not_ask() -> None:
+    """C32: each peer on its own."""
+    world = multihomed()
+    world.lost = lambda packet: packet in solicitations(world) and packet.destination == PXTR
+    change(world, peers=(XTR1, PXTR))
+    world.run(60)
+    assert [p.destination for p in solicitations(world)] == [XTR1, PXTR] + [PXTR] * REPEATS
+
+
+def test_repeats_end_though_nobody_asks_the_etr() -> None:
+    """C32: a Map-Server that answers for the site tells the ETR nothing of who asked."""
+    world = multihomed(proxy_reply=True)
+    change(world)
+    world.run(60)
+    assert len(solicitations(world)) == 1 + REPEATS
+    assert weights(world) == {str(XTR2): 10, str(SECOND): 25}
+
+
+def test_only_the_s_bit_of_the_peer_ends_the_repeats() -> None:
+    """C32: that somebody else asks, or the peer for a packet's sake, says nothing of the SMR."""
+    world = multihomed()
+    world.lost = lambda packet: packet in solicitations(world)
+    change(world)
+    world.lig("xtr1", H2)
+    world.inject("pxtr", smr(DC2), XTR2)
+    world.run(REPEAT_INTERVAL + 1)
+    assert invoked(world, PXTR)
+    assert len(solicitations(world)) == 2
+
+
+def test_news_while_repeats_are_under_way() -> None:
+    """S11: the later change is told as well, and has its own repeats."""
+    world = multihomed()
+    world.lost = lambda packet: packet in solicitations(world)
+    change(world, weight=1)
+    world.run(2 * REPEAT_INTERVAL + 1)
+    change(world, weight=2)
+    world.run(60)
+    assert len(solicitations(world)) == 3 + 1 + REPEATS

@@ -22,7 +22,7 @@ from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database, Host, RefusedError
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
-from nodes.lisp.wire import EidRecord, MapNotify
+from nodes.lisp.wire import EidRecord, MapNotify, MapRequest
 
 
 class Etr:
@@ -120,6 +120,10 @@ class Etr:
         """A Map-Server acknowledges a Map-Register; what waited for that is told to others."""
         yield from self._registrar.map_notify(notify, arrival, now)
         yield from self._solicitor.settle(self._registrar.acknowledged, now)
+
+    def map_request(self, request: MapRequest) -> None:
+        """A Map-Request came through the mapping system: it may show that a Solicit-Map-Request has arrived."""
+        self._solicitor.heard(request)
 
     def tick(self, now: float) -> Iterator[Effect]:
         """Register again, retransmit, solicit."""

@@ -80,6 +80,8 @@ class MapReplier:
         if request.probe or request.smr:
             yield from self._context.drop("probe" if request.probe else "solicit-map-request", now, source=source)
             return
+        if self._etr:
+            self._etr.map_request(request)
         groups: list[Group] = []
         onward: set[IPAddress] = set()
         asker = self._context.reply_address(request.itr_rlocs)

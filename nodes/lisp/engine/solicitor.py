@@ -15,6 +15,9 @@ from nodes.lisp.timers import Timers
 from nodes.lisp.wire import EidRecord, MapRequest, RequestRecord, in_instance
 
 PATIENCE = 3.0
+REPEAT_INTERVAL = 3.0
+REPEATS = 4
+MAX_UNHEARD = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,22 @@ class Change:
     peers: tuple[IPAddress, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """A Solicit-Map-Request that may have been lost: nothing shows yet that its receiver asks again."""
+
+    record: EidRecord
+    repeats_left: int
+
+
 class Solicitor:
     """Sends Solicit-Map-Requests once the mapping system knows the news, or does not answer for some seconds.
 
     Sent at once, they would race with the Map-Register: a Map-Server that answers for the site would give out the old
     mapping, for as long as its Record TTL says.
+
+    Nobody acknowledges one. It is repeated until an SMR-invoked Map-Request of its receiver comes to this ETR, a few
+    times at most: where a Map-Server answers for the site, none ever comes.
     """
 
     def __init__(self, context: Context) -> None:
@@ -37,6 +51,8 @@ class Solicitor:
         self._limit: RateLimit[Target] = RateLimit()
         self._waiting: dict[EidPrefix, Change] = {}
         self._timers: Timers[EidPrefix] = Timers()
+        self._unheard: dict[Target, Unheard] = {}
+        self._repeats: Timers[Target] = Timers()
 
     def announce(self, record: EidRecord, peers: Iterable[IPAddress], now: float) -> None:
         """Tell these RLOCs of a mapping that has just been sent to the Map-Servers."""
@@ -64,26 +80,48 @@ class Solicitor:
             self._timers.cancel(prefix)
             yield from self._solicit(self._waiting.pop(prefix), now)
 
+    def heard(self, request: MapRequest) -> None:
+        """A Map-Request has come through the mapping system: who was solicited, and asks, is told no more."""
+        # RFC 9301 section 6.1: the s-bit marks what a Solicit-Map-Request caused.
+        if not request.smr_invoked or not self._unheard:
+            return
+        asked = [question.prefix for question in request.records]
+        for peer, prefix in [target for target in self._unheard if target[0] in request.itr_rlocs]:
+            # The receiver asks for what it has cached, more or less specific than what was announced.
+            if any(prefix.covers(one) or one.covers(prefix) for one in asked):
+                del self._unheard[peer, prefix]
+                self._repeats.cancel((peer, prefix))
+
     def tick(self, now: float) -> Iterator[Effect]:
-        """Send what has waited long enough."""
+        """Send what has waited long enough, and again what may have been lost."""
         for prefix in self._timers.due(now):
             yield from self._solicit(self._waiting.pop(prefix), now)
+        for peer, prefix in self._repeats.due(now):
+            unheard = self._unheard.pop((peer, prefix))
+            yield from self._tell(peer, unheard.record, unheard.repeats_left - 1, now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        return self._timers.deadline()
+        deadlines = (self._timers.deadline(), self._repeats.deadline())
+        return min((one for one in deadlines if one is not None), default=None)
 
     def _solicit(self, change: Change, now: float) -> Iterator[Effect]:
-        prefix = change.record.prefix
-        told = []
         for peer in change.peers:
-            # RFC 9301 section 6.1: rate-limited, each destination RLOC on its own.
-            if not self._limit.allows((peer, prefix), now, change.record):
-                yield from self._context.drop("solicit-map-request-rate", now, destination=str(peer), eid=str(prefix))
-                continue
-            told.append(str(peer))
+            yield from self._tell(peer, change.record, REPEATS, now)
+        peers = [str(peer) for peer in change.peers]
+        yield Report("solicited", {"eid": str(change.record.prefix), "peers": peers})
+
+    def _tell(self, peer: IPAddress, record: EidRecord, repeats_left: int, now: float) -> Iterator[Effect]:
+        prefix = record.prefix
+        target = peer, prefix
+        if repeats_left and (target in self._unheard or len(self._unheard) < MAX_UNHEARD):
+            self._unheard[target] = Unheard(record, repeats_left)
+            self._repeats.set(target, now + REPEAT_INTERVAL)
+        # RFC 9301 section 6.1: rate-limited, each destination RLOC on its own.
+        if self._limit.allows(target, now, record):
             yield Send(self._message(prefix).encode(), peer)
-        yield Report("solicited", {"eid": str(prefix), "peers": told})
+        else:
+            yield from self._context.drop("solicit-map-request-rate", now, destination=str(peer), eid=str(prefix))
 
     def _message(self, prefix: EidPrefix) -> MapRequest:
         return MapRequest(
