@@ -34,8 +34,10 @@ protocol direct connected {{
 }}
 """
 
+# The kernel says nothing of IPv4 routes that a link takes along when it goes down; BIRD finds them missing by a scan.
 _KERNEL = """
 protocol kernel kernel{version} {{
+  scan time 1;
   ipv{version} {{ import none; export where source != RTS_STATIC && source != RTS_DEVICE; }};
 }}
 """

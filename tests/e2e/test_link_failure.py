@@ -107,3 +107,14 @@ def test_the_first_link_carries_again(tmp_path: Path) -> None:
         _set(lab, "xtr1", first, "up")
         lab.wait_for("routes-restored", "xtr1", timeout=_UP_S)
         assert _routes(lab, "xtr1") == before
+
+
+def test_bird_puts_its_routes_back(tmp_path: Path) -> None:
+    """S10: a link that was down for less than OSPF takes to notice has taken its routes all the same."""
+    with Lab("two-dc", name="test-down-bird", run_dir=tmp_path / "bird") as lab:
+        before = _addresses(lab, "core1")
+        first_reply(lab, "h1", "b1", within=10)
+        _set(lab, "core1", "core2", "down")
+        _set(lab, "core1", "core2", "up")
+        first_reply(lab, "h1", "b1", within=4)
+        assert _addresses(lab, "core1") == before
