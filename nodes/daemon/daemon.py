@@ -111,7 +111,7 @@ class Daemon:
             self._plumbing = plumbing = Plumbing(config, tables)
             self._path = PythonPath(tables, plumbing.tuns, plumbing.source_of, self._now, plumbing.versions)
             if config.dynamic_eids:
-                self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step)
+                self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step, journal.write)
         self._engine = Engine(
             config,
             _random_bits,

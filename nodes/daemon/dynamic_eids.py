@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from nodes.daemon.admission import Admission
 from nodes.daemon.neighbour_socket import NeighbourSocket
 from nodes.daemon.plumbing import Plumbing
 from nodes.dataplane.decision import Tables
@@ -59,6 +60,7 @@ class DynamicEids:
         plumbing: Plumbing,
         path: PythonPath,
         step: Callable[[Input], None],
+        report: Callable[[str, dict[str, Any]], None],
     ) -> None:
         """Overhear the site interfaces in the caller's network namespace.
 
@@ -68,11 +70,13 @@ class DynamicEids:
             plumbing: Adds host routes.
             path: The data path.
             step: Tells the engine what has happened.
+            report: Writes an event and its fields into the log.
         """
         self._tables, self._plumbing, self._path, self._step = tables, plumbing, path, step
         self._permitted: EidTable[DynamicEid] = EidTable()
         for one in config.dynamic_eids:
             self._permitted.set(one.prefix, one)
+        self._admission = Admission(tables, self._permitted, report)
         served = {one.prefix.instance_id for one in config.dynamic_eids}
         self._ports = {
             NeighbourSocket(name): instance for name, instance in plumbing.sites.items() if instance in served
@@ -94,15 +98,19 @@ class DynamicEids:
     def remove(self, effect: RemoveHost) -> None:
         """A host is here no longer."""
         self._hosts.pop(effect.eid, None)
+        self._admission.forget(effect.eid)
         self._path.remove_host(effect.eid)
         self._plumbing.remove_host(effect.eid)
 
     def found(self, strangers: Iterable[EidPrefix]) -> None:
-        """X01: hosts that sent a packet before they were found."""
+        """X01: somebody sent packets with these sources. They are asked for on the site: a host is who answers."""
         for eid in strangers:
-            interface = self._plumbing.interface_of(eid)
-            if interface and self._permits(eid):
-                self._step(HostSeen(eid, interface))
+            try:
+                interface = self._plumbing.interface_of(eid)
+                if interface:
+                    self._plumbing.look_for(eid, interface)
+            except OSError:
+                continue  # the interface is down or the kernel's table full; its packets are given up in time
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""
@@ -133,12 +141,14 @@ class DynamicEids:
                 self._asked(port, heard, host_prefix(heard.asked, instance_id))
 
     def _notice(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
-        if not self._permits(eid) or self._is_own(eid):
+        mac = heard.mac.hex(":")
+        if self._is_own(eid) or not self._admission.admits(eid, mac):
             return
         self._step(HostSeen(eid, port.interface))
         host = self._hosts.get(eid)
         if host is not None:
-            host.mac, host.seen = heard.mac.hex(":"), time.monotonic()
+            host.mac, host.seen = mac, time.monotonic()
+            self._admission.took(eid, mac)
 
     def _asked(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
         """S06, X12: a host asks for one of its subnet."""
@@ -171,9 +181,6 @@ class DynamicEids:
             except OSError:
                 return  # the interface is down; the host will ask again
             self._path.statistics.neighbours_answered += 1
-
-    def _permits(self, eid: EidPrefix) -> bool:
-        return self._permitted.lookup(eid) is not None
 
     def _is_here(self, eid: EidPrefix) -> bool:
         """Whether an address is a host's of this site, or the router's own."""

@@ -8,8 +8,9 @@ comes in by a site interface passes these rules, in this order::
     200  native, of the instance     the router's addresses and the subnets there (requirement S02)
     300  candidates, of the instance for encapsulation: the TUN device; without the daemon, unreachable
 
-At a PITR, packets that come in by a core interface pass 200, of instance 0, and
+A packet that comes in by a core interface passes the first of these, at a PITR then 200 of instance 0 and the second::
 
+    90   from the site's EIDs        dropped: its hosts are behind its own interfaces, the packet is forged
     300  proxy                       the EID aggregates: lisp0; without the daemon, unreachable
 
 Everything else goes by the tables local and main, what comes out of ``lisp0`` included. What comes out of the device of
@@ -35,9 +36,9 @@ CANDIDATE_TABLES = 2_000_000_000
 """The number of instance 0's table of candidates; that of another instance is larger by its instance-ID."""
 
 PROXY_TABLE = 3_000_000_000
-_DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _LOCAL = 100, 150, 200, 300, 500
+_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _LOCAL = 90, 100, 150, 200, 300, 500
 _MARKED_NATIVE, _MARKED_CANDIDATES = 400, 410
-_OURS = (_DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _MARKED_NATIVE, _MARKED_CANDIDATES, _LOCAL)
+_OURS = (_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _MARKED_NATIVE, _MARKED_CANDIDATES, _LOCAL)
 _WORSE = 4096  # a metric behind the kernel's own: taken when the device is gone
 _QUEUE = 8192  # packets that wait for the daemon to read
 _NEIGHBOUR_QUEUE = 1 << 22  # bytes that wait for ARP: held packets are released in a burst
@@ -71,6 +72,8 @@ class Plumbing:
         self._tables = tables
         prefixes = [one.prefix for one in config.database] + [one.prefix for one in config.dynamic_eids]
         networks = [one.network for one in (*prefixes, *config.eid_aggregates)]
+        # In the core the addresses of another instance mean somebody else (requirement D20).
+        self._site_networks = sorted({one.network for one in prefixes if one.instance_id == 0}, key=str)
         self.versions = frozenset({one.version for one in (*config.rlocs, *networks)})
         site_instances = config.site_instances or (0,) * len(config.site_interfaces)
         self.sites = dict(zip(config.site_interfaces, site_instances, strict=True))
@@ -122,6 +125,14 @@ class Plumbing:
             if instance_id == eid.instance_id and any(eid.address in subnet for subnet in subnets):
                 return name
         return None
+
+    def look_for(self, eid: EidPrefix, interface: str) -> None:
+        """Ask for a host by ARP or neighbour discovery on a site interface.
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        neighbours.look_for(self._kernel, self._indices[interface], eid.address)
 
     def look_for_neighbours(self) -> None:
         """Ask again for the hosts that the kernel knows from before a restart: those that are there answer (X01)."""
@@ -196,6 +207,11 @@ class Plumbing:
         config = self._config
         for network in _ONE_LINK if version == 6 else ():
             yield Rule(_LINK_SCOPE, version, routes.LOCAL_TABLE, destination=network)
+        for name in config.core_interfaces:
+            for network in self._site_networks:
+                if network.version == version:
+                    # Without a word, which would go to the host that did not send it.
+                    yield Rule(_SPOOFED, version, incoming=name, source=network, refuse=RouteType.BLACKHOLE)
         for name, instance_id in self.sites.items():
             for network in config.rloc_space:
                 if network.version == version:

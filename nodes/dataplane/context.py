@@ -18,6 +18,12 @@ from nodes.lisp.eid import EidPrefix, IPAddress
 MOST_LOCATORS = 4096
 """Locators whose routes are remembered; when there are more, all are forgotten and looked up anew."""
 
+MOST_STRANGERS, PER_STRANGER = 256, 64
+"""Unknown sources that the site is asked for at the same time, and the packets held for each until one answers.
+
+Small: the source of a packet is whatever its sender wrote.
+"""
+
 
 @dataclass(slots=True)
 class PathContext:
@@ -31,7 +37,8 @@ class PathContext:
         encapsulate: Takes a packet of this node itself, as if it had come from the core side (PITR).
         now: The time when the current batch of packets was begun.
         misses: EIDs for which packets began to wait.
-        strangers: Hosts of the site that sent a packet before they were found (requirement X01).
+        strangers: Sources inside dynamic prefixes, not found yet, for which packets began to wait (requirement X01).
+        unfound: Those packets.
     """
 
     tables: Tables
@@ -45,6 +52,7 @@ class PathContext:
     contacts: Contacts = field(default_factory=Contacts)
     misses: list[Miss] = field(default_factory=list)
     strangers: list[EidPrefix] = field(default_factory=list)
+    unfound: Holding = field(default_factory=lambda: Holding(PER_STRANGER, eids=MOST_STRANGERS))
     _sources: dict[IPAddress, IPAddress | None] = field(default_factory=dict)
     _icmp_budget: Budget = field(default_factory=Budget)
 

@@ -8,7 +8,7 @@ from nodes.dataplane.contacts import Contact
 from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Drop, Encapsulate
 from nodes.dataplane.encapsulation import header_writer
-from nodes.dataplane.holding import Waiting
+from nodes.dataplane.holding import Holding, Waiting
 from nodes.dataplane.packet import fragments
 
 MOST_FLOWS = 8192
@@ -47,9 +47,9 @@ def fragmenting(whole: Flow, mtu: int) -> Flow:
     return forward
 
 
-def holding(waiting: Waiting, context: PathContext) -> Flow:
-    """Keeps the packets until their mapping is known."""
-    held, statistics = context.held, context.statistics
+def holding(waiting: Waiting, held: Holding, context: PathContext) -> Flow:
+    """Keeps the packets until what they wait for is known."""
+    statistics = context.statistics
 
     def forward(packet: bytes, tos: int, ttl: int) -> None:  # noqa: ARG001
         if held.hold(waiting, packet):

@@ -12,12 +12,11 @@ from nodes.dataplane.packet import (
     ANY_FRAGMENT,
     DONT_FRAGMENT,
     PROTOCOLS_WITH_PORTS,
-    Packet,
     parse,
     set_tos_and_ttl,
 )
 from nodes.lisp.effects import Miss
-from nodes.lisp.eid import host_prefix
+from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.errors import DecodeError
 
 BATCH = 64
@@ -97,7 +96,10 @@ class Outbound:
     def _decide(self, packet: bytes, key: object) -> flows.Flow:
         context = self._context
         headers = parse(packet)
-        self._notice_stranger(headers)
+        stranger = host_prefix(headers.source, self._instance_id)
+        if self._is_stranger(stranger):
+            # Not remembered: it is to be decided anew as soon as the host is found.
+            return self._hold_until_found(stranger)
         verdict = decide_outbound(headers, context.tables, context.source_of, self._instance_id)
         flow: flows.Flow
         if isinstance(verdict, Encapsulate):
@@ -113,7 +115,7 @@ class Outbound:
                 return flows.dropping(Drop("holding queue full"), context, self._instance_id)
             if new:
                 context.misses.append(Miss(verdict.eid, headers.source))
-            flow = flows.holding(waiting, context)
+            flow = flows.holding(waiting, context.held, context)
         elif isinstance(verdict, Native):
             flow = self._forward_natively
         else:
@@ -123,13 +125,20 @@ class Outbound:
         self._flows[key] = flow
         return flow
 
-    def _notice_stranger(self, headers: Packet) -> None:
-        """X01: a packet from inside a dynamic prefix whose host is not known yet."""
-        tables, source = self._context.tables, headers.source
-        if tables.dynamic.lookup_address(self._instance_id, source):
-            eid = host_prefix(source, self._instance_id)
-            if tables.local.get(eid) is None:
-                self._context.strangers.append(eid)
+    def _is_stranger(self, eid: EidPrefix) -> bool:
+        """X01: whether an address is inside a dynamic prefix, its host is not known yet, and it is not the router's."""
+        tables = self._context.tables
+        return bool(tables.dynamic.lookup(eid)) and not tables.local.get(eid) and not tables.native.get(eid)
+
+    def _hold_until_found(self, stranger: EidPrefix) -> flows.Flow:
+        # Anybody can write this source: the packet goes nowhere until the host itself has answered for it.
+        context = self._context
+        waiting, new = context.unfound.queue(stranger, context.clock(), self.handle)
+        if waiting is None:
+            return flows.dropping(Drop("holding queue full"), context, self._instance_id)
+        if new:
+            context.strangers.append(stranger)
+        return flows.holding(waiting, context.unfound, context)
 
     def _forward_natively(self, packet: bytes, tos: int, ttl: int) -> None:
         # The kernel decremented the TTL on the way into the device and will do so again.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Drop, SourceOf, Tables, Unreachable
-from nodes.dataplane.holding import Holding
+from nodes.dataplane.holding import Holding, Waiting
 from nodes.dataplane.inbound import Inbound
 from nodes.dataplane.outbound import Outbound
 from nodes.dataplane.ports import Sender, open_data_port
@@ -69,10 +69,7 @@ class PythonPath:
         context.tables.map_cache.set(entry.prefix, entry)
         self._forget_outbound()
         for eid in context.held.covered(entry.prefix):
-            waiting = context.held.release(eid)
-            if waiting is not None:
-                for packet in waiting.packets:
-                    waiting.handle(packet)
+            self._handle_again(context.held.release(eid))
 
     def remove(self, prefix: EidPrefix) -> None:
         """Take an entry out of the map-cache."""
@@ -90,6 +87,7 @@ class PythonPath:
         """A dynamic-EID is here (requirement X01)."""
         self._context.tables.local.set(eid, True)
         self._forget_outbound()
+        self._handle_again(self._context.unfound.release(eid))
 
     def remove_host(self, eid: EidPrefix) -> None:
         """A dynamic-EID is here no longer."""
@@ -102,6 +100,11 @@ class PythonPath:
         self._context.routes_changed()
         self._forget_outbound()
 
+    def _handle_again(self, waiting: Waiting | None) -> None:
+        if waiting is not None:
+            for packet in waiting.packets:
+                waiting.handle(packet)
+
     def _forget_outbound(self) -> None:
         for outbound in self._outbound.values():
             outbound.forget()
@@ -112,7 +115,7 @@ class PythonPath:
         return taken
 
     def take_strangers(self) -> list[EidPrefix]:
-        """The hosts inside dynamic prefixes that sent a packet and are not known yet, since the last call."""
+        """The unknown sources inside dynamic prefixes whose packets began to wait since the last call."""
         taken, self._context.strangers = self._context.strangers, []
         return taken
 
@@ -122,12 +125,17 @@ class PythonPath:
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do."""
-        return self.held.deadline()
+        deadlines = (self.held.deadline(), self._context.unfound.deadline())
+        return min((one for one in deadlines if one is not None), default=None)
 
     def expire(self) -> None:
         """Give up what has waited too long."""
         for eid in self.held.expired(self._context.clock()):
             self.unresolved(eid)
+        for eid in self._context.unfound.expired(self._context.clock()):
+            waiting = self._context.unfound.release(eid)
+            for packet in waiting.packets if waiting else ():
+                self._context.drop(Drop("source not found"), packet, eid.instance_id)
 
     def close(self) -> None:
         """Close its sockets; the TUN devices are the caller's."""

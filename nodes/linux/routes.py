@@ -27,7 +27,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 _RTM_NEWRULE, _RTM_DELRULE, _RTM_GETRULE = 32, 33, 34
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 2, 3, 4, 5, 6, 7
 _RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
-_FRA_DST, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE = 1, 3, 6, 10, 15
+_FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE = 1, 2, 3, 6, 10, 15
 RTPROT_STATIC, RTPROT_BIRD = 4, 12
 _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RTM_F_CLONED = 253, 254, 0x200
 _RULE_TO_TABLE = 1
@@ -90,6 +90,7 @@ class Rule:
         incoming: Name of the interface the packet came in by, or "" for any.
         mark: The packet's mark, or 0 for any.
         destination: Prefix of the destination, or None for any.
+        source: Prefix of the source, or None for any.
         refuse: PROHIBIT, UNREACHABLE or BLACKHOLE refuse the packet; None looks into the table.
     """
 
@@ -99,6 +100,7 @@ class Rule:
     incoming: str = ""
     mark: int = 0
     destination: IPNetwork | None = None
+    source: IPNetwork | None = None
     refuse: RouteType | None = None
 
 
@@ -219,9 +221,10 @@ def get_route(kernel: Connection, destination: IPAddress, source: IPAddress | No
 
 def _rule_body(rule: Rule) -> bytes:
     length = rule.destination.prefixlen if rule.destination else 0
+    source_length = rule.source.prefixlen if rule.source else 0
     action = _RULE_TO_TABLE if rule.refuse is None else int(rule.refuse)
     table = rule.table if rule.table < 256 else 0
-    body = struct.pack("=BBBBBBBBI", _family(rule.version), length, 0, 0, table, 0, 0, action, 0)
+    body = struct.pack("=BBBBBBBBI", _family(rule.version), length, source_length, 0, table, 0, 0, action, 0)
     body += number_attribute(_FRA_PRIORITY, rule.priority)
     if rule.table:
         body += number_attribute(_FRA_TABLE, rule.table)
@@ -231,6 +234,8 @@ def _rule_body(rule: Rule) -> bytes:
         body += number_attribute(_FRA_FWMARK, rule.mark)
     if rule.destination:
         body += attribute(_FRA_DST, rule.destination.network_address.packed)
+    if rule.source:
+        body += attribute(_FRA_SRC, rule.source.network_address.packed)
     return body
 
 
@@ -250,9 +255,9 @@ def list_rules(kernel: Connection, version: int) -> Iterator[Rule]:
     for kind, payload in kernel.dump(_RTM_GETRULE, header, "list rules"):
         if kind != _RTM_NEWRULE:
             continue
-        _, length, _, _, table, _, _, action, _ = struct.unpack_from("=BBBBBBBBI", payload)
+        _, length, source_length, _, table, _, _, action, _ = struct.unpack_from("=BBBBBBBBI", payload)
         found = parse_attributes(payload, 12)
-        destination = found.get(_FRA_DST)
+        destination, source = found.get(_FRA_DST), found.get(_FRA_SRC)
         yield Rule(
             priority=number(found, _FRA_PRIORITY),
             version=version,
@@ -260,5 +265,6 @@ def list_rules(kernel: Connection, version: int) -> Iterator[Rule]:
             incoming=found.get(_FRA_IIFNAME, b"").rstrip(b"\0").decode(),
             mark=number(found, _FRA_FWMARK),
             destination=ip_network((destination, length)) if destination else None,
+            source=ip_network((source, source_length)) if source else None,
             refuse=RouteType(action) if action in (6, 7, 8) else None,
         )

@@ -16,6 +16,8 @@ from nodes.linux.routes import Route, RouteType, Rule
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
+SITE = (ip_network("192.168.1.0/24"), ip_network("2001:db8:1::/64"))
+
 
 @pytest.fixture
 def pair() -> Iterator[tuple[netlink.Connection, netlink.Connection]]:
@@ -75,7 +77,8 @@ def test_addresses_routes_and_rules_read_back(pair: Pair) -> None:
     routes.delete_route(kernel, wanted[0])
     assert wanted[0] not in list(routes.list_routes(kernel, 4))
     refusal = Rule(100, 4, incoming="right", destination=ip_network("10.0.0.0/16"), refuse=RouteType.PROHIBIT)
-    rules = [refusal, Rule(101, 4, 1001, "right"), Rule(102, 6, 1001)]
+    spoofed = [Rule(90, one.version, incoming="right", source=one, refuse=RouteType.BLACKHOLE) for one in SITE]
+    rules = [refusal, *spoofed, Rule(101, 4, 1001, "right"), Rule(102, 6, 1001)]
     for rule in rules:
         routes.add_rule(kernel, rule)
     there = [*routes.list_rules(kernel, 4), *routes.list_rules(kernel, 6)]

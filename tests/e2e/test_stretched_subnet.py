@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from nodes.daemon.admission import MOST_HOSTS_OF_A_MAC
 from testbed.act.ping import ping as ping_all
 from testbed.lab import Lab
 from testbed.model import Path as Way
 from testbed.observe.capture import Capture
 from testbed.observe.decoder import decode
 from tests.conformance.watch import eventually
+from tests.conformance.wire import datagram
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -56,6 +59,10 @@ class Wire:
         self._socket = lab.socket(host, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
         self._socket.bind((interface.name, 0x0806))
         self._socket.settimeout(0.3)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame as it is."""
+        self._socket.send(frame)
 
     def ask(self, asked: str, sender: str = str(PC1), operation: int = 1) -> str | None:
         """The MAC address that somebody answers with, or None."""
@@ -164,7 +171,7 @@ def test_a_packet_finds_a_host_that_never_used_arp(lab: Lab) -> None:
     router = lab["router1"].link_to("switch1").mac
     lab.run("pc1", ["ip", "address", "add", "11.11.11.55/32", "dev", interface])
     lab.run("pc1", ["ip", "neigh", "replace", str(PC2), "lladdr", router, "dev", interface])
-    ping(lab, "pc1", str(PC2), "-I", "11.11.11.55")
+    assert "1 received" in ping(lab, "pc1", str(PC2), "-I", "11.11.11.55")  # the first packet already
     eventually(lambda: "11.11.11.55/32" in hosts(lab, "router1"), "11.11.11.55 registered")
     lab.run("pc1", ["ip", "address", "del", "11.11.11.55/32", "dev", interface])
 
@@ -179,6 +186,72 @@ def test_whom_the_router_does_not_answer_for(lab: Lab) -> None:
         eventually(lambda: "11.11.11.66/32" in hosts(lab, "router1"), "11.11.11.66 registered")
         assert wire.ask("11.11.11.66") is None
         assert wire.ask(str(NOBODY)) is None
+
+
+def inject(lab: Lab, node: str, source: str, destination: str) -> None:
+    """Send a UDP packet that says it is from ``source``, by the node's own routes."""
+    data = datagram(source, destination, (1111, 2222), b"forged")
+    with lab.socket(node, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(data, (destination, 0))
+
+
+def test_a_packet_from_the_core_makes_no_host(lab: Lab) -> None:
+    """X01: a host's own address comes from the site; a PITR drops what comes from the core with it, and only that."""
+    elsewhere = "198.51.100.1"
+    with Capture(lab, ["router1", "pc1"]) as capture:
+        for source, target in ((str(PC2), "11.11.11.99"), (str(PC2), str(PC1)), (elsewhere, str(PC1))):
+            inject(lab, "core2", source, target)
+        eventually(lambda: forged(capture, "pc1"), "the packet from elsewhere at the host")
+        assert len(forged(capture, "router1")) == 3
+        assert [ip_address(frame[26:30]) for frame in forged(capture, "pc1")] == [ip_address(elsewhere)]
+    assert "11.11.11.12/32" not in {row["eid"] for row in lab.show("router1", "dynamic-eids")}
+    assert "ttl=60" in ping(lab, "pc1", str(PC2))
+
+
+def forged(capture: Capture, node: str) -> list[bytes]:
+    """The forged packets that arrived at a node up to now."""
+    capture.drain()
+    found = [frame.data for frame in capture.frames if frame.node == node and frame.data.endswith(b"forged")]
+    return [frame for frame in found if frame[23] == socket.IPPROTO_UDP]  # a refusal quotes the packet
+
+
+def test_a_source_that_nobody_answers_for_makes_no_host(lab: Lab) -> None:
+    """X01: the router asks the site for the unknown source of a packet; the far host does not answer there."""
+    with Capture(lab, ["pc1", "core1"]) as capture:
+        inject(lab, "pc1", str(PC2), "198.51.100.1")
+        wanted = b"\x08\x06\0\1\x08\0\6\4\0\1"  # an ARP request
+
+        def asked() -> bool:
+            capture.drain()
+            return any(frame.data[12:22] == wanted and frame.data[38:42] == PC2.packed for frame in capture.frames)
+
+        eventually(asked, "the router asks for the source")
+        assert not forged(capture, "core1")
+    assert "11.11.11.12/32" not in {row["eid"] for row in lab.show("router1", "dynamic-eids")}
+    assert "ttl=60" in ping(lab, "pc1", str(PC2))
+
+
+def test_addresses_of_the_subnet_itself_are_no_hosts(lab: Lab) -> None:
+    """X02: neither the network address nor the broadcast address."""
+    with Wire(lab, "pc1") as wire:
+        for one in ("11.11.11.0", "11.11.11.255", "11.11.11.46"):
+            wire.ask(one, sender=one)
+    eventually(lambda: "11.11.11.46/32" in hosts(lab, "router1"), "11.11.11.46 registered")
+    assert not {row["eid"] for row in lab.show("router1", "dynamic-eids")} & {"11.11.11.0/32", "11.11.11.255/32"}
+
+
+def test_one_station_cannot_be_every_host(lab: Lab) -> None:
+    """X02: a flood of announcements from one MAC address leaves room for others, and is in the log once."""
+    forger = bytes.fromhex("02f100d00001")
+    with Wire(lab, "pc1") as wire:
+        for last in range(100, 200):
+            wire.send(arp(1, forger, f"11.11.11.{last}", f"11.11.11.{last}"))
+        wire.ask("11.11.11.47", sender="11.11.11.47")
+    eventually(lambda: "11.11.11.47/32" in hosts(lab, "router1"), "11.11.11.47 registered")
+    rows = [row for row in lab.show("router1", "dynamic-eids") if row["mac"] == forger.hex(":")]
+    assert len(rows) == MOST_HOSTS_OF_A_MAC
+    events = [json.loads(line)["event"] for line in lab.log_path("router1").read_text().splitlines()]
+    assert events.count("too-many-hosts-of-a-mac") == 1
 
 
 def test_a_restarted_router_finds_its_hosts_again(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 import pytest
 
@@ -14,7 +15,7 @@ from nodes.dataplane.decision import Tables
 from nodes.dataplane.outbound import Outbound
 from nodes.dataplane.ports import Sender
 from nodes.lisp.effects import Forwarding
-from nodes.lisp.eid import IPAddress
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from tests.unit.data_path import by_family, install, ip_packet, locator, tables
 
 RECORD_ROUTE = b"\x07\x27\x04" + bytes(37)
@@ -115,3 +116,38 @@ def test_remembered_routes_to_locators_are_bounded(bench: Bench, monkeypatch: py
     assert len(bench.asked) == len(bench.network.sent) == 100
     bench.send(ip_packet("192.168.1.12", "192.168.3.100"))
     assert len(bench.asked) == 100
+
+
+def test_packets_of_a_stranger_wait_until_it_is_found(bench: Bench) -> None:
+    """X01: an unknown source inside a dynamic prefix is asked for once; only what the host sent leaves the site."""
+    bench.tables.dynamic.set(EidPrefix.of("192.168.1.0/24"), True)
+    bench.tables.local.pop(EidPrefix.of("192.168.1.0/24"))
+    for source in ("192.168.1.11", "192.168.1.12", "192.168.1.11"):
+        bench.send(ip_packet(source, "192.168.2.22"))
+    assert bench.context.strangers == [host_prefix("192.168.1.11"), host_prefix("192.168.1.12")]
+    assert not bench.network.sent
+    bench.tables.local.set(host_prefix("192.168.1.11"), True)
+    waiting = bench.context.unfound.release(host_prefix("192.168.1.11"))
+    assert waiting is not None
+    for packet in waiting.packets:
+        waiting.handle(packet)
+    bench.send(ip_packet("192.168.1.11", "192.168.2.22"))
+    assert [ip_address(packet[48:52]) for packet in bench.network.sent] == [ip_address("192.168.1.11")] * 3
+
+
+def test_the_routers_own_address_is_no_stranger(bench: Bench) -> None:
+    """X01: it is inside the dynamic prefix too, and nobody on the site would answer for it."""
+    bench.tables.dynamic.set(EidPrefix.of("192.168.1.0/24"), True)
+    bench.tables.native.set(host_prefix("192.168.1.1"), True)
+    bench.send(ip_packet("192.168.1.1", "192.168.2.22"))
+    assert len(bench.network.sent) == 1
+    assert not bench.context.strangers
+
+
+def test_strangers_are_bounded(bench: Bench) -> None:
+    """X01: whoever writes sources at random fills no memory."""
+    bench.tables.dynamic.set(EidPrefix.of("192.168.0.0/16"), True)
+    for number in range(1000):
+        bench.send(ip_packet(f"192.168.{100 + number // 250}.{1 + number % 250}", "192.168.2.22"))
+    assert len(bench.context.strangers) == len(bench.context.unfound) == context.MOST_STRANGERS
+    assert bench.statistics.drops == {"holding queue full": 1000 - context.MOST_STRANGERS}
