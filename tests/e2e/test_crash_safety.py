@@ -17,14 +17,14 @@ READ_ONLY = r"""
 set -e
 mount -t tmpfs tmpfs "$1"
 ip link set lo up
-mkdir "$1/work"
+mkdir "$1/runs"
 findmnt -rno TARGET,FSTYPE | while read -r target type; do
     case "$type" in proc|sysfs|devpts|devtmpfs|cgroup*|mqueue|nsfs) continue;; esac
     [ "$target" = "$1" ] || mount -o remount,bind,ro "$target" 2>/dev/null || echo "cannot protect $target" >&2
 done
 mount --make-rshared /  # as systemd has it: a mount made inside must not come out
 export PYTHONDONTWRITEBYTECODE=1
-exec "$2" tests/e2e/crash_driver.py "$1/work/crash" "$3"
+exec "$2" tests/e2e/crash_driver.py "$1/runs/crash" "$3"
 """
 
 
