@@ -218,6 +218,17 @@ def test_the_task_inherits_no_lock_and_its_status_is_ours(ready: Checkout) -> No
     assert ready.lab("fail").returncode == 7
 
 
+@pytest.mark.parametrize(("task", "asked"), [("demo", False), ("traffic", True), ("test", True)])
+def test_a_task_asks_only_for_the_packages_that_it_needs(ready: Checkout, task: str, asked: bool) -> None:
+    """What stands behind a package's name are the tasks that need it; the suite and the benches need every one."""
+    (ready.path / "ci/packages/run").write_text("made-up\nextra traffic shell\n")
+    done = ready.lab(task, trace=True)
+    (query,) = [line for line in done.stderr.splitlines() if line.startswith("++") and "dpkg-query" in line][:1]
+    words = query.split()
+    assert "made-up" in words
+    assert ("extra" in words) is asked
+
+
 @pytest.mark.parametrize("damage", ["other python", "package removed", "another place"])
 def test_a_venv_that_is_not_ours_or_broken_is_made_anew(ready: Checkout, damage: str) -> None:
     venv = ready.path / ".venv"
