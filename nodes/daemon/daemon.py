@@ -31,6 +31,8 @@ from nodes.lisp.effects import (
     Effect,
     Input,
     Install,
+    LocatorState,
+    PathMtu,
     Persist,
     Remove,
     RemoveHost,
@@ -138,6 +140,8 @@ class Daemon:
             Install: self._install,
             Remove: self._remove,
             Unresolved: self._unresolved,
+            LocatorState: self._locator_state,
+            PathMtu: self._path_mtu,
             AddHost: self._add_host,
             RemoveHost: self._remove_host,
             Answer: self._answered,
@@ -267,6 +271,14 @@ class Daemon:
     def _unresolved(self, effect: Unresolved) -> None:
         if self._path is not None:
             self._path.unresolved(effect.eid)
+
+    def _locator_state(self, effect: LocatorState) -> None:
+        if self._path is not None:
+            self._path.set_locator(effect.rloc, effect.up)
+
+    def _path_mtu(self, effect: PathMtu) -> None:
+        if self._path is not None:
+            self._path.set_path_mtu(effect.rloc, effect.mtu)
 
     def _add_host(self, effect: AddHost) -> None:
         if self._dynamic is not None:

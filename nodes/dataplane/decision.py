@@ -110,6 +110,9 @@ class Tables:
         petrs: The PETRs, as locators of rising priority.
         own: The node's own RLOCs.
         core_mtu: MTU of the RLOC space in bytes.
+        down: RLOCs that are not to be used: their probes are not answered, or an ICMP error said so (RFC 9301 section
+            7). Own RLOCs whose link is down are here as well.
+        path_mtu: The MTU of the path to an RLOC in bytes, where it is known to be smaller (requirement D19).
     """
 
     roles: frozenset[Role]
@@ -123,6 +126,13 @@ class Tables:
     core_mtu: int
     map_cache: EidTable[ForwardingEntry] = field(default_factory=EidTable)
     native: EidTable[bool] = field(default_factory=EidTable)
+    down: set[IPAddress] = field(default_factory=set)
+    path_mtu: dict[IPAddress, int] = field(default_factory=dict)
+
+    def inner_mtu(self, locator: IPAddress) -> int:
+        """The largest inner packet in bytes that may be sent to a locator (RFC 9300 sections 7.1 and 7.2)."""
+        outer = min(self.core_mtu, self.path_mtu.get(locator, self.core_mtu))
+        return outer - OVERHEAD[locator.version]
 
     @classmethod
     def of(cls, config: NodeConfig) -> Tables:
@@ -214,13 +224,15 @@ def _encapsulate(
         # The mapping leads here and the site has no route: encapsulating would bring the packet back.
         return Drop("mapping leads to this node", Unreachable.HOST)
     # S05: the route to the RLOC comes first; it gives the interface and so the source RLOC.
-    reachable = {locator: source for locator in locators if (source := source_of(locator.address)) is not None}
+    # RFC 9301 section 7: a locator that is down is not used, as if its priority were 255.
+    usable = [locator for locator in locators if locator.address not in tables.down]
+    reachable = {locator: source for locator in usable if (source := source_of(locator.address)) is not None}
     flow = packet.flow_hash()
     chosen = choose(tuple(reachable), flow >> 16)
     if chosen is None:
         return Drop("no route to a locator", Unreachable.HOST)
-    # D16: a packet that may not be fragmented and would exceed the core's MTU.
-    mtu = tables.core_mtu - OVERHEAD[chosen.address.version]
+    # D16, D19: a packet that may not be fragmented and would exceed the core's MTU, or its path's.
+    mtu = tables.inner_mtu(chosen.address)
     if packet.length > mtu and packet.dont_fragment:
         return Drop("too big", Unreachable.TOO_BIG, mtu)
     return Encapsulate(chosen.address, reachable[chosen], _DYNAMIC_PORTS | flow & _PORT_MASK, instance_id)

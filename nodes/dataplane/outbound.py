@@ -43,12 +43,14 @@ class Outbound:
         self._context = context
         self._instance_id = instance_id
         self._tun = tun
-        self._always_fits = context.tables.core_mtu - OVERHEAD[6]
         self._flows: dict[object, flows.Flow] = {}
+        self.forget()
 
     def forget(self) -> None:
         """Decide anew for the next packet of each flow."""
         self._flows.clear()
+        tables = self._context.tables
+        self._always_fits = min((tables.core_mtu, *tables.path_mtu.values())) - OVERHEAD[6]
 
     def read(self) -> None:
         """Handle the packets that were routed into the device."""
@@ -83,8 +85,8 @@ class Outbound:
                 tos = word >> 20 & 0xFF
                 key = (*addresses, protocol, ports if protocol in PROTOCOLS_WITH_PORTS else 0)
                 fragment = DONT_FRAGMENT
-            if len(packet) > self._always_fits:  # D16: which locator it gets and whether DF is set matter then
-                key = (key, fragment & DONT_FRAGMENT)
+            if len(packet) > self._always_fits:  # D16, D19: size, locator and whether DF is set matter then
+                key = (key, fragment & DONT_FRAGMENT, len(packet))
             flow = self._flows.get(key)
             if flow is None:
                 flow = self._decide(packet, key)
@@ -105,8 +107,8 @@ class Outbound:
         if isinstance(verdict, Encapsulate):
             contact = context.contacts.between(verdict.instance_id, headers.source, verdict.locator, context.now)
             flow = flows.encapsulating(verdict, context.sender.to(verdict.locator), context, contact)
-            mtu = context.tables.core_mtu - OVERHEAD[verdict.locator.version]
-            if len(packet) > mtu:  # D17: the kernel cut it for an IPv4 locator
+            mtu = context.tables.inner_mtu(verdict.locator)
+            if len(packet) > mtu:  # D17, D19: the kernel cut it for an IPv4 locator over the whole core's MTU
                 flow = flows.fragmenting(flow, mtu)
         elif isinstance(verdict, Hold):
             waiting, new = context.held.queue(verdict.eid, context.clock(), self.handle)

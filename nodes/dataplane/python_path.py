@@ -83,6 +83,23 @@ class PythonPath:
         for packet in waiting.packets if waiting else ():
             self._context.drop(Drop("unresolved", Unreachable.HOST), packet, eid.instance_id)
 
+    def set_locator(self, rloc: IPAddress, up: bool) -> None:
+        """Use an RLOC no more, or again: its flows move with their next packet (requirement C37)."""
+        down = self._context.tables.down
+        if up:
+            down.discard(rloc)
+        else:
+            down.add(rloc)
+        self._forget_outbound()
+
+    def set_path_mtu(self, rloc: IPAddress, mtu: int) -> None:
+        """The path to an RLOC takes outer packets of so many bytes at most; 0 forgets that (requirement D19)."""
+        if mtu:
+            self._context.tables.path_mtu[rloc] = mtu
+        else:
+            self._context.tables.path_mtu.pop(rloc, None)
+        self._forget_outbound()
+
     def add_host(self, eid: EidPrefix) -> None:
         """A dynamic-EID is here (requirement X01)."""
         self._context.tables.local.set(eid, True)

@@ -115,11 +115,37 @@ class ChangeLocator:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreachable:
+    """An ICMP error says that a LISP packet of this node did not get to an RLOC (RFC 9301 section 7, items 1 and 3).
+
+    Anybody can forge one. The engine believes it for as long as a probe takes, and not often (requirement C35).
+
+    Attributes:
+        rloc: The outer destination of the packet that is quoted.
+    """
+
+    rloc: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class TooBig:
+    """An ICMP error says that a LISP packet of this node was too big for the path to an RLOC (RFC 9300 section 7.2).
+
+    Attributes:
+        rloc: The outer destination of the packet that is quoted.
+        mtu: The largest outer packet in bytes that would have passed.
+    """
+
+    rloc: IPAddress
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed: the deadline that the engine asked for is here."""
 
 
-Input = Datagram | Miss | Query | HostSeen | HostGone | ChangeLocator | Tick
+Input = Datagram | Miss | Query | HostSeen | HostGone | ChangeLocator | Unreachable | TooBig | Tick
 
 
 # Effects
@@ -187,6 +213,34 @@ class Unresolved:
     """No reply came for this EID: the data path drops what it holds for it."""
 
     eid: EidPrefix
+
+
+@dataclass(frozen=True, slots=True)
+class LocatorState:
+    """An RLOC is not to be used for packets any more, in whichever mapping it is; or it is again (RFC 9301 section 7).
+
+    Said once for each change; every RLOC is up until something else is said.
+
+    Attributes:
+        rloc: The RLOC.
+        up: Whether it can be used.
+    """
+
+    rloc: IPAddress
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtu:
+    """The largest outer packet that gets to an RLOC (RFC 9300 section 7.2, requirement D19).
+
+    Attributes:
+        rloc: The RLOC.
+        mtu: Its path's MTU in bytes, outer headers included; 0 forgets what was learned: the core's MTU is good again.
+    """
+
+    rloc: IPAddress
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,4 +313,6 @@ class Report:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-Effect = Send | Install | Remove | Unresolved | AddHost | RemoveHost | Persist | Answer | Report
+Effect = (
+    Send | Install | Remove | Unresolved | LocatorState | PathMtu | AddHost | RemoveHost | Persist | Answer | Report
+)

@@ -19,6 +19,8 @@ from nodes.lisp.effects import (
     Query,
     Send,
     Tick,
+    TooBig,
+    Unreachable,
     Unresolved,
 )
 from nodes.lisp.engine.context import Context
@@ -92,6 +94,8 @@ class Engine:
             HostSeen: self._etr.host_seen if self._etr else _nothing,
             HostGone: self._etr.host_gone if self._etr else _nothing,
             ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
+            Unreachable: _nothing,
+            TooBig: _nothing,
             Tick: _nothing,
         }
         # A message whose role is absent is dropped: RFC 9301 section 8.3 says so of Map-Replies at a Map-Server.
