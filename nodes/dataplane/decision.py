@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import gcd
+from itertools import accumulate
 
 from nodes.dataplane.packet import Packet
 from nodes.lisp.config import UNUSED_PRIORITY, Locator, NodeConfig, Role
@@ -228,7 +228,7 @@ def _encapsulate(
     usable = [locator for locator in locators if locator.address not in tables.down]
     reachable = {locator: source for locator in usable if (source := source_of(locator.address)) is not None}
     flow = packet.flow_hash()
-    chosen = choose(tuple(reachable), flow >> 16)
+    chosen = choose(tuple(reachable), flow)
     if chosen is None:
         return Drop("no route to a locator", Unreachable.HOST)
     # D16, D19: a packet that may not be fragmented and would exceed the core's MTU, or its path's.
@@ -241,24 +241,22 @@ def _encapsulate(
 def choose(locators: Sequence[Locator], flow: int) -> Locator | None:
     """The locator of one flow: the lowest priority wins, weights share the flows among equals (RFC 9300 section 9).
 
+    The kernel's programs choose by the same rule (bpf/flow.h), without a division: a flow stays with its locator when
+    it changes from one path to the other.
+
     Args:
-        locators: The candidates.
-        flow: The flow's hash.
+        locators: The candidates, in the order of their addresses.
+        flow: The flow's hash, 32 bits; the choice goes by the upper half, the source port by the lower.
     """
     best = min((locator.priority for locator in locators), default=UNUSED_PRIORITY)
     if best == UNUSED_PRIORITY:
         return None
     equals = [locator for locator in locators if locator.priority == best]
     weights = [locator.weight for locator in equals]
-    # All weights 0: the sender shares as it likes, here evenly.
-    share = gcd(*weights) or 1
-    buckets = [max(weight // share, 0) for weight in weights] if any(weights) else [1] * len(equals)
-    left = flow % sum(buckets)
-    for locator, bucket in zip(equals, buckets, strict=True):
-        left -= bucket
-        if left < 0:
-            return locator
-    return None
+    if not any(weights):  # all weights 0: the sender shares as it likes, here evenly
+        weights = [1] * len(equals)
+    pick = (flow >> 16) * sum(weights) >> 16
+    return next(one for one, end in zip(equals, accumulate(weights), strict=True) if pick < end)
 
 
 def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:

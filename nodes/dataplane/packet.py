@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -15,6 +14,7 @@ ICMP, TCP, UDP, IPV6_FRAGMENT, ICMPV6 = 1, 6, 17, 44, 58
 PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, 33, 132, 136})  # and DCCP, SCTP, UDP-Lite: ports in the first four bytes
 NOT_FIRST_FRAGMENT, ANY_FRAGMENT, DONT_FRAGMENT = 0x1FFF, 0x3FFF, 0x4000
 _MORE_FRAGMENTS = 0x2000
+_HASH_START = 0x4C495350  # "LISP"
 
 _V4 = struct.Struct("!BBHHHBBH4s4s")
 _V6 = struct.Struct("!IHBB16s16s")
@@ -55,12 +55,23 @@ class Packet:
         """A 32-bit hash of the 5-tuple, the same for every packet of a flow (RFC 9300 section 5.3).
 
         Fragments carry no ports but in the first: all of them hash on the addresses alone, so they stay together.
+
+        The kernel's programs have the same function (bpf/flow.h): a flow keeps its locator and its source port when it
+        changes from one path to the other.
         """
-        tail = b"" if self.fragment else struct.pack("!BI", self.protocol, self.ports)
-        crc = zlib.crc32(self.source.packed + self.destination.packed + tail)
-        # CRC is linear: the multiplication keeps neighbouring ports from landing in neighbouring buckets.
-        mixed = (crc ^ crc >> 16) * 0x45D9F3B & 0xFFFFFFFF
-        return (mixed ^ mixed >> 16) & 0xFFFFFFFF
+        words = [*_words(self.source), *_words(self.destination)]
+        if not self.fragment:
+            words += (self.protocol, self.ports)
+        value = _HASH_START
+        for word in words:
+            value = (value ^ word) * 0x9E3779B1 & 0xFFFFFFFF
+            value ^= value >> 16
+        value = (value ^ value >> 13) * 0x85EBCA6B & 0xFFFFFFFF
+        return value ^ value >> 16
+
+
+def _words(address: IPAddress) -> tuple[int, ...]:
+    return struct.unpack("!4I" if address.version == 6 else "!I", address.packed)
 
 
 def parse(data: bytes | bytearray | memoryview) -> Packet:
