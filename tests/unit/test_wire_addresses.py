@@ -14,10 +14,12 @@ from nodes.lisp.wire import (
     Cursor,
     DistinguishedName,
     EidRecord,
+    ExplicitLocatorPath,
     InstanceId,
     MacAddress,
     NoAddress,
     OpaqueLcaf,
+    ReencapHop,
     RequestRecord,
     decode_address,
     encode_address,
@@ -41,6 +43,15 @@ LAYOUTS: list[tuple[Address, str]] = [
     (AfiList(()), "4003 00 00 01 00 0000"),
     (AfiList((IPV4, IPV6)), f"4003 00 00 01 00 0018 0001 c0000201 0002 {IPV6_BYTES}"),
     (AfiList((InstanceId(1, IPV4),)), "4003 00 00 01 00 0012 4003 00 00 02 00 000a 00000001 0001 c0000201"),
+    (ExplicitLocatorPath(()), "4003 00 00 0a 00 0000"),
+    (
+        ExplicitLocatorPath((ReencapHop(IPV4, probe=True, strict=True), ReencapHop(IPV6, lookup=True))),
+        f"4003 00 00 0a 00 001c 0003 0001 c0000201 0004 0002 {IPV6_BYTES}",
+    ),
+    (
+        ExplicitLocatorPath((ReencapHop(InstanceId(1, IPV4)),)),
+        "4003 00 00 0a 00 0014 0000 4003 00 00 02 00 000a 00000001 0001 c0000201",
+    ),
     (OpaqueLcaf(13, b"\x01\x02\x03", flags=0x80, rsvd2=9), "4003 00 80 0d 09 0003 010203"),
 ]
 
@@ -70,6 +81,8 @@ def test_unknown_afi(afi: int) -> None:
 def test_reserved_fields_are_ignored() -> None:
     """C04: Rsvd1 and Flags of a canonical address we understand."""
     assert _decode("4003 ff ff 02 00 000a 00000001 0001 c0000201") == InstanceId(1, IPV4)
+    hop = ReencapHop(IPV4, strict=True)
+    assert _decode("4003 ff ff 0a ff 0008 fff9 0001 c0000201") == ExplicitLocatorPath((hop,))
 
 
 @pytest.mark.parametrize(
@@ -93,12 +106,13 @@ def test_nesting_is_bounded() -> None:
     def nested(depth: int) -> bytes:
         address: Address = NoAddress()
         for _ in range(depth):
-            address = AfiList((address,))
+            address = AfiList((address,)) if depth % 2 else ExplicitLocatorPath((ReencapHop(address),))
         return encode_address(address)
 
     decode_address(Cursor(nested(MAX_NESTING), "test"), "address")
-    with pytest.raises(DecodeError, match="inside one another"):
-        decode_address(Cursor(nested(MAX_NESTING + 1), "test"), "address")
+    for too_deep in (MAX_NESTING + 1, MAX_NESTING + 2):
+        with pytest.raises(DecodeError, match="inside one another"):
+            decode_address(Cursor(nested(too_deep), "test"), "address")
 
     deep = b""
     while len(deep) < 60_000:
@@ -128,6 +142,7 @@ def test_bits_behind_the_mask_do_not_count() -> None:
         NoAddress(),
         MacAddress(bytes(6)),
         AfiList((IPV4,)),
+        ExplicitLocatorPath((ReencapHop(IPV4),)),
         OpaqueLcaf(9, b""),
         InstanceId(1, MacAddress(bytes(6))),
         InstanceId(1, InstanceId(1, IPV4)),

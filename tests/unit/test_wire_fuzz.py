@@ -18,6 +18,7 @@ from nodes.lisp.wire import (
     DistinguishedName,
     EidRecord,
     EncapsulatedControlMessage,
+    ExplicitLocatorPath,
     InnerControl,
     InstanceId,
     LocatorRecord,
@@ -30,6 +31,7 @@ from nodes.lisp.wire import (
     Message,
     NoAddress,
     OpaqueLcaf,
+    ReencapHop,
     RequestRecord,
     decode,
     verify,
@@ -136,7 +138,7 @@ def test_random_inner_packets_and_data_headers() -> None:
 
 
 def _address(random: Random, depth: int = 0) -> Address:
-    match random.randrange(8 if depth < 3 else 5):
+    match random.randrange(9 if depth < 3 else 5):
         case 0:
             return NoAddress()
         case 1:
@@ -151,9 +153,16 @@ def _address(random: Random, depth: int = 0) -> Address:
             return InstanceId(random.getrandbits(32), _address(random, depth + 1), random.randrange(33))
         case 6:
             return AfiList(tuple(_address(random, depth + 1) for _ in range(random.randrange(4))))
+        case 7:
+            hops = (_hop(random, depth + 1) for _ in range(random.randrange(4)))
+            return ExplicitLocatorPath(tuple(hops))
         case _:
-            lcaf_type = random.choice([0, *range(3, 256)])
+            lcaf_type = random.choice([0, *range(3, 10), *range(11, 256)])
             return OpaqueLcaf(lcaf_type, random.randbytes(random.randrange(20)), random.getrandbits(8), 7)
+
+
+def _hop(random: Random, depth: int) -> ReencapHop:
+    return ReencapHop(_address(random, depth), **_flags(random, "lookup", "probe", "strict"))
 
 
 def _flag(random: Random) -> bool:

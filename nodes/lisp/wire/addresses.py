@@ -39,6 +39,7 @@ class LcafType(IntEnum):
 
     AFI_LIST = 1
     INSTANCE_ID = 2
+    EXPLICIT_LOCATOR_PATH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,37 @@ class AfiList:
 
 
 @dataclass(frozen=True, slots=True)
+class ReencapHop:
+    """One hop of an :class:`ExplicitLocatorPath`.
+
+    Attributes:
+        address: Where the packet goes next, of any AFI.
+        lookup: L-bit, the address is no RLOC but is to be looked up in the mapping system.
+        probe: P-bit, the hop may be RLOC-probed.
+        strict: S-bit, the hop may not be left out.
+    """
+
+    address: Address
+    lookup: bool = False
+    probe: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExplicitLocatorPath:
+    """A locator that is reached by way of RTRs: whom packets go to, one after the other (RFC 8060 section 4.6).
+
+    Attributes:
+        hops: The RTRs in order and, last, the ETR.
+    """
+
+    hops: tuple[ReencapHop, ...]
+
+    def __str__(self) -> str:
+        return " > ".join(str(hop.address) for hop in self.hops)
+
+
+@dataclass(frozen=True, slots=True)
 class OpaqueLcaf:
     """A canonical address of another type, kept as it came so that it can be passed on.
 
@@ -99,7 +131,17 @@ class OpaqueLcaf:
     rsvd2: int = 0
 
 
-Address = NoAddress | IPv4Address | IPv6Address | MacAddress | DistinguishedName | InstanceId | AfiList | OpaqueLcaf
+Address = (
+    NoAddress
+    | IPv4Address
+    | IPv6Address
+    | MacAddress
+    | DistinguishedName
+    | InstanceId
+    | AfiList
+    | ExplicitLocatorPath
+    | OpaqueLcaf
+)
 
 
 def encode_address(address: Address) -> bytes:
@@ -124,6 +166,8 @@ def encode_address(address: Address) -> bytes:
             return _lcaf(LcafType.INSTANCE_ID, body, rsvd2=address.mask_len)
         case AfiList():
             return _lcaf(LcafType.AFI_LIST, b"".join(encode_address(one) for one in address.addresses))
+        case ExplicitLocatorPath():
+            return _lcaf(LcafType.EXPLICIT_LOCATOR_PATH, b"".join(_encode_hop(hop) for hop in address.hops))
         case OpaqueLcaf():
             return _lcaf(address.lcaf_type, address.body, address.flags, address.rsvd2)
 
@@ -172,6 +216,16 @@ _PLAIN: dict[int, Callable[[Cursor, str], Address]] = {
 #  +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 #  |              AFI = x          |         Address  ...          |
 #  +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+#
+#  Explicit Locator Path, type 10 (section 4.6): its body is a number of hops, each like this
+#
+#  +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+#  |           Rsvd3         |L|P|S|           AFI = x             |
+#  +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+#  |                         Reencap Hop  ...                      |
+#  +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+
+_LOOKUP, _PROBE, _STRICT = 1 << 2, 1 << 1, 1 << 0
 
 
 def _lcaf(lcaf_type: int, body: bytes, flags: int = 0, rsvd2: int = 0) -> bytes:
@@ -195,10 +249,27 @@ def _decode_lcaf(cursor: Cursor, field: str, nesting: int) -> Address:
         while body.left:
             members.append(decode_address(body, f"address {len(members) + 1}", nesting + 1))
         address = AfiList(tuple(members))
+    elif lcaf_type == LcafType.EXPLICIT_LOCATOR_PATH:
+        hops: list[ReencapHop] = []
+        while body.left:
+            hops.append(_decode_hop(body, f"Reencap Hop {len(hops) + 1}", nesting + 1))
+        address = ExplicitLocatorPath(tuple(hops))
     else:
         address = OpaqueLcaf(lcaf_type, body.take_all(), flags, rsvd2)
     body.end()
     return address
+
+
+def _encode_hop(hop: ReencapHop) -> bytes:
+    flags = _LOOKUP * hop.lookup | _PROBE * hop.probe | _STRICT * hop.strict
+    return flags.to_bytes(2, "big") + encode_address(hop.address)
+
+
+def _decode_hop(body: Cursor, field: str, nesting: int) -> ReencapHop:
+    # RFC 8060 section 4.6: Rsvd3 is ignored on receipt.
+    flags = body.u16(f"{field} flags")
+    bits = bool(flags & _LOOKUP), bool(flags & _PROBE), bool(flags & _STRICT)
+    return ReencapHop(decode_address(body, field, nesting), *bits)
 
 
 def _afi(afi: Afi) -> bytes:
@@ -218,7 +289,7 @@ def max_mask_len(address: Address) -> int:
             return 32  # a range of instance-IDs
         case InstanceId():
             return max_mask_len(address.address)
-        case DistinguishedName() | AfiList() | OpaqueLcaf():
+        case DistinguishedName() | AfiList() | ExplicitLocatorPath() | OpaqueLcaf():
             return 255  # the texts set no limit but that of the field
 
 
@@ -255,7 +326,10 @@ def eid_prefix(address: Address, mask_len: int) -> EidPrefix:
 
 
 def sort_key(address: Address) -> tuple[int, int]:
-    """Order locators as RFC 9301 section 5.5 and RFC 8060 section 3 say: by AFI, then by address or LCAF type."""
+    """Order locators as RFC 9301 section 5.5 and RFC 8060 section 3 say: by AFI, then by address or LCAF type.
+
+    LCAFs of one type have no order of their own: a stable sort leaves them as the ETR has put them.
+    """
     match address:
         case NoAddress():
             return Afi.NONE, 0
@@ -271,5 +345,7 @@ def sort_key(address: Address) -> tuple[int, int]:
             return Afi.LCAF, LcafType.INSTANCE_ID
         case AfiList():
             return Afi.LCAF, LcafType.AFI_LIST
+        case ExplicitLocatorPath():
+            return Afi.LCAF, LcafType.EXPLICIT_LOCATOR_PATH
         case OpaqueLcaf():
             return Afi.LCAF, address.lcaf_type
