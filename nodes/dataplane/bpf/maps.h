@@ -29,14 +29,22 @@ struct candidate {
 	__u8 weight;
 };
 
-// One map-cache entry.
+struct counter {
+	__u64 packets; // segments of a super-packet are counted one by one
+	__u64 bytes;   // of inner packets
+	__u64 last;    // CLOCK_MONOTONIC, ns
+};
+
+// One map-cache entry. It brings its counter along: a map of counters would cost every packet a lookup, every entry a
+// second write, and every node a table of hash buckets as large as the largest map-cache. Who replaces an entry hands
+// its counter on.
 struct mapping {
 	__u8 action;
 	__u8 count; // of candidates, sorted by priority, then by address: IPv4 before IPv6
 	__u8 open;  // set by a program, once nothing that came before is on its way through the daemon; then it stays set
-	__u8 reserved;
-	__u32 number;     // key of its counter
+	__u8 reserved[5];
 	__u64 open_until; // CLOCK_MONOTONIC, ns: when it opens in any case
+	struct counter counter;
 	struct candidate candidates[LISP_MOST_CANDIDATES];
 };
 
@@ -48,12 +56,6 @@ struct locator {
 	__u32 reserved;
 	__u8 source[16]; // the own RLOC by the route to it (requirement S05)
 	__u8 address[16];
-};
-
-struct counter {
-	__u64 packets; // segments of a super-packet are counted one by one
-	__u64 bytes;   // of inner packets
-	__u64 last;    // CLOCK_MONOTONIC, ns
 };
 
 enum local_flag {
@@ -70,14 +72,20 @@ struct local {
 	__u64 open_until;
 };
 
+// What an entry of `aggregates` says; the union of all prefixes that cover it, too.
+enum aggregate_flag {
+	AGGREGATE_EID = 1,  // an aggregate of all EIDs, in the instance of its scope (PITR, PETR, RTR)
+	AGGREGATE_RLOC = 2, // the RLOC space, in instance 0: a PETR forwards nothing into it (requirement S01)
+};
+
 enum native_route {
 	NATIVE_NULL0 = 0, // a candidate for encapsulation all the same (requirement S02)
 	NATIVE_STACK = 1, // a specific route, or the RLOC space that hosts are denied (requirement S01)
 };
 
-// What an interface is: a site port, a core port or an instance's TUN device.
+// What an interface is (`ports`, by its index): a site port, a core port or an instance's TUN device.
 struct port {
-	__u32 instance; // instance-ID
+	__u32 instance; // instance-ID; a core port: 0
 	__u32 device;   // index of the instance's TUN device
 	__u32 gate;     // index in `gates`
 };
