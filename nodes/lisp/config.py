@@ -30,6 +30,14 @@ class Role(StrEnum):
     MAP_RESOLVER = "map-resolver"
 
 
+class DataPlane(StrEnum):
+    """What forwards the packets of a LISP node."""
+
+    AUTO = "auto"  # eBPF where it runs, else Python, and a word about it
+    EBPF = "ebpf"  # tc programs in the kernel; what they leave is Python's. Where they do not run, nothing starts
+    PYTHON = "python"  # the daemon alone
+
+
 ROLE_SETS: Mapping[str, tuple[Role, ...]] = {
     **{role.value: (role,) for role in Role},
     "xtr": (Role.ITR, Role.ETR),
@@ -183,6 +191,8 @@ class NodeConfig:
         site_id: 64-bit Site-ID.
         registration_interval: Seconds between Map-Registers (RFC 9301 section 8.2 suggests 60).
         registration_timeout: Seconds after which a Map-Server forgets a silent ETR (three intervals).
+        dataplane: What forwards its packets.
+        bpf_object: The file with the compiled tc programs, or "" where there is none.
         core_mtu: The MTU of the RLOC space in bytes; the inner MTU follows from it.
         time_scale: How much faster than real time the engine's clock runs.
     """
@@ -206,6 +216,8 @@ class NodeConfig:
     site_id: int = 0
     registration_interval: float = 60.0
     registration_timeout: float = 180.0
+    dataplane: DataPlane = DataPlane.AUTO
+    bpf_object: str = ""
     core_mtu: int = 1500
     time_scale: float = 1.0
 
@@ -275,6 +287,7 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
 
     known: dict[str, Any] = {
         "roles": frozenset(Role(role) for role in data["roles"]),
+        "dataplane": DataPlane(data.get("dataplane", DataPlane.AUTO)),
         "rlocs": addresses("rlocs"),
         "core_interfaces": tuple(data.get("core_interfaces", ())),
         "site_interfaces": tuple(data.get("site_interfaces", ())),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nodes.lisp.config import ROLE_SETS, Algorithm
+from nodes.lisp.config import ROLE_SETS, Algorithm, DataPlane
 from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.language.scalars import ADDRESS, BOOLEAN, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, number, word
 from testbed.language.shapes import At, Listed, Many, Named, NamedRow, One, Row, Table, item
@@ -23,6 +23,7 @@ FAMILIES = {"ipv4": 4, "ipv6": 6}
 """The names a file uses for the two IP versions."""
 
 _OCTET = (0, 255)
+_DATAPLANE = word("data plane", [one.value for one in DataPlane])
 _ASN = number("AS number", 1, 2**32 - 2)
 
 
@@ -135,6 +136,9 @@ class NodeRow(NamedRow):
     links: tuple[LinkRow, ...] = item(Named(LinkRow), "The core routers it is linked to", required=True, default=())
     map_resolvers: tuple[At[str], ...] = item(
         Many(NAME), "The Map-Resolvers it asks as a PITR; all, if left out", default=()
+    )
+    dataplane: At[str] | None = item(
+        One(_DATAPLANE), "What forwards its packets as a LISP node; what the whole topology says, if left out"
     )
     asn: At[int] | None = item(
         One(_ASN),
@@ -296,6 +300,11 @@ class TopologyRow(Row):
     routing: At[str] | None = item(
         One(word("routing", [one.value for one in Routing])),
         "How plain routers learn their routes: static, or ospf-bgp (BIRD); static if left out",
+    )
+    dataplane: At[str] | None = item(
+        One(_DATAPLANE),
+        "What forwards the packets of LISP nodes: ebpf (tc programs in the kernel, with the daemon behind them), "
+        "python (the daemon alone), or auto: ebpf where it runs, else python and a word about it; auto if left out",
     )
     address_space: AddressSpaceRow | None = item(
         Table(AddressSpaceRow),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nodes.lisp.config import (
     Algorithm,
     DatabaseMapping,
+    DataPlane,
     Delegation,
     DynamicEid,
     Key,
@@ -94,10 +95,17 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             delegations=_delegations(lisp_sites, plan, members) if Role.MAP_RESOLVER in roles else (),
             xtr_id=_xtr_id(name, node) if asks or registers else "",
             site_id=lisp_sites.index(site) + 1 if site and tunnels else 0,
+            dataplane=_dataplane(topology, node),
             core_mtu=wiring.core_mtu,
             time_scale=float(topology.time_scale.value) if topology.time_scale else 1.0,
         )
     return configs
+
+
+def _dataplane(topology: TopologyRow, node: NodeRow) -> DataPlane:
+    """What the file says of the node, else of all."""
+    said = node.dataplane or topology.dataplane
+    return DataPlane(said.value) if said else DataPlane.AUTO
 
 
 def site_key(site: SiteRow) -> Key:

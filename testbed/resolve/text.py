@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from nodes.lisp.config import Role
+from nodes.lisp.config import DataPlane, Role
 from testbed.address import Plan
 from testbed.language.segments import Segment, default_roles, is_lisp, roles_of, segments
 from testbed.language.tables import CableRow, NodeRow, SiteRow, TopologyRow
@@ -35,6 +35,7 @@ def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> I
     if topology.time_scale:
         yield f"time-scale: {float(topology.time_scale.value):g}"
     yield f"routing: {topology.routing or Routing.STATIC}"
+    yield f"dataplane: {topology.dataplane or DataPlane.AUTO}"
     yield from ["address-space:", f"  rloc: {_list(plan.rloc_space)}", f"  eid: {_list(plan.eid_space)}"]
     yield "core:"
     if plan.loopbacks:
@@ -76,6 +77,8 @@ def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Ite
         yield f"roles: {_list(roles)}"
     if node.asn:
         yield f"asn: {node.asn}"
+    if node.dataplane:
+        yield f"dataplane: {node.dataplane}"
     if node.map_resolvers:
         yield f"map-resolvers: {_names(node.map_resolvers)}"
     yield "links:"

@@ -78,6 +78,13 @@ REPLACEMENTS: list[tuple[str, ...]] = [
     ("name of a site and a node", "    hosts: h3", "    hosts: dc1"),
     ("site called core", "  internet:", "  core:"),
     ("unknown role", "      xtr2: {roles: xtr,", "      xtr2: {roles: xtrr,"),
+    ("unknown data plane", "title: A base to spoil", "title: A base to spoil\ndataplane: ebfp"),
+    ("unknown data plane of a node", "      xtr2: {roles: xtr,", "      xtr2: {dataplane: kernel, roles: xtr,"),
+    (
+        "data plane of a router without LISP",
+        "      edge: {links: core1}",
+        "      edge: {dataplane: python, links: core1}",
+    ),
     ("unknown role of the map-server", "  ms: {roles: map-server,", "  ms: {roles: mapserver,"),
     ("ITR outside a site", "  pxtr: {roles: pxtr,", "  pxtr: {roles: [pitr, itr],"),
     ("missing map-server", "  ms: {roles: map-server,", "  ms: {roles: map-resolver,"),

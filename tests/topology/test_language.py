@@ -255,3 +255,16 @@ def test_a_dynamic_prefix_may_lie_inside_a_home_site() -> None:
         TopologyError, match=r"dynamic-eids 192.168.9.0/24 of site dc1 covers 192.168.9.0/25 of site home"
     ):
         loads(text.replace("192.168.8.0/23", "192.168.9.0/25"))
+
+
+def test_the_data_plane_is_the_nodes_or_else_the_files() -> None:
+    def planes(text: str) -> dict[str, str]:
+        return {node.name: node.lisp.dataplane.value for node in loads(text).lisp_routers if node.lisp}
+
+    assert set(planes(BASE).values()) == {"auto"}
+    text = BASE.replace("title:", "dataplane: ebpf\ntitle:").replace("xtr2: {", "xtr2: {dataplane: python, ")
+    expected = dict.fromkeys(planes(BASE), "ebpf") | {"xtr2": "python"}
+    assert planes(text) == expected
+    resolved = loads(text).source
+    assert planes(resolved) == expected
+    assert loads(resolved).source == resolved

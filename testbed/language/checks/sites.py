@@ -125,3 +125,6 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
         if router.roles:
             what = f"roles of router {router.name} in {name}, which is no LISP site"
             problems.add(router.roles[0].line, what, "allowed are a router without roles, or a LISP site")
+        if router.dataplane:
+            what = f"dataplane of router {router.name} in {name}, which is no LISP site"
+            problems.add(router.dataplane.line, what, "allowed is dataplane of LISP nodes: the kernel routes here")
