@@ -10,6 +10,7 @@ from nodes.lisp.config import NodeConfig
 from nodes.lisp.eid import EidPrefix
 from testbed.load import TopologyError, loads
 from testbed.model import NodeKind, Routing, Side, Topology
+from tests.topology.mistakes import BASE
 
 ROUTED = """\
 routing: ospf-bgp
