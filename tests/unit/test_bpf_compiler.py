@@ -1,0 +1,104 @@
+"""The tc programs are compiled once, anew when anything they are made from changes, and refused in one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nodes.dataplane.bpf import compiler
+from nodes.dataplane.bpf.compiler import CompileError, provide
+
+needs_clang = pytest.mark.skipif(compiler.find_clang() is None, reason="no clang")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    place = tmp_path / "sources"
+    place.mkdir()
+    (place / "lisp.bpf.c").write_text('#include <linux/types.h>\n#include "own.h"\n__u32 number = OWN;\n')
+    (place / "own.h").write_text("#define OWN 1\n")
+    return place
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "bpf"
+
+
+@needs_clang
+def test_the_tc_programs_compile(cache: Path) -> None:
+    compiled = provide(cache=cache)
+    assert compiled.read_bytes().startswith(b"\x7fELF")
+    log = compiled.with_suffix(".log").read_text()
+    assert log.count("\n") == 1, log  # the command alone: no warnings
+
+
+@needs_clang
+def test_what_is_current_is_not_compiled_again(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = provide(sources, cache)
+    assert sorted(path.suffix for path in cache.iterdir()) == [".log", ".o"]
+    monkeypatch.setattr(compiler, "_run", lambda _order: pytest.fail("clang was started"))
+    assert provide(sources, cache) == compiled
+
+
+@needs_clang
+def test_a_change_of_anything_makes_another(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = [provide(sources, cache)]
+    (sources / "own.h").write_text("#define OWN 2\n")
+    compiled.append(provide(sources, cache))
+    monkeypatch.setattr(compiler, "FLAGS", (*compiler.FLAGS, "-DMORE"))
+    compiled.append(provide(sources, cache))
+    clang = compiler.find_clang()
+    assert clang is not None
+    touched = cache.parent / "clang"
+    touched.write_text(f'#!/bin/sh\nexec "{clang}" "$@"\n')
+    touched.chmod(0o755)
+    monkeypatch.setattr(compiler, "find_clang", lambda: touched)
+    compiled.append(provide(sources, cache))
+    os.utime(touched, ns=(0, 0))
+    compiled.append(provide(sources, cache))
+    assert len(set(compiled)) == 5
+    assert sorted(cache.glob("*.o")) == sorted(compiled[-3:]), "the oldest objects go"
+    assert {path.stem for path in cache.glob("*.log")} == {path.stem for path in compiled[-3:]}
+
+
+@needs_clang
+def test_a_refusal_is_one_line_with_the_log(sources: Path, cache: Path) -> None:
+    (sources / "own.h").write_text("#define OWN nonsense\n")
+    with pytest.raises(CompileError, match=r"cannot compile the tc programs \(error: .*nonsense.*\): see ") as caught:
+        provide(sources, cache)
+    assert caught.value.log is not None
+    assert "nonsense" in caught.value.log.read_text()
+    assert str(caught.value).endswith(str(caught.value.log))
+    assert "\n" not in str(caught.value)
+    assert [path.suffix for path in cache.iterdir()] == [".log"]
+
+
+def test_no_compiler_is_one_line(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(CompileError, match="no clang to compile the tc programs with") as caught:
+        provide(sources, cache)
+    assert caught.value.log is None
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("names", [["clang"], ["clang-14"], ["clang-16", "clang-14"]])
+def test_clang_goes_by_several_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiler.find_clang() == tmp_path / names[0]
+
+
+def test_as_a_command_it_says_one_line_and_fails(tmp_path: Path) -> None:
+    root = Path(compiler.__file__).parents[3]
+    order = [sys.executable, "-m", "nodes.dataplane.bpf.compiler"]
+    done = subprocess.run(order, cwd=root, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("no clang to compile")
