@@ -1,0 +1,170 @@
+"""The Python side of ``maps.h``: the bytes of every key and value, the enumerations, which map holds what.
+
+A test compares all of it with the types that clang finds in ``maps.h``, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+
+MOST_CANDIDATES = 16
+"""Locators of one mapping."""
+
+MOST_LOCATORS = 1024
+"""Locators of all mappings together."""
+
+
+class Action(IntEnum):
+    """What becomes of a packet to a map-cache entry's EIDs."""
+
+    STACK = 0
+    ENCAPSULATE = 1
+    PETR = 2
+
+
+class LocalFlag(IntFlag):
+    """What an address is to this site."""
+
+    EID = 1
+    DYNAMIC = 2
+    HOST = 4
+
+
+class AggregateFlag(IntFlag):
+    """Which address space a prefix belongs to."""
+
+    EID = 1
+    RLOC = 2
+
+
+class NativeRoute(IntEnum):
+    """Whether a native route keeps a packet from being encapsulated."""
+
+    NULL0 = 0
+    STACK = 1
+
+
+class RoleFlag(IntFlag):
+    """The roles of a node."""
+
+    ITR = 1
+    ETR = 2
+    PITR = 4
+    PETR = 8
+    RTR = 16
+
+
+class EventKind(IntEnum):
+    """What the programs tell."""
+
+    SOURCE = 1
+    ABSENT = 2
+
+
+class Statistic(IntEnum):
+    """What the programs count."""
+
+    ENCAPSULATED = 0
+    ENCAPSULATED_BYTES = 1
+    DECAPSULATED = 2
+    DECAPSULATED_BYTES = 3
+    NATIVE = 4
+    REENCAPSULATED = 5
+    TO_STACK = 6
+    DROP_MALFORMED = 7
+    DROP_ENCRYPTED = 8
+    DROP_CONGESTION = 9
+    DROP_KERNEL = 10
+    EVENTS_LOST = 11
+
+
+class Layout(struct.Struct):
+    """The bytes of a C structure whose members stand side by side without gaps.
+
+    Attributes:
+        fields: Where each member stands: its first byte and its number of bytes.
+    """
+
+    def __new__(cls, **_members: str) -> Layout:
+        """As :class:`struct.Struct` wants it."""
+        return super().__new__(cls)
+
+    def __init__(self, **members: str) -> None:
+        """Declare the members by their names, in order.
+
+        Args:
+            members: Their formats; what is in network byte order or a structure itself is bytes, what is reserved "x".
+        """
+        super().__init__("=" + "".join(members.values()))
+        ends = [struct.calcsize("=" + "".join(list(members.values())[: n + 1])) for n in range(len(members))]
+        starts = [0, *ends[:-1]]
+        self.fields = {name: (start, end - start) for name, start, end in zip(members, starts, ends, strict=True)}
+
+
+EID_KEY = Layout(length="I", scope="4s", address="16s")
+CANDIDATE = Layout(locator="H", priority="B", weight="B")
+COUNTER = Layout(packets="Q", bytes="Q", last="Q")
+MAPPING = Layout(
+    action="B",
+    count="B",
+    open="B",
+    reserved="5x",
+    open_until="Q",
+    counter=f"{COUNTER.size}s",
+    candidates=f"{MOST_CANDIDATES * CANDIDATE.size}s",
+)
+LOCATOR = Layout(version="B", usable="B", mtu="H", reserved="4x", source="16s", address="16s")
+LOCAL = Layout(flags="B", open="B", reserved="6x", open_until="Q")
+PORT = Layout(instance="I", device="I", gate="I")
+RLOC_KEY = Layout(version="I", address="16s")
+GATE = Layout(punted="Q", handled="Q")
+SETTINGS = Layout(enabled="I", roles="I")
+CONTACT_KEY = Layout(scope="4s", rloc_version="I", eid="16s", rloc="16s")
+EVENT = Layout(kind="I", scope="4s", interface="I", rloc_version="I", eid="16s", rloc="16s", mac="6s", reserved="2x")
+NUMBER = struct.Struct("=I")
+LONG = struct.Struct("=Q")
+
+STRUCTS = {
+    "eid_key": EID_KEY,
+    "candidate": CANDIDATE,
+    "counter": COUNTER,
+    "mapping": MAPPING,
+    "locator": LOCATOR,
+    "local": LOCAL,
+    "port": PORT,
+    "rloc_key": RLOC_KEY,
+    "gate": GATE,
+    "settings": SETTINGS,
+    "contact_key": CONTACT_KEY,
+    "event": EVENT,
+}
+"""By their names in ``maps.h``."""
+
+ENUMS: dict[str, tuple[type[IntEnum | IntFlag], str]] = {
+    "action": (Action, "ACTION_"),
+    "local_flag": (LocalFlag, "LOCAL_"),
+    "aggregate_flag": (AggregateFlag, "AGGREGATE_"),
+    "native_route": (NativeRoute, "NATIVE_"),
+    "role_flag": (RoleFlag, "ROLE_"),
+    "event_kind": (EventKind, "EVENT_"),
+    "statistic": (Statistic, "STAT_"),
+}
+"""By their names in ``maps.h``, with what the names of their values begin with there."""
+
+MAPS: dict[str, tuple[struct.Struct, struct.Struct]] = {
+    "map_cache": (EID_KEY, MAPPING),
+    "local": (EID_KEY, LOCAL),
+    "aggregates": (EID_KEY, NUMBER),
+    "native": (EID_KEY, NUMBER),
+    "own": (RLOC_KEY, NUMBER),
+    "ports": (NUMBER, PORT),
+    "devices": (NUMBER, NUMBER),
+    "locators": (NUMBER, LOCATOR),
+    "locator_counters": (NUMBER, COUNTER),
+    "gates": (NUMBER, GATE),
+    "settings": (NUMBER, SETTINGS),
+    "contacts": (CONTACT_KEY, LONG),
+    "statistics": (NUMBER, LONG),
+}
+"""The keys and values of the maps that the daemon writes and reads; ``events`` is a ring buffer of :data:`EVENT`."""
