@@ -44,7 +44,7 @@ _QUEUE = 8192  # packets that wait for the daemon to read
 _NEIGHBOUR_QUEUE = 1 << 22  # bytes that wait for ARP: held packets are released in a burst
 _ANYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _ONE_LINK = (ip_network("ff00::/8"), ip_network("fe80::/10"))  # the same on every link: told apart by the interface
-DATA_ROLES = frozenset({Role.ITR, Role.ETR, Role.PITR, Role.PETR})
+DATA_ROLES = frozenset({Role.ITR, Role.ETR, Role.PITR, Role.PETR, Role.RTR})
 
 
 def device_of(instance_id: int) -> str:

@@ -26,6 +26,7 @@ class Role(StrEnum):
     ETR = "etr"
     PITR = "pitr"
     PETR = "petr"
+    RTR = "rtr"
     MAP_SERVER = "map-server"
     MAP_RESOLVER = "map-resolver"
 
@@ -82,11 +83,14 @@ class Locator:
         address: The RLOC.
         priority: 0 to 255, the lowest wins; 255 is never used for unicast.
         weight: 0 to 255, the share among locators of equal priority.
+        via: The RTRs that packets pass on the way, the first one first: what is registered is then an Explicit Locator
+            Path (RFC 8060 section 4.6). Empty in what the data path is told: it sends to the next hop.
     """
 
     address: IPAddress
     priority: int = 1
     weight: int = 100
+    via: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +184,11 @@ class NodeConfig:
         site_instances: The instance-ID of the hosts behind each of ``site_interfaces``; empty when all are 0.
         database: The EID-prefixes of its site (ETR), also the sources it encapsulates for (ITR).
         dynamic_eids: The prefixes in which hosts are registered one by one, as they are seen.
-        map_resolvers: Where the ITR or PITR asks.
+        map_resolvers: Where the ITR, PITR or RTR asks.
         map_servers: Where the ETR registers.
         petrs: PETRs that the ITR hands packets for non-LISP destinations to (RFC 6832 section 6), best first.
-        eid_aggregates: The aggregates of all EIDs: what a PITR announces, and the sources a PETR accepts.
+        eid_aggregates: The aggregates of all EIDs: what a PITR announces, the sources a PETR accepts, and between which
+            EIDs an RTR encapsulates again.
         rloc_space: Prefixes of the RLOC space; hosts are denied them (requirement S01).
         sites: The sites a Map-Server serves.
         delegations: The configured EID-prefixes a Map-Resolver knows, each with its Map-Server.
@@ -236,8 +241,8 @@ class NodeConfig:
             raise ConfigError(
                 f"{self.name}: map_servers is empty; an ETR with EID-prefixes registers with at least one"
             )
-        if self.roles & {Role.ITR, Role.PITR} and not self.map_resolvers:
-            raise ConfigError(f"{self.name}: map_resolvers is empty; an ITR or PITR asks at least one")
+        if self.roles & {Role.ITR, Role.PITR, Role.RTR} and not self.map_resolvers:
+            raise ConfigError(f"{self.name}: map_resolvers is empty; an ITR, PITR or RTR asks at least one")
 
     def to_json(self) -> str:
         """The document :meth:`from_json` reads. It holds the keys: write it where only root reads."""
@@ -274,7 +279,12 @@ def _prefix(data: Mapping[str, Any]) -> EidPrefix:
 
 
 def _locators(data: Mapping[str, Any]) -> tuple[Locator, ...]:
-    return tuple(Locator(ip_address(one["address"]), one["priority"], one["weight"]) for one in data["locators"])
+    return tuple(
+        Locator(
+            ip_address(one["address"]), one["priority"], one["weight"], tuple(ip_address(hop) for hop in one["via"])
+        )
+        for one in data["locators"]
+    )
 
 
 def _key(data: Mapping[str, Any]) -> Key:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeGuard
 
 from nodes.lisp.config import UNUSED_PRIORITY, Locator
 from nodes.lisp.eid import IPAddress
-from nodes.lisp.wire import Address, LocatorRecord, sorted_locators
+from nodes.lisp.wire import Address, ExplicitLocatorPath, LocatorRecord, ReencapHop
 
 _BROADCAST = IPv4Address("255.255.255.255")
 
@@ -31,18 +31,64 @@ def forbidden(locators: Iterable[LocatorRecord]) -> list[LocatorRecord]:
 
 
 def usable(locators: Iterable[LocatorRecord], own: Collection[IPAddress]) -> tuple[Locator, ...]:
-    """The locators that a node with the RLOCs ``own`` can encapsulate to, sorted by address.
+    """The RLOCs that a node with the RLOCs ``own`` can encapsulate to, sorted by address, each once.
 
     Left aside: unreachable ones (R-bit 0), priority 255 (RFC 9301 section 5.4), address families the node has no
-    RLOC of, and the node's own RLOCs.
+    RLOC of, and the node's own RLOCs. Of an Explicit Locator Path it is the next hop that counts; where several lead to
+    one next hop, that has the best of their priorities and the greatest weight of those.
+    """
+    found: dict[IPAddress, Locator] = {}
+    for one in locators:
+        hop = next_hop(one.address, own)
+        if hop is None or not one.reachable or one.priority == UNUSED_PRIORITY:
+            continue
+        other = found.get(hop)
+        if other is None or (one.priority, -one.weight) < (other.priority, -other.weight):
+            found[hop] = Locator(hop, one.priority, one.weight)
+    return tuple(found[hop] for hop in sorted(found, key=lambda address: (address.version, int(address))))
+
+
+def next_hop(locator: Address, own: Collection[IPAddress]) -> IPAddress | None:
+    """Whom a node with the RLOCs ``own`` sends packets for a locator to; None if it can send them to nobody.
+
+    Args:
+        locator: A locator: an RLOC, or an Explicit Locator Path.
+        own: The node's own RLOCs.
     """
     families = {rloc.version for rloc in own}
-    return tuple(
-        Locator(one.address, one.priority, one.weight)
-        for one in sorted_locators(locators)
-        if isinstance(one.address, IPv4Address | IPv6Address)
-        and one.reachable
-        and one.priority != UNUSED_PRIORITY
-        and one.address.version in families
-        and one.address not in own
-    )
+    # RFC 8060 section 4.6: who stands in the path sends to the hop behind its own; anybody else to the first. The last
+    # hop is the ETR: behind it there is nobody.
+    path = _path(locator)
+    places = [number for number, hop in enumerate(path, 1) if hop.address in own]
+    for hop in path[places[-1] if places else 0 :]:
+        # L-bit: no RLOC, but something to be looked up, which is not done here.
+        if is_unicast(hop.address) and hop.address.version in families and not hop.lookup:
+            return hop.address
+        # S-bit: this hop is required; one without it may be left out.
+        if hop.strict:
+            return None
+    return None
+
+
+def rlocs_of(locator: Address) -> tuple[Address, ...]:
+    """The RLOCs of a locator in their order: one, or the hops of an Explicit Locator Path."""
+    return tuple(hop.address for hop in _path(locator))
+
+
+def last_hop(locator: Address) -> Address | None:
+    """The RLOC where a locator ends: the ETR's own, whatever comes before it; None for an empty path."""
+    return rlocs_of(locator)[-1] if rlocs_of(locator) else None
+
+
+def explicit_path(rlocs: Sequence[IPAddress]) -> Address:
+    """The locator that leads from one RLOC to the next; a single one needs no Explicit Locator Path.
+
+    No hop may be left out, each may be probed (RFC 8060 section 4.6).
+    """
+    if len(rlocs) == 1:
+        return rlocs[0]
+    return ExplicitLocatorPath(tuple(ReencapHop(rloc, probe=True, strict=True) for rloc in rlocs))
+
+
+def _path(locator: Address) -> tuple[ReencapHop, ...]:
+    return locator.hops if isinstance(locator, ExplicitLocatorPath) else (ReencapHop(locator, strict=True),)

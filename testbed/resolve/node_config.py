@@ -71,7 +71,7 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
     for node, site, roles in nodes:
         if not roles:
             continue
-        asks, registers = bool(roles & {Role.ITR, Role.PITR}), Role.ETR in roles
+        asks, registers = bool(roles & {Role.ITR, Role.PITR, Role.RTR}), Role.ETR in roles
         tunnels = site is not None and bool(roles & {Role.ITR, Role.ETR})
         interfaces = wiring.interfaces.get(node.name, [])
         site_side = [one for one in interfaces if one.side is Side.SITE]

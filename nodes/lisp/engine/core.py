@@ -80,7 +80,7 @@ class Engine:
         self._config = config
         self._context = context = Context(config, random)
         self.counters = context.counters
-        # Any node with a Map-Resolver can ask by hand; only an ITR or PITR keeps the answers.
+        # Any node with a Map-Resolver can ask by hand; only an ITR, PITR or RTR keeps the answers.
         self._itr = Itr(context, request_port, now) if config.map_resolvers else None
         self._etr = Etr(context, durable, start_time) if Role.ETR in roles else None
         self._map_server = MapServer(context, durable, now) if Role.MAP_SERVER in roles else None

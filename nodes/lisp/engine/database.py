@@ -10,6 +10,7 @@ from nodes.lisp.effects import ChangeLocator
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.errors import LispError
+from nodes.lisp.locators import explicit_path
 from nodes.lisp.wire import EidRecord, LocatorRecord, sorted_locators
 
 MAX_HOSTS = 4096
@@ -147,9 +148,11 @@ class Database:
         return longest is not None and longest[0] == change.prefix
 
     def _record(self, mapping: DatabaseMapping) -> EidRecord:
-        """A mapping as it is told: locators sorted (RFC 9301 section 5.5), the node's own with the L-bit."""
+        """A mapping as it is told: sorted locators (RFC 9301 section 5.5), those that end here with the L-bit."""
         locators = (
-            LocatorRecord(one.address, one.priority, one.weight, local=one.address in self._own)
+            LocatorRecord(
+                explicit_path((*one.via, one.address)), one.priority, one.weight, local=one.address in self._own
+            )
             for one in mapping.locators
         )
         return EidRecord.of(mapping.prefix, mapping.ttl_minutes, sorted_locators(locators))
@@ -170,10 +173,10 @@ def _changed(locators: tuple[Locator, ...], change: ChangeLocator) -> tuple[Loca
     return tuple(
         one
         if one.address != change.rloc
-        else Locator(
-            one.address,
-            one.priority if change.priority is None else change.priority,
-            one.weight if change.weight is None else change.weight,
+        else replace(
+            one,
+            priority=one.priority if change.priority is None else change.priority,
+            weight=one.weight if change.weight is None else change.weight,
         )
         for one in locators
     )

@@ -22,6 +22,7 @@ from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database, Host, RefusedError
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
+from nodes.lisp.locators import last_hop
 from nodes.lisp.wire import EidRecord, MapNotify, MapRequest
 
 
@@ -56,7 +57,8 @@ class Etr:
         if record is None:
             return None
         # RFC 9301 section 5.4: A and L are an ETR's to set; p marks the one locator that was probed.
-        locators = tuple(replace(one, probed=one.address == probed) for one in record.locators)
+        marked = next((one for one in record.locators if probed and last_hop(one.address) == probed), None)
+        locators = tuple(replace(one, probed=one is marked) for one in record.locators)
         return record.prefix, replace(record, locators=locators, authoritative=True)
 
     def inside(self, prefix: EidPrefix) -> list[EidRecord]:

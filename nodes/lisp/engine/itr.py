@@ -1,4 +1,4 @@
-"""ITR and PITR: misses become Map-Requests, accepted Map-Replies become map-cache entries (RFC 9301 section 8.1)."""
+"""ITR, PITR, RTR: misses become Map-Requests, accepted Map-Replies become map-cache entries (RFC 9301 section 8.1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
 from nodes.lisp.effects import Answer, Datagram, Effect, Forwarding, Miss, Query, Report, Unresolved
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
@@ -18,7 +18,7 @@ from nodes.lisp.wire import EidRecord, MapReply, MapRequest
 
 
 class Itr:
-    """Resolves EIDs for the data path (ITR, PITR) and for people (``lig``, on any node with a Map-Resolver)."""
+    """Resolves EIDs for the data path (ITR, PITR, RTR) and for people (``lig``, on any node with a Map-Resolver)."""
 
     def __init__(self, context: Context, request_port: int, now: float) -> None:
         config = context.config
@@ -27,6 +27,8 @@ class Itr:
         self._site = _site(config)
         self._is_itr = Role.ITR in config.roles
         self._is_pitr = Role.PITR in config.roles
+        self._is_rtr = Role.RTR in config.roles
+        self._keeps_mappings = self._is_itr or self._is_pitr or self._is_rtr
         self._requests = MapRequester(context, request_port)
         dynamic = tuple(permitted.prefix for permitted in config.dynamic_eids)
         self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs), now, dynamic=dynamic)
@@ -43,13 +45,15 @@ class Itr:
             or not self._is_pitr
             or any(p.instance_id == miss.eid.instance_id and p.contains(miss.source) for p in self._site)
         )
-        # RFC 6832 section 5: a PITR serves the aggregates that it announces, and nothing else.
-        if not for_site and not (self._is_pitr and self._in_aggregates(miss.eid)):
+        # RFC 6832 section 5: a PITR serves the aggregates that it announces, and nothing else; so does an RTR.
+        if not for_site and not ((self._is_pitr or self._is_rtr) and self._in_aggregates(miss.eid)):
             yield from self._context.drop("miss-outside-aggregates", now, eid=str(miss.eid))
             yield Unresolved(miss.eid)
             return
         if self._undecided(miss.eid):
-            yield from self._requests.ask(miss.eid, now, miss.source, pitr=not for_site)
+            # RFC 9300 section 3: an RTR asks as an ITR does, for a source that has an EID.
+            for_eid = self._is_rtr and (not self._is_pitr or self._is_eid(miss.source, miss.eid.instance_id))
+            yield from self._requests.ask(miss.eid, now, miss.source, pitr=not (for_site or for_eid))
 
     def query(self, query: Query, now: float) -> Iterator[Effect]:
         """Somebody asks by hand."""
@@ -57,7 +61,7 @@ class Itr:
 
     def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""
-        if not (self._is_itr or self._is_pitr):
+        if not self._keeps_mappings:
             yield from self._context.drop("solicit-map-request", now, source=str(arrival.source))
             return
         yield from self._solicitations.take(request, arrival, now)
@@ -76,7 +80,7 @@ class Itr:
             return
         sent = resolution.sent[reply.nonce]
         tokens = self._requests.finish(resolution)
-        if self._is_itr or self._is_pitr:
+        if self._keeps_mappings:
             cached = self.map_cache.cached_prefix(resolution.eid)
             for record in reply.records:
                 yield from self._store(record, now)
@@ -102,10 +106,13 @@ class Itr:
     def _ask_again(self, now: float) -> Iterator[Effect]:
         for eid in self._solicitations.due(now):
             # RFC 9301 section 6.1: the SMR-invoked Map-Request goes through the mapping system, s-bit set.
-            yield from self._requests.ask(eid, now, pitr=not self._is_itr, smr_invoked=True)
+            yield from self._requests.ask(eid, now, pitr=self._is_pitr and not self._is_itr, smr_invoked=True)
 
     def _in_aggregates(self, eid: EidPrefix) -> bool:
         return any(aggregate.covers(eid) for aggregate in self._context.config.eid_aggregates)
+
+    def _is_eid(self, address: IPAddress | None, instance_id: int) -> bool:
+        return address is not None and self._in_aggregates(host_prefix(address, instance_id))
 
     def _store(self, record: EidRecord, now: float) -> Iterator[Effect]:
         yield from self.map_cache.store(record, now)
@@ -134,8 +141,8 @@ class Itr:
 
 
 def _defaults(config: NodeConfig) -> set[EidPrefix]:
-    """Where send-map-request is the default: for an ITR everywhere, for a PITR inside the aggregates it announces."""
-    defaults = set(config.eid_aggregates) if Role.PITR in config.roles else set()
+    """Where send-map-request is the default: for an ITR everywhere, for a PITR or RTR inside the aggregates."""
+    defaults = set(config.eid_aggregates) if config.roles & {Role.PITR, Role.RTR} else set()
     if Role.ITR in config.roles:
         sources = _site(config) or (EidPrefix.of("0.0.0.0/0"), EidPrefix.of("::/0"))
         defaults |= {everything(prefix) for prefix in sources}

@@ -14,7 +14,7 @@ from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.verdict import Forward, Verdict, elsewhere, negative
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import least_specific_hole
-from nodes.lisp.locators import forbidden
+from nodes.lisp.locators import forbidden, last_hop
 from nodes.lisp.registrations import Registration, Registrations
 from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRegister, sign, sorted_locators, verify
 
@@ -173,7 +173,8 @@ class MapServer:
         locator-set may be empty, comes from the RLOC that registered. ETRs of one site that list each other's RLOCs
         and send no xTR-ID are told apart by nothing better: they should send one.
         """
-        if any(locator.address == arrival.source for locator in record.locators):
+        # The way may lead through RTRs: what counts is where it ends.
+        if any(last_hop(locator.address) == arrival.source for locator in record.locators):
             return True
         registered = self._registrations.get(record.prefix) if record.ttl_minutes == 0 else None
         return registered is not None and registered.etr == arrival.source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from nodes.lisp.config import Role
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context, payload_limit
@@ -40,7 +41,7 @@ class MapReplier:
         self._flood_limit: RateLimit[IPAddress] = RateLimit(FLOOD_BURST, FLOOD_INTERVAL)
 
     def map_request(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
-        """A Map-Request by itself: an RLOC-probe or the refresh of a mapping. Only an ETR answers those."""
+        """A Map-Request by itself: an RLOC-probe or the refresh of a mapping. An ETR answers; an RTR, to probes."""
         source = str(arrival.source)
         # RFC 9301 section 6.1, S-bit: it solicits a Map-Request from an ITR or PITR, and asks nothing itself.
         if request.smr:
@@ -48,14 +49,14 @@ class MapReplier:
             yield from handled or self._context.drop("solicit-map-request", now, source=source)
             return
         # RFC 9301 section 5.2: a Map-Resolver or Map-Server drops a Map-Request with the probe-bit set. Section 8.4:
-        # others reach it encapsulated.
-        if self._etr is None:
+        # others reach it encapsulated. An RTR is probed as the next hop to any EID, and has no mapping of its own.
+        if self._etr is None and not (request.probe and Role.RTR in self._context.config.roles):
             yield from self._context.drop("probe" if request.probe else "map-request-bare", now, source=source)
             return
         probed = arrival.destination if request.probe else None
         groups: list[Group] = []
         for question in request.records[:MAX_QUESTIONS]:
-            if found := self._etr.verdict(question.prefix, probed):
+            if self._etr and (found := self._etr.verdict(question.prefix, probed)):
                 more = () if request.probe else self._etr.inside(found[0])
                 groups.append((question.prefix, filled(found[1], more)))
         # RFC 9301 section 5.2: a probe is always answered; the mapping goes with it if there is one.

@@ -12,6 +12,7 @@ from nodes.lisp.effects import Datagram, Effect
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.errors import DecodeError
+from nodes.lisp.locators import rlocs_of
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.timers import Timers
@@ -94,7 +95,8 @@ class Solicitations:
         # host that moved, and, by a less-specific mapping, the xTR that it comes home to. Nobody speaks for a negative
         # mapping; and the xTR that a host moved to, or a node that has a new RLOC, is only known to the mapping
         # system. Those are heard, but a flood in their name keeps nobody else from being heard.
-        if any(one.address == sender for entry in self._map_cache.covering(cached) for one in entry.locators):
+        entries = self._map_cache.covering(cached)
+        if any(sender in rlocs_of(one.address) for entry in entries for one in entry.locators):
             return ""
         return "solicit-map-request-stranger" if waiting or not self._strangers.allows(None, now) else ""
 
