@@ -294,4 +294,4 @@ def _not_unicast(packet: Packet) -> bool:
     return any(
         address.is_multicast or address.is_unspecified or address.is_loopback or address.is_link_local
         for address in (packet.source, packet.destination)
-    ) or (packet.version == 4 and int(packet.destination) == 0xFFFFFFFF)
+    ) or (packet.version == 4 and 0xFFFFFFFF in (int(packet.destination), int(packet.source)))

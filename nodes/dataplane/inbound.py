@@ -19,6 +19,8 @@ from nodes.dataplane.ports import tos_and_ttl
 from nodes.lisp.errors import DecodeError
 
 _RECEIVE = 65536
+_NO_OPTIONS = 0x45
+"""First byte of an IPv4 packet whose header has no options."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,16 +79,19 @@ class Inbound:
         # D06 to D08: nonce, Locator-Status-Bits, versions and the reserved bit are not looked at.
         instance_id = int.from_bytes(buffer[4:7], "big") if flags & FLAG_INSTANCE else 0
         start = LISP_HEADER
-        if buffer[start] >> 4 == 4:
+        first = buffer[start]
+        if first >> 4 == 4:
             end = start + (buffer[start + 2] << 8 | buffer[start + 3])
             key = (instance_id, sender, bytes(buffer[start + 12 : start + 20]))
             tos, ttl = buffer[start + 1], buffer[start + 8]
+            sound = first == _NO_OPTIONS and end >= start + 20 and _sums_up(buffer, start, start + 20)
         else:
             end = start + 40 + (buffer[start + 4] << 8 | buffer[start + 5])
             key = (instance_id, sender, bytes(buffer[start + 8 : start + 40]))
-            tos, ttl = (buffer[start] & 15) << 4 | buffer[start + 1] >> 4, buffer[start + 7]
-        accepted = self._accepted.get(key)
-        if end > length or accepted is None:
+            tos, ttl = (first & 15) << 4 | buffer[start + 1] >> 4, buffer[start + 7]
+            sound = first >> 4 == 6
+        accepted = self._accepted.get(key) if sound and end <= length else None
+        if accepted is None:
             accepted = self._accept(length, instance_id, sender, key)
             if accepted is None:
                 return
@@ -111,6 +116,9 @@ class Inbound:
         data = self._view[LISP_HEADER:length]
         try:
             packet = parse(data)
+            # RFC 1812 section 5.2.2: the kernel would drop it as well, but nobody would count it.
+            if packet.version == 4 and not _sums_up(data, 0, packet.header_length):
+                raise DecodeError("IPv4 header checksum is wrong", "inner packet")
         except DecodeError:
             context.statistics.drops["malformed"] += 1
             return None
@@ -126,3 +134,8 @@ class Inbound:
             self._accepted.clear()
         self._accepted[key] = accepted
         return accepted
+
+
+def _sums_up(data: bytearray | memoryview, start: int, end: int) -> bool:
+    """Whether an IPv4 header holds its own right checksum: as one number, it is a multiple of 2^16 - 1 (RFC 1071)."""
+    return int.from_bytes(data[start:end], "big") % 0xFFFF == 0

@@ -13,6 +13,9 @@ from testbed.lab import Lab
 
 WORLDS = Path(__file__).with_name("worlds")
 
+DATA_PATHS = ("python",)
+"""What the routers of the data plane's tests forward by."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if os.geteuid() == 0 and shutil.which("tshark"):
@@ -21,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.skip(reason="needs root and tshark"))
+
+
+@pytest.fixture(scope="session", params=DATA_PATHS)
+def dataplane(request: pytest.FixtureRequest) -> str:
+    """By what the routers forward: the tests of the data plane are the same for each."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")

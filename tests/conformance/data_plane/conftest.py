@@ -1,0 +1,32 @@
+"""One lab of the world ``families`` for each data path, and its four pairs of IP versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from os import getpid
+
+import pytest
+
+from testbed.lab import Lab
+from tests.conformance.conftest import WORLDS
+from tests.conformance.data_plane.pair import Pair
+
+PAIRS = [(4, 4), (6, 4), (4, 6), (6, 6)]
+
+
+@pytest.fixture(scope="package")
+def families(dataplane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The lab, in which every pair of hosts has exchanged packets."""
+    name = f"families-{dataplane}-{getpid()}"
+    with Lab(WORLDS / "families.yaml", name=name, run_dir=tmp_path_factory.mktemp("families") / name) as lab:
+        for inner, outer in PAIRS:
+            pair = Pair(lab, dataplane, inner, outer)
+            done = lab.run(pair.here, ["ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", str(pair.target)])
+            assert done.returncode == 0, done.stdout
+        yield lab
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: f"v{pair[0]}-over-v{pair[1]}")
+def pair(request: pytest.FixtureRequest, families: Lab, dataplane: str) -> Pair:
+    """Requirement D15: all four."""
+    return Pair(families, dataplane, *request.param)

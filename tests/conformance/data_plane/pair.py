@@ -1,0 +1,170 @@
+"""Two sites of the world ``families``: hosts of one IP version, RLOCs of one IP version, and what tests do there."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.lab import Lab
+from tests.conformance import packets
+from tests.conformance.packets import Ip, IPAddress, Tunnelled
+from tests.conformance.watch import SINK, Watch
+
+OVERHEAD = {4: 36, 6: 56}
+"""Bytes of outer IP, UDP and LISP header by the RLOC's IP version (RFC 9300 section 7.1)."""
+
+CORE_MTU = 1500
+MARK = b"packet "
+"""What the payload of the tests' own datagrams begins with."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """EIDs of IP version ``inner`` over RLOCs of IP version ``outer``, in a lab whose routers forward by ``dataplane``.
+
+    The near site sends and the far site receives; a packet passes core1, core2 and core3 in between.
+    """
+
+    lab: Lab
+    dataplane: str
+    inner: int
+    outer: int
+
+    @property
+    def here(self) -> str:
+        """The near host."""
+        return f"hn{self.outer}"
+
+    @property
+    def there(self) -> str:
+        """The far host."""
+        return f"hf{self.outer}"
+
+    @property
+    def itr(self) -> str:
+        """The near router."""
+        return f"xn{self.outer}"
+
+    @property
+    def etr(self) -> str:
+        """The far router."""
+        return f"xf{self.outer}"
+
+    @property
+    def source(self) -> IPAddress:
+        """The near EID."""
+        return self.lab[self.here].address_of(self.inner)
+
+    @property
+    def target(self) -> IPAddress:
+        """The far EID."""
+        return self.lab[self.there].address_of(self.inner)
+
+    @property
+    def most(self) -> int:
+        """The largest inner packet in bytes."""
+        return CORE_MTU - OVERHEAD[self.outer]
+
+    def rloc(self, router: str) -> IPAddress:
+        """The RLOC of a router."""
+        config = self.lab[router].lisp
+        assert config is not None
+        return next(one for one in config.rlocs if one.version == self.outer)
+
+    def datagram(self, text: object = "", port: int = 7777, **fields: Any) -> bytes:
+        """A packet from the near to the far host; the keywords are those of :func:`packets.ip`."""
+        return packets.datagram(self.source, self.target, (port, SINK), MARK + str(text).encode(), **fields)
+
+    def tunnel(self, inner: bytes, **fields: Any) -> bytes:
+        """A LISP data packet from the near to the far router; the keywords are those of :func:`packets.lisp`."""
+        return packets.lisp(self.rloc(self.itr), self.rloc(self.etr), inner, **fields)
+
+    def leave(self, *sent: bytes) -> None:
+        """Send packets from the near host as they are, mistakes included."""
+        with Cable(self.lab, self.here, self.itr) as cable:
+            cable.send(*sent)
+
+    def answer(self, *sent: bytes) -> None:
+        """Send packets from the far host."""
+        with Cable(self.lab, self.there, self.etr) as cable:
+            cable.send(*sent)
+
+    def arrive(self, *sent: bytes, behind: bool = True) -> None:
+        """Send packets from the core to the far router as they are, and behind them one that is in order."""
+        with Cable(self.lab, "core3", self.etr) as cable:
+            cable.send(*sent, *([self.tunnel(self.datagram("behind"))] if behind else []))
+
+    @contextmanager
+    def watch(self, *nodes: str) -> Iterator[Seen]:
+        """Watch nodes; meanwhile a socket takes what the far host is sent, or it would answer by ICMP."""
+        family = socket.AF_INET if self.inner == 4 else socket.AF_INET6
+        with Seen(self.lab, nodes) as seen, self.lab.socket(self.there, family, socket.SOCK_DGRAM) as ear:
+            ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ear.bind((str(self.target), SINK))
+            yield seen
+
+    def drops(self, router: str) -> Counter[str]:
+        """The packets that a router's data path has dropped, by reason."""
+        return Counter(self.lab.show(router, "statistics")["drops"])
+
+
+class Cable:
+    """The end of a link: whole frames go out as they are."""
+
+    def __init__(self, lab: Lab, node: str, peer: str) -> None:
+        self._near = lab[node].link_to(peer)
+        self._far = lab[peer].link_to(node)
+        self._socket = lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.bind((self._near.name, 0))
+
+    def send(self, *sent: bytes) -> None:
+        """Send IP packets to the other end."""
+        addresses = bytes.fromhex((self._far.mac + self._near.mac).replace(":", ""))
+        for packet in sent:
+            ethertype = b"\x86\xdd" if packet[:1] >= b"\x60" else b"\x08\x00"
+            self._socket.send(addresses + ethertype + packet)
+
+    def __enter__(self) -> Cable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+class Seen(Watch):
+    """A capture that knows the tests' own datagrams."""
+
+    def packets(self, node: str, interface: str | None = None) -> list[Ip]:
+        """The IP packets that arrived at a node, by one of its interfaces or any."""
+        self.drain()
+        found = [
+            packets.read(one.data)
+            for one in self.frames
+            if (one.node, interface or one.interface) == (node, one.interface)
+        ]
+        return [one for one in found if one]
+
+    def texts(self, node: str) -> list[str]:
+        """What the tests' own datagrams said that arrived at a node without a LISP header, in order."""
+        return [one.text[len(MARK) :].decode() for one in self.packets(node) if one.text.startswith(MARK)]
+
+    def arrived(self, node: str, text: object) -> Ip | None:
+        """The datagram with that text."""
+        wanted = MARK + str(text).encode()
+        return next((one for one in self.packets(node) if one.text == wanted), None)
+
+    def data(self, node: str, interface: str) -> list[Tunnelled]:
+        """The LISP data packets around the tests' own datagrams that arrived at a node by one interface, in order."""
+        found = [packets.tunnelled(one) for one in self.packets(node, interface)]
+        return [one for one in found if one and MARK in one.inner.packet]
+
+    def all_of(self, count: int, find: Callable[[], list[Any]], what: str) -> list[Any]:
+        """Wait until ``find`` has ``count`` of them, and not more."""
+        found = self.until(lambda: found if len(found := find()) >= count else None, f"{count} {what}")
+        assert found is not None
+        assert len(found) == count
+        return found
