@@ -15,6 +15,7 @@ from typing import Any
 
 from nodes.daemon.control import ControlSocket
 from nodes.daemon.dynamic_eids import DynamicEids
+from nodes.daemon.icmp_socket import IcmpErrors
 from nodes.daemon.journal import Journal
 from nodes.daemon.loop import Loop
 from nodes.daemon.plumbing import DATA_ROLES, Plumbing
@@ -105,10 +106,12 @@ class Daemon:
         self._loop.stop_on(arguments.signals)
         self._state = DurableState(arguments.state_dir / "state.jsonl")
         self._ports = ControlPorts(config.rlocs)
+        self._icmp: IcmpErrors | None = None
         self._plumbing: Plumbing | None = None
         self._path: PythonPath | None = None
         self._dynamic: DynamicEids | None = None
         if config.roles & DATA_ROLES:
+            self._icmp = IcmpErrors(config.rlocs)
             tables = Tables.of(config)
             self._plumbing = plumbing = Plumbing(config, tables)
             self._path = PythonPath(tables, plumbing.tuns, plumbing.source_of, self._now, plumbing.versions)
@@ -121,6 +124,7 @@ class Daemon:
             start_time=int(time.time()),
             durable=self._state.values,
             request_port=self._ports.request_port,
+            in_use=self._path.in_use if self._path is not None else frozenset,
         )
         self._registered = False
         self._waiters = Waiters()
@@ -152,6 +156,8 @@ class Daemon:
         """Report "listening", start the engine and work until told to stop."""
         for descriptor, receive in self._ports.readers.items():
             self._loop.add(descriptor, partial(self._datagrams, receive))
+        for descriptor, receive_errors in self._icmp.readers.items() if self._icmp is not None else ():
+            self._loop.add(descriptor, partial(self._datagrams, receive_errors))
         if self._path is not None and self._plumbing is not None:
             for descriptor, read in self._path.readers.items():
                 self._loop.add(descriptor, partial(_ignore_events, read))
@@ -170,6 +176,8 @@ class Daemon:
         """Close everything that was opened."""
         self._control.close()
         self._ports.close()
+        if self._icmp is not None:
+            self._icmp.close()
         if self._dynamic is not None:
             self._dynamic.close()
         if self._path is not None:

@@ -16,7 +16,7 @@ from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import ChangeLocator, Input, Query
 from nodes.lisp.engine import Engine
 
-ENGINE_TABLES = ("map-cache", "database", "dynamic-eids", "registrations", "roles")
+ENGINE_TABLES = ("map-cache", "locators", "database", "dynamic-eids", "registrations", "roles")
 TABLES = (*ENGINE_TABLES, "statistics", "interfaces")
 _LIG_SECONDS = _LOCATOR_SECONDS = 5.0
 
@@ -74,6 +74,10 @@ class Requests:
             shown = self._engine.show(what, self._now())
             if what == "dynamic-eids" and self._dynamic is not None and isinstance(shown, list):
                 return self._dynamic.with_overheard(shown)
+            if what == "locators" and isinstance(shown, list):
+                # By the engine's clock, which may run faster than the network's.
+                scale = self._config.time_scale
+                return [{**row, "rtt_ms": row["rtt_ms"] and round(row["rtt_ms"] / scale, 3)} for row in shown]
             return shown
         if what == "statistics":
             return self._statistics()

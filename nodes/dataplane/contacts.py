@@ -50,6 +50,11 @@ class Contacts:
         }
         return tuple(sorted(found, key=lambda rloc: (rloc.version, int(rloc))))
 
+    def rlocs(self, now: float) -> frozenset[IPAddress]:
+        """The RLOCs that any data went to or came from within the last minute: those in use (requirement C36)."""
+        ends = self._by_ends.items()
+        return frozenset(rloc for (_, _, rloc), contact in ends if now - contact.last <= SECONDS)
+
     def _forget(self, now: float) -> None:
         """Make room: without those that are over, and if all are fresh without the older half."""
         by_age = sorted(self._by_ends.items(), key=lambda item: -item[1].last)

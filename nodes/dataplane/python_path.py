@@ -140,6 +140,10 @@ class PythonPath:
         """The RLOCs that data of ``prefix`` went to or came from within the last minute (requirement C34)."""
         return self._context.contacts.peers(prefix, self._context.clock())
 
+    def in_use(self) -> frozenset[IPAddress]:
+        """The RLOCs that any data went to or came from within the last minute: whose mappings are probed."""
+        return self._context.contacts.rlocs(self._context.clock())
+
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do."""
         deadlines = (self.held.deadline(), self._context.unfound.deadline())

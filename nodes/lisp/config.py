@@ -51,6 +51,9 @@ ROLE_SETS: Mapping[str, tuple[Role, ...]] = {
 UNUSED_PRIORITY = 255
 """The priority of an RLOC that is never used (RFC 9301 section 5.4)."""
 
+MIN_PROBING, MAX_PROBING = 0.2, 3600.0
+"""Seconds between two RLOC-probes of a locator: what a node can be told."""
+
 
 class Algorithm(IntEnum):
     """Algorithm ID: which KDF and MAC authenticate a message (RFC 9301 section 12.5)."""
@@ -199,6 +202,11 @@ class NodeConfig:
         dataplane: What forwards its packets.
         bpf_object: The file with the compiled tc programs, or "" where there is none.
         core_mtu: The MTU of the RLOC space in bytes; the inner MTU follows from it.
+        probing: Seconds between two RLOC-probes of a locator (RFC 9301 section 7.1); 0 sends none.
+        path_mtu_discovery: Whether the ITR learns the MTU of the path to each RLOC from ICMP errors (RFC 9300 section
+            7.2). False is the stateless way of section 7.1.
+        locator_status_bits: Whether encapsulated packets tell which locators of the site are up (RFC 9300 sections 5.3
+            and 10; not for the public Internet, section 4.1).
         time_scale: How much faster than real time the engine's clock runs.
     """
 
@@ -224,6 +232,9 @@ class NodeConfig:
     dataplane: DataPlane = DataPlane.AUTO
     bpf_object: str = ""
     core_mtu: int = 1500
+    probing: float = 10.0
+    path_mtu_discovery: bool = False
+    locator_status_bits: bool = False
     time_scale: float = 1.0
 
     def __post_init__(self) -> None:
@@ -241,6 +252,9 @@ class NodeConfig:
             raise ConfigError(
                 f"{self.name}: map_servers is empty; an ETR with EID-prefixes registers with at least one"
             )
+        if not MIN_PROBING <= self.probing <= MAX_PROBING and self.probing != 0:
+            allowed = f"0 and {MIN_PROBING:g} to {MAX_PROBING:g} seconds"
+            raise ConfigError(f"{self.name}: probing is {self.probing!r}; allowed are {allowed}")
         if self.roles & {Role.ITR, Role.PITR, Role.RTR} and not self.map_resolvers:
             raise ConfigError(f"{self.name}: map_resolvers is empty; an ITR, PITR or RTR asks at least one")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from nodes.lisp.effects import Forwarding, ForwardingEntry, Install, Remove
@@ -70,6 +72,8 @@ class MapCache:
         self._dynamic = dynamic
         self._learned: EidTable[MapCacheEntry] = EidTable()
         self._expiry: Timers[EidPrefix] = Timers()
+        # The learned mappings that packets are sent to an RLOC by: whose turn is next comes first.
+        self._by_rloc: dict[IPAddress, OrderedDict[EidPrefix, None]] = {}
         self._defaults: EidTable[MapCacheEntry] = EidTable()
         for prefix in defaults:
             entry = ForwardingEntry(prefix, Forwarding.SEND_MAP_REQUEST)
@@ -109,14 +113,48 @@ class MapCache:
             wider = prefix.network.supernet(prefixlen_diff=1)
             found = self._learned.lookup(EidPrefix(wider, prefix.instance_id))
 
+    def uses(self, rloc: IPAddress) -> bool:
+        """Whether packets are sent to an RLOC by a cached mapping."""
+        return rloc in self._by_rloc
+
+    def locators_beside(self, rloc: IPAddress, most: int) -> Iterator[IPAddress]:
+        """The locators of the first ``most`` mappings that have ``rloc`` among theirs, itself included."""
+        for prefix in islice(self._by_rloc.get(rloc, ()), most):
+            entry = self._learned.get(prefix)
+            yield from (one.address for one in entry.forwarding.locators) if entry else ()
+
+    def next_mapping(self, rloc: IPAddress) -> EidPrefix | None:
+        """A mapping that packets are sent to ``rloc`` by, each in its turn; None if there is none."""
+        mappings = self._by_rloc.get(rloc)
+        if not mappings:
+            return None
+        prefix = next(iter(mappings))
+        mappings.move_to_end(prefix)
+        return prefix
+
+    def confirm(self, record: EidRecord, now: float) -> Iterator[Install | Remove]:
+        """Take in what an ETR says of a mapping that is cached; the data path hears of it only if it is news.
+
+        Args:
+            record: The record of a mapping, as its ETR gives it.
+            now: Seconds of the engine's clock.
+        """
+        entry = self._learned.get(record.prefix)
+        if entry is None:
+            return
+        if record.ttl_minutes == 0 or entry.forwarding != self._forwarding(record):
+            yield from self.store(record, now)
+            return
+        expires_at = self._expires_at(record, now)
+        self._learned.set(record.prefix, replace(entry, locators=record.locators, expires_at=expires_at))
+        self._expiry.set(record.prefix, expires_at)
+
     def replace(self, eid: EidPrefix, new: Collection[EidPrefix]) -> Iterator[Install | Remove]:
         """Take out what was cached for ``eid`` between it and the prefixes that an answer has for it now."""
         while (found := self._learned.lookup(eid)) and found[0] not in new:
             if not any(prefix.covers(found[0]) for prefix in new):
                 return
-            self._learned.pop(found[0])
-            self._expiry.cancel(found[0])
-            yield self._uncover(found[0])
+            yield self._take_out(found[0])
 
     def store(self, record: EidRecord, now: float) -> Iterator[Install | Remove]:
         """Take in one record of an accepted Map-Reply.
@@ -128,14 +166,16 @@ class MapCache:
         prefix = record.prefix
         # RFC 9301 section 5.4: a Record TTL of 0 removes the entry at once.
         if record.ttl_minutes == 0:
-            if self._learned.pop(prefix) is not None:
-                self._expiry.cancel(prefix)
-                yield self._uncover(prefix)
+            if prefix in self._learned:
+                yield self._take_out(prefix)
             return
         if prefix not in self._learned and len(self._learned) >= self._max_entries:
             yield from self._evict()
         entry = MapCacheEntry(self._forwarding(record), record.locators, now, self._expires_at(record, now))
+        self._forget_locators(prefix)
         self._learned.set(prefix, entry)
+        for locator in entry.forwarding.locators:
+            self._by_rloc.setdefault(locator.address, OrderedDict())[prefix] = None
         if entry.expires_at is not None:
             self._expiry.set(prefix, entry.expires_at)
         yield Install(entry.forwarding)
@@ -143,20 +183,24 @@ class MapCache:
     def expire(self, now: float) -> Iterator[Install | Remove]:
         """Take out the mappings whose time is over."""
         for prefix in self._expiry.due(now):
-            self._learned.pop(prefix)
-            yield self._uncover(prefix)
+            yield self._take_out(prefix)
 
     def deadline(self) -> float | None:
         """When the next mapping ends."""
         return self._expiry.deadline()
 
-    def rows(self, now: float) -> list[dict[str, Any]]:
-        """The cache as a table, in address order; a default entry shows while no mapping of its prefix hides it."""
+    def rows(self, now: float, down: Collection[IPAddress] = ()) -> list[dict[str, Any]]:
+        """The cache as a table, in address order; a default entry shows while no mapping of its prefix hides it.
+
+        Args:
+            now: Seconds of the engine's clock.
+            down: The RLOCs that are found to be down, whatever the mappings say.
+        """
         shown: EidTable[MapCacheEntry] = EidTable()
         for table in (self._defaults, self._learned):
             for prefix, entry in table.items():
                 shown.set(prefix, entry)
-        return [_row(prefix, entry, now) for prefix, entry in shown.items()]
+        return [_row(prefix, entry, now, down) for prefix, entry in shown.items()]
 
     def __len__(self) -> int:
         return len(self._learned)
@@ -188,17 +232,26 @@ class MapCache:
     def _evict(self) -> Iterator[Install | Remove]:
         first = self._expiry.first()
         if first is not None:
-            self._learned.pop(first[1])
-            self._expiry.cancel(first[1])
-            yield self._uncover(first[1])
+            yield self._take_out(first[1])
 
-    def _uncover(self, prefix: EidPrefix) -> Install | Remove:
-        """What to tell the data path when the mapping of ``prefix`` is gone: a default of that prefix returns."""
+    def _forget_locators(self, prefix: EidPrefix) -> None:
+        entry = self._learned.get(prefix)
+        for rloc in {one.address for one in entry.forwarding.locators} if entry else ():  # one may be there twice
+            mappings = self._by_rloc[rloc]
+            del mappings[prefix]
+            if not mappings:
+                del self._by_rloc[rloc]
+
+    def _take_out(self, prefix: EidPrefix) -> Install | Remove:
+        """Forget a mapping; what to tell the data path: a default of that prefix returns."""
+        self._forget_locators(prefix)
+        self._learned.pop(prefix)
+        self._expiry.cancel(prefix)
         default = self._defaults.get(prefix)
         return Install(default.forwarding) if default else Remove(prefix)
 
 
-def _row(prefix: EidPrefix, entry: MapCacheEntry, now: float) -> dict[str, Any]:
+def _row(prefix: EidPrefix, entry: MapCacheEntry, now: float, down: Collection[IPAddress]) -> dict[str, Any]:
     forwarding = entry.forwarding
     return {
         "eid": str(prefix.network),
@@ -209,7 +262,7 @@ def _row(prefix: EidPrefix, entry: MapCacheEntry, now: float) -> dict[str, Any]:
                 "rloc": str(one.address),
                 "priority": one.priority,
                 "weight": one.weight,
-                "state": "up" if one.reachable else "down",
+                "state": "up" if one.reachable and one.address not in down else "down",
             }
             for one in entry.locators
         ],

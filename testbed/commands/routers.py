@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 from testbed.lab import Lab, LabError
 
-SHOWN = ("map-cache", "database", "registrations", "dynamic-eids", "roles", "statistics", "interfaces")
+SHOWN = ("map-cache", "locators", "database", "registrations", "dynamic-eids", "roles", "statistics", "interfaces")
 """What `show` shows."""
 
 

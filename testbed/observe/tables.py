@@ -112,6 +112,15 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Expires", lambda row: _duration(row["expires_s"])),
         ("Learned by", _field("source")),
     ],
+    "locators": [
+        ("RLOC", _field("rloc")),
+        ("State", lambda row: f"{row['state']}: {row['why']}" if row["why"] else row["state"]),
+        ("For", lambda row: _duration(row["since_s"])),
+        ("RTT", lambda row: "-" if row["rtt_ms"] is None else f"{row['rtt_ms']:.1f} ms"),
+        ("Last answer", lambda row: "-" if row["last_answer_s"] is None else f"{row['last_answer_s']:.0f} s ago"),
+        ("Probes answered/sent", lambda row: f"{row['probes_answered']}/{row['probes_sent']}"),
+        ("Path MTU", lambda row: row["path_mtu"] or "-"),
+    ],
     "database": [
         *_EID,
         _LOCATORS,

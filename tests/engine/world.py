@@ -32,7 +32,9 @@ from nodes.lisp.effects import (
     ForwardingEntry,
     Input,
     Install,
+    LocatorState,
     Miss,
+    PathMtu,
     Persist,
     Query,
     Remove,
@@ -92,6 +94,9 @@ class Node:
     answers: list[Answer] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     hosts: dict[EidPrefix, str] = field(default_factory=dict)
+    in_use: set[IPAddress] = field(default_factory=set)
+    down: set[IPAddress] = field(default_factory=set)
+    path_mtus: dict[IPAddress, int] = field(default_factory=dict)
 
     def forwarding(self, eid: EidPrefix) -> ForwardingEntry:
         found = self.data_path.lookup(eid)
@@ -120,7 +125,8 @@ class World:
 
     def add(self, *configs: NodeConfig) -> World:
         for config in configs:
-            self.nodes[config.name] = Node(config, self._engine(config, {}))
+            in_use: set[IPAddress] = set()
+            self.nodes[config.name] = Node(config, self._engine(config, {}, in_use), in_use=in_use)
             self._carry_out(self.nodes[config.name], self.nodes[config.name].engine.start(self.now))
         return self
 
@@ -129,7 +135,7 @@ class World:
         old = self.nodes[name]
         kept = {} if lose_storage else json.loads(json.dumps(old.durable))
         config = config or old.config
-        node = self.nodes[name] = Node(config, self._engine(config, kept), kept)
+        node = self.nodes[name] = Node(config, self._engine(config, kept, old.in_use), kept, in_use=old.in_use)
         self._carry_out(node, node.engine.start(self.now))
         return node
 
@@ -185,7 +191,7 @@ class World:
     def replay(self, name: str, packet: Packet) -> list[Effect]:
         return self.inject(name, packet.payload, packet.source, packet.source_port, packet.port)
 
-    def _engine(self, config: NodeConfig, durable: dict[str, Any]) -> Engine:
+    def _engine(self, config: NodeConfig, durable: dict[str, Any], in_use: set[IPAddress]) -> Engine:
         return Engine(
             config,
             self._random.getrandbits,
@@ -193,6 +199,7 @@ class World:
             start_time=1_700_000_000 + int(self.now),
             durable=durable,
             request_port=REQUEST_PORT,
+            in_use=lambda: in_use,
         )
 
     def _deliver(self, packet: Packet) -> None:
@@ -218,6 +225,13 @@ class World:
                     assert node.data_path.pop(prefix) is not None
                 case Unresolved(eid):
                     node.unresolved.append(eid)
+                case LocatorState(rloc, up):
+                    assert (rloc in node.down) == up, f"{rloc} was {'down' if up else 'up'} already"
+                    (node.down.discard if up else node.down.add)(rloc)
+                case PathMtu(rloc, 0):
+                    del node.path_mtus[rloc]
+                case PathMtu(rloc, mtu):
+                    node.path_mtus[rloc] = mtu
                 case Persist(key, value):
                     if value is None:
                         node.durable.pop(key, None)

@@ -33,6 +33,10 @@ class Context:
         """A 64-bit random nonce (RFC 9301 section 5.2)."""
         return self._random(64)
 
+    def jitter(self, seconds: float, share: float) -> float:
+        """A time between ``seconds`` and that less its ``share`` (0 to 1), so that nodes do not act in step."""
+        return seconds * (1 - share * self._random(16) / 0x10000)
+
     def drop(self, reason: str, now: float, **fields: Any) -> Iterator[Report]:
         """Count a message that is dropped, and report it: once a second for each reason, or strangers fill the log."""
         name = f"dropped-{reason}"

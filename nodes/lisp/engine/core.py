@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
@@ -23,6 +23,7 @@ from nodes.lisp.effects import (
     Unreachable,
     Unresolved,
 )
+from nodes.lisp.eid import IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.etr import Etr
 from nodes.lisp.engine.itr import Itr
@@ -65,6 +66,7 @@ class Engine:
         start_time: int,
         durable: Mapping[str, Any],
         request_port: int,
+        in_use: Callable[[], Collection[IPAddress]] = frozenset,
     ) -> None:
         """Make an engine that has done nothing yet; :meth:`start` sets it going.
 
@@ -75,13 +77,15 @@ class Engine:
             start_time: Wall-clock seconds; keeps nonces increasing across restarts (RFC 9301 section 5.6).
             durable: What :class:`Persist` effects of earlier runs kept.
             request_port: The ephemeral UDP port that Map-Requests leave from and Map-Replies come back to.
+            in_use: The RLOCs that data went to or came from within the last minute (of the engine's clock): which
+                locators are probed (RFC 9301 section 7.1).
         """
         roles = config.roles
         self._config = config
         self._context = context = Context(config, random)
         self.counters = context.counters
         # Any node with a Map-Resolver can ask by hand; only an ITR, PITR or RTR keeps the answers.
-        self._itr = Itr(context, request_port, now) if config.map_resolvers else None
+        self._itr = Itr(context, request_port, now, in_use) if config.map_resolvers else None
         self._etr = Etr(context, durable, start_time) if Role.ETR in roles else None
         self._map_server = MapServer(context, durable, now) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
@@ -94,8 +98,8 @@ class Engine:
             HostSeen: self._etr.host_seen if self._etr else _nothing,
             HostGone: self._etr.host_gone if self._etr else _nothing,
             ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
-            Unreachable: _nothing,
-            TooBig: _nothing,
+            Unreachable: self._itr.unreachable if self._itr else _nothing,
+            TooBig: self._itr.too_big if self._itr else _nothing,
             Tick: _nothing,
         }
         # A message whose role is absent is dropped: RFC 9301 section 8.3 says so of Map-Replies at a Map-Server.
@@ -135,14 +139,15 @@ class Engine:
         """A table for people, JSON values only.
 
         Args:
-            what: "map-cache", "database", "dynamic-eids", "registrations" or "roles".
+            what: "map-cache", "locators", "database", "dynamic-eids", "registrations" or "roles".
             now: Seconds of the clock.
 
         Raises:
             KeyError: There is no such table.
         """
         tables: dict[str, Callable[[], list[dict[str, Any]] | dict[str, Any]]] = {
-            "map-cache": lambda: self._itr.map_cache.rows(now) if self._itr else [],
+            "map-cache": lambda: self._itr.rows(now) if self._itr else [],
+            "locators": lambda: self._itr.locator_rows(now) if self._itr else [],
             "database": lambda: self._etr.rows(now) if self._etr else [],
             "dynamic-eids": lambda: self._etr.host_rows(now) if self._etr else [],
             "registrations": lambda: self._map_server.rows(now) if self._map_server else [],

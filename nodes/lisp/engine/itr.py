@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.effects import Answer, Datagram, Effect, Forwarding, Miss, Query, Report, Unresolved
+from nodes.lisp.effects import (
+    Answer,
+    Datagram,
+    Effect,
+    Forwarding,
+    Miss,
+    Query,
+    Report,
+    TooBig,
+    Unreachable,
+    Unresolved,
+)
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.engine.acceptance import refusal, refusal_of_probe
 from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.path_mtus import PathMtus
+from nodes.lisp.engine.probing import Prober
 from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
 from nodes.lisp.holes import everything
-from nodes.lisp.locators import forbidden
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import EidRecord, MapReply, MapRequest
 
@@ -20,7 +33,17 @@ from nodes.lisp.wire import EidRecord, MapReply, MapRequest
 class Itr:
     """Resolves EIDs for the data path (ITR, PITR, RTR) and for people (``lig``, on any node with a Map-Resolver)."""
 
-    def __init__(self, context: Context, request_port: int, now: float) -> None:
+    def __init__(
+        self, context: Context, request_port: int, now: float, in_use: Callable[[], Collection[IPAddress]]
+    ) -> None:
+        """Make one that has sent nothing.
+
+        Args:
+            context: What the node's roles share.
+            request_port: The UDP port that Map-Replies come back to.
+            now: Seconds of the engine's clock.
+            in_use: The RLOCs that data went to or came from within the last minute.
+        """
         config = context.config
         self._context = context
         # RFC 9300 section 4.1: an ITR serves the sources of its own site.
@@ -33,9 +56,13 @@ class Itr:
         dynamic = tuple(permitted.prefix for permitted in config.dynamic_eids)
         self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs), now, dynamic=dynamic)
         self._solicitations = Solicitations(context, self.map_cache)
+        self._prober = Prober(context, self.map_cache, in_use)
+        self._path_mtus = PathMtus(context, self.map_cache)
 
-    def start(self, _now: float) -> Iterator[Effect]:
+    def start(self, now: float) -> Iterator[Effect]:
         """Install the default entries, so that a lookup never misses (requirement S04)."""
+        if self._keeps_mappings:
+            self._prober.start(now)
         yield from self.map_cache.install_defaults()
 
     def miss(self, miss: Miss, now: float) -> Iterator[Effect]:
@@ -67,15 +94,26 @@ class Itr:
         yield from self._solicitations.take(request, arrival, now)
         yield from self._ask_again(now)
 
+    def unreachable(self, error: Unreachable, now: float) -> Iterator[Effect]:
+        """An ICMP error says that an RLOC cannot be reached (RFC 9301 section 7)."""
+        yield from self._prober.unreachable(error, now)
+
+    def too_big(self, error: TooBig, now: float) -> Iterator[Effect]:
+        """An ICMP error says that an outer packet was too big for its path (RFC 9300 section 7.2)."""
+        yield from self._path_mtus.too_big(error, now)
+
     def map_reply(self, reply: MapReply, arrival: Datagram, now: float) -> Iterator[Effect]:
         """Accept a Map-Reply that answers one of our Map-Requests; drop any other."""
         # RFC 9301 section 5.2: the nonce is what ties a Map-Reply to its request, and all that an off-path attacker
         # lacks. The source address does not matter: it may be an ETR, a Map-Server, an anycast Map-Resolver.
         resolution = self._requests.match(reply.nonce)
         if resolution is None:
+            if probe := self._prober.match(reply.nonce):
+                yield from self._probe_reply(reply, probe[0].rloc, probe[1], arrival, now)
+                return
             yield from self._context.drop("map-reply-unknown-nonce", now, source=str(arrival.source))
             return
-        if reason := _refusal(reply, resolution.eid):
+        if reason := refusal(reply, resolution.eid):
             yield from self._context.drop(reason, now, source=str(arrival.source), eid=str(resolution.eid))
             return
         sent = resolution.sent[reply.nonce]
@@ -97,11 +135,39 @@ class Itr:
         yield from self.map_cache.expire(now)
         yield from self._ask_again(now)
         yield from self._requests.tick(now)
+        yield from self._prober.tick(now)
+        yield from self._path_mtus.tick(now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        deadlines = (self.map_cache.deadline(), self._solicitations.deadline(), self._requests.deadline())
+        parts = (self.map_cache, self._solicitations, self._requests, self._prober, self._path_mtus)
+        deadlines = (part.deadline() for part in parts)
         return min((one for one in deadlines if one is not None), default=None)
+
+    def rows(self, now: float) -> list[dict[str, Any]]:
+        """The map-cache as a table."""
+        return self.map_cache.rows(now, self._prober.down)
+
+    def locator_rows(self, now: float) -> list[dict[str, Any]]:
+        """The RLOCs that are probed, or were, as a table."""
+        return [{**row, "path_mtu": self._path_mtus.of(row["rloc"])} for row in self._prober.rows(now)]
+
+    def _probe_reply(
+        self, reply: MapReply, rloc: IPAddress, asked: EidPrefix, arrival: Datagram, now: float
+    ) -> Iterator[Effect]:
+        """An RLOC-probe is answered: its locator is up, and its ETR tells the mapping as it is now."""
+        if reason := refusal_of_probe(reply, asked, rloc):
+            yield from self._context.drop(reason, now, source=str(arrival.source), rloc=str(rloc))
+            return
+        yield from self._prober.answered(reply, now)
+        for record in reply.records:
+            # RFC 9301 section 7.1: mapping updates. Only of the prefix that is cached: whether another one took its
+            # place is the mapping system's to say.
+            if record.prefix == asked:
+                news = list(self.map_cache.confirm(record, now))
+                yield from news
+                if news:
+                    yield _updated(record)
 
     def _ask_again(self, now: float) -> Iterator[Effect]:
         for eid in self._solicitations.due(now):
@@ -116,15 +182,7 @@ class Itr:
 
     def _store(self, record: EidRecord, now: float) -> Iterator[Effect]:
         yield from self.map_cache.store(record, now)
-        yield Report(
-            "map-cache-updated",
-            {
-                "eid": str(record.prefix),
-                "ttl_minutes": record.ttl_minutes,
-                "locators": [str(one.address) for one in record.locators],
-                "action": record.action,
-            },
-        )
+        yield _updated(record)
 
     def _settle(self, reply: MapReply, resolution: Resolution) -> Iterator[Effect]:
         """End what the reply answers as well, and let go of packets that it does not help."""
@@ -156,22 +214,16 @@ def _site(config: NodeConfig) -> tuple[EidPrefix, ...]:
     return (*(one.prefix for one in config.database), *(one.prefix for one in config.dynamic_eids))
 
 
-def _refusal(reply: MapReply, asked: EidPrefix) -> str:
-    """Why this reply cannot be the answer to a request for ``asked``, or "" if it can."""
-    # RFC 9301 section 7.1: a probe reply answers a probe, which never went through the mapping system.
-    if reply.probe:
-        return "map-reply-unexpected-probe"
-    # RFC 9301 section 5.5: one record covers the EID asked for; others are its more-specifics.
-    covering = [record.prefix for record in reply.records if record.prefix.covers(asked)]
-    if not covering:
-        return "map-reply-other-eid"
-    best = max(covering, key=lambda prefix: prefix.mask_len)
-    if not all(best.covers(record.prefix) for record in reply.records):
-        return "map-reply-other-eid"
-    # RFC 9301 section 5.4: a locator is not a broadcast or multicast address.
-    if any(forbidden(record.locators) for record in reply.records):
-        return "map-reply-forbidden-locator"
-    return ""
+def _updated(record: EidRecord) -> Report:
+    return Report(
+        "map-cache-updated",
+        {
+            "eid": str(record.prefix),
+            "ttl_minutes": record.ttl_minutes,
+            "locators": [str(one.address) for one in record.locators],
+            "action": record.action,
+        },
+    )
 
 
 def _answer(reply: MapReply, eid: EidPrefix, arrival: Datagram, round_trip: float) -> dict[str, Any]:

@@ -49,8 +49,9 @@ class MapReplier:
             yield from handled or self._context.drop("solicit-map-request", now, source=source)
             return
         # RFC 9301 section 5.2: a Map-Resolver or Map-Server drops a Map-Request with the probe-bit set. Section 8.4:
-        # others reach it encapsulated. An RTR is probed as the next hop to any EID, and has no mapping of its own.
-        if self._etr is None and not (request.probe and Role.RTR in self._context.config.roles):
+        # others reach it encapsulated. Section 7.1: an ETR answers a probe. A PETR is one for the sites that use it; an
+        # RTR is probed as the next hop to any EID, and has no mapping of its own.
+        if self._etr is None and not (request.probe and self._context.config.roles & {Role.PETR, Role.RTR}):
             yield from self._context.drop("probe" if request.probe else "map-request-bare", now, source=source)
             return
         probed = arrival.destination if request.probe else None
