@@ -314,15 +314,35 @@ def demo(_context: Context, topology: str = "two-dc") -> int:
     return commands.demo(topology)
 
 
-@task(positional=("name",), help={"name": "what to measure: boot, scale", "json": "where every raw round goes"})
-def bench(_context: Context, name: str, json: str = "") -> None:
+@task(
+    positional=("name",),
+    help={
+        "name": "what to measure: boot, scale, dataplane",
+        "json": "where every raw round goes",
+        "plot": "dataplane: where the chart goes, an SVG file",
+        "rounds": "dataplane: how many rounds (default 5)",
+        "only": "dataplane: measure these figures only, by their keys, such as tcp_ratio,rtt_ratio",
+        "earlier": "dataplane: measure nothing, show the JSON file of an earlier run",
+        "markdown": "dataplane: print the table in Markdown, as it stands in the README",
+    },
+)
+def bench(
+    _context: Context,
+    name: str,
+    json: str = "",
+    plot: str = "",
+    rounds: str = "",
+    only: str = "",
+    earlier: str = "",
+    markdown: bool = False,
+) -> None:
     """Measure this machine.
 
-    Example: ci/lab bench boot --json boot.json
+    Example: ci/lab bench dataplane --json dataplane.json --plot dataplane.svg
     """
     from ci import benches
 
-    benches.run(name, json)
+    benches.run(name, json, plot=plot, rounds=rounds, only=only, earlier=earlier, markdown=markdown)
 
 
 @task(help={"json": "print JSON instead of the table"})

@@ -17,31 +17,64 @@ from testbed.lab import LabError
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run(name: str, json_file: str) -> None:
+def run(name: str, json_file: str, **options: Any) -> None:
     """Run the bench called ``name``, print its medians, keep them and every raw round in ``json_file``.
 
+    Args:
+        name: Which one.
+        json_file: Where the raw rounds go.
+        options: What only ``dataplane`` has; see :func:`ci.benches.dataplane.command.run`.
+
     Raises:
-        LabError: There is no such bench, or the file cannot be written.
+        LabError: There is no such bench, or a file cannot be written, or it could not measure.
     """
     from ci.benches import boot, scale
+    from ci.benches.dataplane import command
 
     benches: Mapping[str, Callable[[], dict[str, Any]]] = {"boot": boot.measure, "scale": scale.measure}
-    if name not in benches:
-        raise LabError(f"bench: nothing is called {name}; there are {', '.join(benches)}")
-    if not json_file:
-        raise LabError(f"bench: say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
-    try:
-        open(json_file, "a").close()
-    except OSError as error:
-        raise LabError(f"bench: {json_file}: {error.strerror}; --json names a file that can be written") from None
+    if name not in (*benches, "dataplane"):
+        raise LabError(f"bench: nothing is called {name}; there are {', '.join((*benches, 'dataplane'))}")
+    if name == "dataplane":
+        command.run(json_file, **options)
+        return
+    if given := [f"--{option}" for option, value in options.items() if value]:
+        raise LabError(f"bench {name}: has no {given[0]}; only dataplane has")
+    check_output(name, json_file)
     measured = benches[name]()
     figures = medians(measured["rounds"])
-    result = {"bench": name, **figures, **measured, "versions": versions()}
-    Path(json_file).write_text(json.dumps(result, indent=1) + "\n")
+    write_json(json_file, {"bench": name, **figures, **measured, "versions": versions()})
     for key, value in figures.items():
         goal = measured["goals"].get(key)
         print(f"{key:20} {value:8.3f}" + (f"   goal: at most {goal}" if goal is not None else ""))
     print(f"raw rounds are in {json_file}")
+
+
+def check_output(name: str, json_file: str) -> None:
+    """See that a bench has somewhere to keep its rounds, before it takes minutes.
+
+    Raises:
+        LabError: It has not.
+    """
+    if not json_file:
+        raise LabError(f"bench: say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
+    check_writable(json_file, "--json")
+
+
+def check_writable(file: str, option: str) -> None:
+    """See that a file can be written.
+
+    Raises:
+        LabError: It cannot.
+    """
+    try:
+        open(file, "a").close()
+    except OSError as error:
+        raise LabError(f"bench: {file}: {error.strerror}; {option} names a file that can be written") from None
+
+
+def write_json(file: str, result: Mapping[str, Any]) -> None:
+    """Keep what was measured."""
+    Path(file).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 
 def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -1,0 +1,167 @@
+"""What the LISP data planes carry, measured against plain kernel routing of the same packets in the same run.
+
+Three worlds are up at once, made from one topology: LISP on eBPF, LISP in Python, and the same machines, links,
+addresses, MTUs and offloads without LISP. In each round everything is measured in each world, one right after the
+other, and the order of the worlds goes round. How, is told by the modules: ``worlds``, ``tcp``, ``udp``, ``rtt``,
+``cold``, ``cache``.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ci.benches.dataplane import cold, rtt, tcp, udp, worlds
+from ci.benches.dataplane.cpus import pinned
+from ci.benches.dataplane.figures import MEASURES
+from ci.benches.dataplane.worlds import EBPF, PATHS, PLAIN, PYTHON
+from testbed.lab import Lab
+
+ROUNDS = 5
+FIRST_PINGS = 6
+"""In each round; with five rounds more than twenty."""
+
+KEYS = tuple(measure.key for measure in MEASURES)
+
+
+def measure(rounds: int, only: Collection[str]) -> dict[str, Any]:
+    """Run the rounds.
+
+    Args:
+        rounds: How many.
+        only: The keys that are wanted; all, if there are none.
+
+    Returns:
+        The raw rounds, and what they were measured on.
+
+    Raises:
+        LabError: Something could not be measured.
+    """
+    wanted = {one.name for one in MEASURES if not only or one.key in only}
+    cpus = sorted(os.sched_getaffinity(0))
+    bench = Bench(wanted, [cpus[0], cpus[1 % len(cpus)]])
+    found: list[dict[str, Any]] = [{} for _ in range(rounds)]
+    for part in (bench.speed, bench.cold):
+        for number, values in part(rounds):
+            found[number].update(values)
+            print(f"round {number + 1} of {rounds}: {_in_words(values)}", flush=True)
+    return {
+        "rounds": found,
+        "units": {one.name: one.unit for one in MEASURES if one.name in wanted},
+        "machine": _machine(),
+    }
+
+
+class Bench:
+    """The measurements, each a generator of rounds: (number, values by measure and world)."""
+
+    def __init__(self, wanted: Collection[str], cpus: list[int]) -> None:
+        self._wanted = wanted
+        self._cpus = cpus
+        self._trials: dict[str, dict[str, list[list[float]]]] = {}
+        self._steps: dict[str, Callable[[Lab], float]] = {
+            "tcp": lambda lab: self._tcp(lab, "h1", "h2", 4),
+            "udp64": lambda lab: self._udp(lab, 64),
+            "udp1400": lambda lab: self._udp(lab, 1400),
+            "rtt": lambda lab: rtt.flood(lab, "h1", str(lab["h2"].address_of(4)), self._cpus[0]),
+            "pitr_tcp": lambda lab: self._tcp(lab, "client", "h1", 4),
+            "petr_tcp": lambda lab: self._tcp(lab, "h1", "client", 4),
+            "v6v4_tcp": lambda lab: self._tcp(lab, "h1", "h2", 6),
+        }
+
+    def speed(self, rounds: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Everything that is measured in the worlds without delays."""
+        steps = {name: step for name, step in self._steps.items() if name in self._wanted}
+        firsts = "cold_first" in self._wanted
+        if not steps and not firsts:
+            return
+        with ExitStack() as stack:
+            labs = {path: stack.enter_context(_up(path)) for path in (PLAIN, EBPF, PYTHON)}
+            for path in PATHS:
+                worlds.add_fresh_addresses(labs[path], "h3", worlds.FRESH)
+            for number in range(rounds):
+                order = _turned(list(labs), number)
+                self._trials = {}
+                values: dict[str, Any] = {"order": order, "load_average": list(os.getloadavg())}
+                for name, step in steps.items():
+                    values[name] = {path: step(labs[path]) for path in order}
+                if firsts:
+                    values["cold_first"] = {path: _first_pings(labs[path], number) for path in order if path != PLAIN}
+                yield number, values | self._trials
+
+    def cold(self, rounds: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Packets to cold EIDs over a core that delays."""
+        if not {"cold_lost", "cold_reordered"} & set(self._wanted):
+            return
+        with ExitStack() as stack:
+            labs = {path: stack.enter_context(Lab(worlds.cold_world(path, rounds))) for path in PATHS}
+            for lab in labs.values():
+                worlds.add_fresh_addresses(lab, "h2", rounds)
+            for number in range(rounds):
+                order = _turned(list(labs), number)
+                bursts = {path: cold.burst(labs[path], "h1", "h2", number, self._cpus[0]) for path in order}
+                yield (
+                    number,
+                    {
+                        "cold_lost": {path: one.lost for path, one in bursts.items()},
+                        "cold_reordered": {path: one.reordered for path, one in bursts.items()},
+                        "cold_duplicated": {path: one.duplicated for path, one in bursts.items()},
+                        "cold_sent_kpps": {path: one.kpps for path, one in bursts.items()},
+                    },
+                )
+
+    def _tcp(self, lab: Lab, source: str, destination: str, version: int) -> float:
+        return tcp.stream(lab, source, destination, lab[destination].address_of(version), self._cpus)
+
+    def _udp(self, lab: Lab, size: int) -> float:
+        """Thousands of packets a second. The sender stays on one CPU, which carries the packets through the routers."""
+        with pinned(self._cpus[0]):
+            best, trials = udp.best_delivered(lab, "h1", "h2", size)
+        tried = self._trials.setdefault(f"udp{size}_trials", {})
+        tried[lab.name.removeprefix("bench-")] = [[one.sent / 1000, one.arrived / 1000] for one in trials]
+        return best.arrived / 1000
+
+
+def _first_pings(lab: Lab, number: int) -> list[float]:
+    """Milliseconds to the first reply of EIDs that nobody asked for before, in the round of that number."""
+    first = number * FIRST_PINGS
+    return [rtt.first(lab, "h1", worlds.fresh_address(one)) for one in range(first, first + FIRST_PINGS)]
+
+
+@contextmanager
+def _up(path: str) -> Iterator[Lab]:
+    """A world in which every pair that will be measured has talked, by the data path that it is to have."""
+    with Lab(worlds.speed_world(path)) as lab:
+        pairs = (("h1", "h2", 4), ("h1", "h2", 6), ("client", "h1", 4), ("h1", "client", 4))
+        for source, destination, version in pairs:
+            rtt.first(lab, source, str(lab[destination].address_of(version)))
+        yield lab
+
+
+def _turned(names: list[str], number: int) -> list[str]:
+    """The names in the order of the round of that number: each is first, second, ... equally often."""
+    turn = number % len(names)
+    return names[turn:] + names[:turn]
+
+
+def _in_words(values: dict[str, Any]) -> str:
+    parts = []
+    for one in MEASURES:
+        if one.name in values:
+            by_world = [f"{world} {_plain(value)}" for world, value in values[one.name].items()]
+            parts.append(f"{one.name} {', '.join(by_world)} {one.unit}")
+    return "; ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    return " ".join(f"{one:.3g}" for one in value) if isinstance(value, list) else f"{value:.3g}"
+
+
+def _machine() -> dict[str, Any]:
+    model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {"kernel": platform.release(), "cpu": model[1] if model else "unknown", "cpus": len(os.sched_getaffinity(0))}

@@ -1,0 +1,74 @@
+"""``ci/lab bench dataplane``: measure or read an earlier run, then print the table and draw the chart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ci.benches import check_output, check_writable, versions, write_json
+from ci.benches.dataplane import KEYS, ROUNDS, chart, measure, table
+from ci.benches.dataplane.figures import Figure, figures
+from testbed.commands.values import number
+from testbed.lab import LabError
+
+
+def run(
+    json_file: str, *, plot: str = "", rounds: str = "", only: str = "", earlier: str = "", markdown: bool = False
+) -> None:
+    """Measure, and tell.
+
+    Args:
+        json_file: Where everything goes.
+        plot: Where the chart goes, if wanted.
+        rounds: How many; five if left out.
+        only: The keys that are wanted, with commas between them; all if left out.
+        earlier: The JSON file of an earlier run, to be told again instead of measuring.
+        markdown: Whether the table is to be one for the README.
+
+    Raises:
+        LabError: Something is not allowed, or could not be measured.
+    """
+    if plot:
+        check_writable(plot, "--plot")
+    if earlier:
+        found = figures(_read(earlier))
+    else:
+        check_output("dataplane", json_file)
+        keys = [one for one in only.split(",") if one]
+        for key in keys:
+            if key not in KEYS:
+                raise LabError(f"bench dataplane: there is no figure {key}; there are {', '.join(KEYS)}")
+        measured = measure(number(rounds, "rounds", 100) if rounds else ROUNDS, keys)
+        found = figures(measured["rounds"])
+        write_json(json_file, _result(found, measured))
+        print(f"raw rounds are in {json_file}")
+    if markdown:
+        print(table.markdown(found))
+    else:
+        table.show(found)
+    if plot:
+        Path(plot).write_text(chart.draw(found))
+        print(f"the chart is in {plot}")
+
+
+def _result(found: Sequence[Figure], measured: dict[str, Any]) -> dict[str, Any]:
+    """What is kept: each figure by its key, then how it came about."""
+    return {
+        "bench": "dataplane",
+        **{one.key: one.value for one in found},
+        "figures": {one.key: one.to_json() for one in found},
+        **measured,
+        "versions": versions(),
+    }
+
+
+def _read(file: str) -> list[dict[str, Any]]:
+    try:
+        rounds = json.loads(Path(file).read_text())["rounds"]
+    except OSError as error:
+        raise LabError(f"bench: {file}: {error.strerror}; --earlier names the JSON file of an earlier run") from None
+    except (ValueError, KeyError, TypeError):
+        raise LabError(f"bench: {file} is no JSON file of an earlier run of bench dataplane") from None
+    return list(rounds)
