@@ -93,10 +93,10 @@ class Requests:
             shown["data"] = statistics.data()
             shown["drops"] = dict(sorted(statistics.drops.items()))
             shown["held"] = {
-                "now": held.in_all,
-                "eids": len(held),
+                "now": sum(one.in_all for one in held),
+                "eids": sum(len(one) for one in held),
                 "ever": statistics.held,
-                "overflows": held.overflows,
+                "overflows": sum(one.overflows for one in held),
             }
         return shown
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nodes.dataplane.contacts import Contacts
-from nodes.dataplane.decision import Drop, SourceOf, Tables, proxies_for
+from nodes.dataplane.decision import Drop, SourceOf, Tables, proxies_for, reached_by_tunnel
 from nodes.dataplane.holding import Holding
 from nodes.dataplane.icmp import Budget, error_message, error_packet, may_be_told
 from nodes.dataplane.packet import Packet, parse
@@ -34,8 +34,11 @@ class PathContext:
         route: Looks up the route to an RLOC, each time anew.
         clock: The time in seconds.
         sender: Sends encapsulated packets and ICMP errors.
-        encapsulate: Takes a packet of this node itself, as if it had come from the core side (PITR).
+        encapsulate: Takes a packet of this node itself, as if it had come from the core side (PITR, RTR), and its
+            instance-ID.
         now: The time when the current batch of packets was begun.
+        held: Packets that wait for the mapping of their destination.
+        transit: Those of them that an RTR took out of a LISP header.
         misses: EIDs for which packets began to wait.
         strangers: Sources inside dynamic prefixes, not found yet, for which packets began to wait (requirement X01).
         unfound: Those packets.
@@ -45,10 +48,11 @@ class PathContext:
     route: SourceOf
     clock: Callable[[], float]
     sender: Sender
-    encapsulate: Callable[[bytes], None]
+    encapsulate: Callable[[bytes, int], None]
     now: float = 0.0
     statistics: Statistics = field(default_factory=Statistics)
     held: Holding = field(default_factory=Holding)
+    transit: Holding = field(default_factory=Holding)
     contacts: Contacts = field(default_factory=Contacts)
     misses: list[Miss] = field(default_factory=list)
     strangers: list[EidPrefix] = field(default_factory=list)
@@ -83,11 +87,12 @@ class PathContext:
         packet = packet or parse(data)
         if not may_be_told(packet, data):
             return
-        if proxies_for(packet.source, self.tables):
-            # Natively the error would come back to this router, with its own address as the source.
+        if proxies_for(packet.source, self.tables) or reached_by_tunnel(packet.source, instance_id, self.tables):
+            # Natively the error would come back to this PITR, with its own address as the source, or an RTR have no
+            # route for it.
             own = [rloc for rloc in self.tables.own if rloc.version == packet.version]
             if own:
-                self.encapsulate(error_packet(verdict, packet, data, own[0]))
+                self.encapsulate(error_packet(verdict, packet, data, own[0]), instance_id)
                 self.statistics.icmp_sent += 1
             return
         try:

@@ -30,6 +30,7 @@ class Unreachable(StrEnum):
     HOST = "host unreachable"
     PROHIBITED = "administratively prohibited"
     TOO_BIG = "fragmentation needed"
+    TTL = "time exceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
+class Reencapsulate:
+    """Put a decapsulated packet into another LISP header, as :func:`decide_again` says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Keep the packet until the mapping of its destination is known."""
 
@@ -81,7 +87,7 @@ class Drop:
 
 
 Outbound = Encapsulate | Native | Hold | Drop
-Inbound = Deliver | Native | Drop
+Inbound = Deliver | Native | Reencapsulate | Drop
 
 SourceOf = Callable[[IPAddress], IPAddress | None]
 """The own RLOC from which a locator is reached, after a look at the route to it; None without a route."""
@@ -104,7 +110,7 @@ class Tables:
         dynamic: The prefixes in which hosts are found one by one.
         map_cache: What the control plane installed.
         native: Each instance's routes but the default: True where a specific route leads somewhere, False for Null0.
-        aggregates: The aggregates of all EIDs (PITR, PETR).
+        aggregates: The aggregates of all EIDs (PITR, PETR, RTR).
         proxied: The instance-IDs of those.
         rloc_space: The RLOC space (instance-ID 0).
         petrs: The PETRs, as locators of rising priority.
@@ -172,11 +178,19 @@ def decide_outbound(packet: Packet, tables: Tables, source_of: SourceOf, instanc
         # RFC 6832 section 5: a PITR encapsulates for sources that have no EID, towards the aggregates it announces.
         proxied = _instance_of(packet.destination, tables.aggregates, tables.proxied)
         if proxied is not None:
-            return _as_pitr(packet, tables, proxied, source_of)
+            return _inside_aggregates(packet, tables, proxied, source_of)
     if instance_id and isinstance(verdict, Native):
         # D20: outside LISP there is one address space, in which the addresses of an instance mean somebody else.
         return Drop("no way out of the instance", Unreachable.NETWORK)
     return verdict
+
+
+def decide_again(packet: Packet, tables: Tables, source_of: SourceOf, instance_id: int = 0) -> Outbound:
+    """What an RTR does with a packet that it took out of a LISP header with this instance-ID (RFC 9300 section 3).
+
+    Never native: the packet is between two EIDs.
+    """
+    return _inside_aggregates(packet, tables, instance_id, source_of)
 
 
 def is_of_the_site(address: IPAddress, instance_id: int, tables: Tables) -> bool:
@@ -194,9 +208,10 @@ def _as_itr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceO
     return verdict
 
 
-def _as_pitr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
+def _inside_aggregates(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
+    """What a PITR or RTR does with a packet for the aggregates."""
     verdict = _by_map_cache(packet, tables, instance_id, source_of)
-    # M24: natively it would come straight back, for this router announces the aggregate.
+    # M24: natively it would come straight back to a PITR, which announces the aggregate.
     return Drop("unregistered EID", Unreachable.HOST) if isinstance(verdict, Native) else verdict
 
 
@@ -266,6 +281,8 @@ def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
     destination = packet.destination
     if Role.ETR in tables.roles and tables.local.lookup_address(instance_id, destination):
         return Deliver()
+    if Role.RTR in tables.roles and _is_in_transit(packet, instance_id, tables):
+        return Reencapsulate()
     if Role.PETR not in tables.roles:
         return Drop("not an EID of this site")
     # RFC 6832 section 6: a PETR serves LISP sites, and only towards those that are none: what goes back into the
@@ -278,6 +295,28 @@ def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
     if tables.rloc_space.lookup_address(0, destination) or destination in tables.own:
         return Drop("destination is an RLOC", Unreachable.PROHIBITED)
     return Native()
+
+
+def _is_in_transit(packet: Packet, instance_id: int, tables: Tables) -> bool:
+    """Whether a decapsulated packet is on its way between two EIDs, the destination's no EID of this site.
+
+    ICMP errors of another router on the way come from one of its RLOCs.
+    """
+    inside, source = tables.aggregates, packet.source
+    return bool(
+        inside.lookup_address(instance_id, packet.destination)
+        and not tables.local.lookup_address(instance_id, packet.destination)
+        and (inside.lookup_address(instance_id, source) or tables.rloc_space.lookup_address(0, source))
+    )
+
+
+def reached_by_tunnel(address: IPAddress, instance_id: int, tables: Tables) -> bool:
+    """Whether what this node itself sends to an address has to go inside a LISP header: an RTR's word to an EID."""
+    return (
+        Role.RTR in tables.roles
+        and tables.aggregates.lookup_address(instance_id, address) is not None
+        and not is_of_the_site(address, instance_id, tables)
+    )
 
 
 def proxies_for(destination: IPAddress, tables: Tables) -> bool:

@@ -9,9 +9,22 @@ from nodes.dataplane.packet import ICMP, ICMPV6, Packet
 from nodes.lisp.checksum import checksum
 from nodes.lisp.eid import IPAddress
 
-_V4_CODES = {Unreachable.NETWORK: 0, Unreachable.HOST: 1, Unreachable.TOO_BIG: 4, Unreachable.PROHIBITED: 13}
-_V6_CODES = {Unreachable.NETWORK: 0, Unreachable.HOST: 3, Unreachable.PROHIBITED: 1}
-_V4_UNREACHABLE, _V6_UNREACHABLE, _V6_TOO_BIG = 3, 1, 2
+_V4 = {
+    Unreachable.NETWORK: (3, 0),
+    Unreachable.HOST: (3, 1),
+    Unreachable.TOO_BIG: (3, 4),
+    Unreachable.PROHIBITED: (3, 13),
+    Unreachable.TTL: (11, 0),
+}
+"""ICMP type and code (RFC 792)."""
+_V6 = {
+    Unreachable.NETWORK: (1, 0),
+    Unreachable.HOST: (1, 3),
+    Unreachable.PROHIBITED: (1, 1),
+    Unreachable.TOO_BIG: (2, 0),
+    Unreachable.TTL: (3, 0),
+}
+"""ICMPv6 type and code (RFC 4443)."""
 _V4_QUERIES = frozenset({0, 8, 9, 10, 13, 14, 15, 16, 17, 18})
 _V4_MOST, _V6_MOST = 576 - 28, 1280 - 48
 
@@ -36,11 +49,9 @@ def error_message(verdict: Drop, packet: Packet, data: bytes) -> bytes:
     """
     reason = verdict.icmp or Unreachable.HOST
     if packet.version == 4:
-        message = struct.pack("!BBHHH", _V4_UNREACHABLE, _V4_CODES[reason], 0, 0, verdict.mtu) + data[:_V4_MOST]
+        message = struct.pack("!BBHHH", *_V4[reason], 0, 0, verdict.mtu) + data[:_V4_MOST]
         return message[:2] + checksum(message).to_bytes(2, "big") + message[4:]
-    if reason is Unreachable.TOO_BIG:
-        return struct.pack("!BBHI", _V6_TOO_BIG, 0, 0, verdict.mtu) + data[:_V6_MOST]
-    return struct.pack("!BBHI", _V6_UNREACHABLE, _V6_CODES[reason], 0, 0) + data[:_V6_MOST]
+    return struct.pack("!BBHI", *_V6[reason], 0, verdict.mtu) + data[:_V6_MOST]
 
 
 def error_packet(verdict: Drop, packet: Packet, data: bytes, source: IPAddress) -> bytes:

@@ -1,17 +1,17 @@
-"""Out of LISP headers into the TUN device of the packet's instance."""
+"""Out of LISP headers: into the TUN device of the packet's instance, or, at an RTR, into another LISP header."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from nodes.dataplane import flows
 from nodes.dataplane.contacts import Contact
 from nodes.dataplane.context import PathContext
-from nodes.dataplane.decision import Drop, Native, decide_inbound
+from nodes.dataplane.decision import Drop, Native, Reencapsulate, Unreachable, decide_inbound
 from nodes.dataplane.encapsulation import FLAG_INSTANCE, LISP_HEADER, MASK_ENCRYPTION_KEY, decapsulated_tos
 from nodes.dataplane.outbound import BATCH
 from nodes.dataplane.packet import parse, set_tos_and_ttl
@@ -22,6 +22,9 @@ _RECEIVE = 65536
 _NO_OPTIONS = 0x45
 """First byte of an IPv4 packet whose header has no options."""
 
+Again = Callable[[bytes, int], None]
+"""Takes a packet that is to be put into another LISP header, its TTL decremented, and its instance-ID."""
+
 
 @dataclass(slots=True, eq=False)
 class _Accepted:
@@ -30,19 +33,22 @@ class _Accepted:
     tun: int
     natively: bool
     contact: Contact
+    again: bool = False
 
 
 class Inbound:
     """The packets that arrive on UDP port 4341."""
 
-    def __init__(self, context: PathContext, tuns: Mapping[int, int]) -> None:
+    def __init__(self, context: PathContext, tuns: Mapping[int, int], again: Again) -> None:
         """Take charge of decapsulation.
 
         Args:
             context: What the data path shares.
             tuns: The descriptor of each instance's TUN device, by instance-ID.
+            again: Takes what an RTR encapsulates again.
         """
         self._context = context
+        self._again = again
         self._tuns = tuns
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
@@ -100,16 +106,34 @@ class Inbound:
             statistics.drops["congestion experienced, inner packet not ECN-capable"] += 1
             return
         # RFC 9300 section 5.3: the outer TTL, where it is the smaller one, so that loops end.
-        set_tos_and_ttl(buffer, start, new_tos, min(ttl, outer_ttl))
+        ttl = min(ttl, outer_ttl)
+        set_tos_and_ttl(buffer, start, new_tos, ttl)
         statistics.decapsulated += 1
         statistics.decapsulated_bytes += end - start
         if accepted.natively:
             statistics.forwarded_natively += 1
         accepted.contact.last = self._context.now
+        if accepted.again:
+            self._send_again(start, end, new_tos, ttl, instance_id)
+            return
         try:
             os.write(accepted.tun, self._view[start:end])
         except OSError:  # the device is down or its queue full
             statistics.drops["device refused"] += 1
+
+    def _send_again(self, start: int, end: int, tos: int, ttl: int, instance_id: int) -> None:
+        """RFC 9300 section 3: put the packet at ``start`` into another LISP header, as a router on its way does.
+
+        Its TTL falls by one, so that mappings that lead round among RTRs come to an end. DSCP and ECN are those that it
+        has after decapsulation; encapsulation copies them (requirement D14).
+        """
+        if ttl <= 1:
+            data = bytes(self._view[start:end])
+            self._context.drop(Drop("TTL exceeded", Unreachable.TTL), data, instance_id)
+            return
+        set_tos_and_ttl(self._buffer, start, tos, ttl - 1)
+        self._context.statistics.reencapsulated += 1
+        self._again(bytes(self._view[start:end]), instance_id)
 
     def _accept(self, length: int, instance_id: int, sender: str, key: object) -> _Accepted | None:
         context = self._context
@@ -128,8 +152,9 @@ class Inbound:
             return None
         contact = context.contacts.between(instance_id, packet.destination, ip_address(sender), context.now)
         # D20: into the device of its own instance. Natively there is one address space only.
-        natively = isinstance(verdict, Native)
-        accepted = _Accepted(self._tuns[0 if natively else instance_id], natively, contact)
+        natively, again = isinstance(verdict, Native), isinstance(verdict, Reencapsulate)
+        tun = -1 if again else self._tuns[0 if natively else instance_id]
+        accepted = _Accepted(tun, natively, contact, again)
         if len(self._accepted) >= flows.MOST_FLOWS:
             self._accepted.clear()
         self._accepted[key] = accepted

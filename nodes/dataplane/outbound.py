@@ -7,7 +7,7 @@ import struct
 
 from nodes.dataplane import flows
 from nodes.dataplane.context import PathContext
-from nodes.dataplane.decision import OVERHEAD, Drop, Encapsulate, Hold, Native, decide_outbound
+from nodes.dataplane.decision import OVERHEAD, Drop, Encapsulate, Hold, Native, decide_again, decide_outbound
 from nodes.dataplane.packet import (
     ANY_FRAGMENT,
     DONT_FRAGMENT,
@@ -30,17 +30,22 @@ _NO_OPTIONS = 0x45
 
 
 class Outbound:
-    """The packets of one instance's TUN device."""
+    """The packets of one instance's TUN device; at an RTR also those that came out of LISP headers."""
 
-    def __init__(self, context: PathContext, instance_id: int, tun: int) -> None:
+    def __init__(self, context: PathContext, instance_id: int, tun: int, *, transit: bool = False) -> None:
         """Take charge of the packets of a TUN device.
 
         Args:
             context: What the data path shares.
             instance_id: The instance-ID of the hosts whose packets are routed into the device.
             tun: The device's descriptor.
+            transit: Whether the packets come out of LISP headers instead: an RTR puts them into others. They are
+                between EIDs of other sites, and never leave natively.
         """
         self._context = context
+        self._transit = transit
+        self._decision = decide_again if transit else decide_outbound
+        self._held = context.transit if transit else context.held
         self._instance_id = instance_id
         self._tun = tun
         self._flows: dict[object, flows.Flow] = {}
@@ -66,7 +71,7 @@ class Outbound:
             handle(packet)
 
     def handle(self, packet: bytes) -> None:
-        """Handle one packet of a host, whose TTL the kernel has decremented."""
+        """Handle one packet, whose TTL is decremented: a host's by the kernel."""
         key: object
         try:
             # The last fragment of a packet can be shorter than the ports: read zeros there.
@@ -99,10 +104,10 @@ class Outbound:
         context = self._context
         headers = parse(packet)
         stranger = host_prefix(headers.source, self._instance_id)
-        if self._is_stranger(stranger):
+        if not self._transit and self._is_stranger(stranger):
             # Not remembered: it is to be decided anew as soon as the host is found.
             return self._hold_until_found(stranger)
-        verdict = decide_outbound(headers, context.tables, context.source_of, self._instance_id)
+        verdict = self._decision(headers, context.tables, context.source_of, self._instance_id)
         flow: flows.Flow
         if isinstance(verdict, Encapsulate):
             contact = context.contacts.between(verdict.instance_id, headers.source, verdict.locator, context.now)
@@ -111,13 +116,13 @@ class Outbound:
             if len(packet) > mtu:  # D17, D19: the kernel cut it for an IPv4 locator over the whole core's MTU
                 flow = flows.fragmenting(flow, mtu)
         elif isinstance(verdict, Hold):
-            waiting, new = context.held.queue(verdict.eid, context.clock(), self.handle)
+            waiting, new = self._held.queue(verdict.eid, context.clock(), self.handle)
             if waiting is None:
                 # Not remembered: there may be room again for the next packet.
                 return flows.dropping(Drop("holding queue full"), context, self._instance_id)
             if new:
                 context.misses.append(Miss(verdict.eid, headers.source))
-            flow = flows.holding(waiting, context.held, context)
+            flow = flows.holding(waiting, self._held, context)
         elif isinstance(verdict, Native):
             flow = self._forward_natively
         else:

@@ -6,6 +6,7 @@ The kernel has done its part before a packet gets here: TTL, fragmentation to th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 
 from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Drop, SourceOf, Tables, Unreachable
@@ -14,6 +15,7 @@ from nodes.dataplane.inbound import Inbound
 from nodes.dataplane.outbound import Outbound
 from nodes.dataplane.ports import Sender, open_data_port
 from nodes.dataplane.statistics import Statistics
+from nodes.lisp.config import Role
 from nodes.lisp.effects import ForwardingEntry, Miss
 from nodes.lisp.eid import EidPrefix, IPAddress
 
@@ -39,9 +41,12 @@ class PythonPath:
             versions: The IP versions of the RLOCs and of the hosts.
         """
         sender = Sender(versions)
-        self._context = PathContext(tables, source_of, clock, sender, lambda packet: self._outbound[0].handle(packet))
+        self._context = PathContext(tables, source_of, clock, sender, self._encapsulate)
         self._outbound = {instance: Outbound(self._context, instance, tun) for instance, tun in tuns.items()}
-        self._inbound = Inbound(self._context, tuns)
+        # RFC 9300 section 3: an RTR has no hosts, and so no device, in the instances that it carries.
+        instances = tables.proxied if Role.RTR in tables.roles else ()
+        self._transit = {one: Outbound(self._context, one, -1, transit=True) for one in instances}
+        self._inbound = Inbound(self._context, tuns, self._encapsulate_again)
         self._ports = [open_data_port(rloc) for rloc in sorted(tables.own, key=str)]
         self._tuns = tuns
 
@@ -51,9 +56,9 @@ class PythonPath:
         return self._context.statistics
 
     @property
-    def held(self) -> Holding:
-        """The packets that wait for a mapping."""
-        return self._context.held
+    def held(self) -> tuple[Holding, ...]:
+        """The packets that wait for a mapping: those of the site, and at an RTR those of other sites."""
+        return self._context.held, self._context.transit
 
     @property
     def readers(self) -> Mapping[int, Callable[[], None]]:
@@ -68,8 +73,9 @@ class PythonPath:
         context = self._context
         context.tables.map_cache.set(entry.prefix, entry)
         self._forget_outbound()
-        for eid in context.held.covered(entry.prefix):
-            self._handle_again(context.held.release(eid))
+        for held in (context.held, context.transit):
+            for eid in held.covered(entry.prefix):
+                self._handle_again(held.release(eid))
 
     def remove(self, prefix: EidPrefix) -> None:
         """Take an entry out of the map-cache."""
@@ -78,9 +84,9 @@ class PythonPath:
 
     def unresolved(self, eid: EidPrefix) -> None:
         """Drop what waits for an EID: nobody answered."""
-        waiting = self._context.held.release(eid)
+        given_up = [self._context.held.release(eid), self._context.transit.release(eid)]
         self._forget_outbound()
-        for packet in waiting.packets if waiting else ():
+        for packet in chain.from_iterable(waiting.packets for waiting in given_up if waiting):
             self._context.drop(Drop("unresolved", Unreachable.HOST), packet, eid.instance_id)
 
     def set_locator(self, rloc: IPAddress, up: bool) -> None:
@@ -104,6 +110,7 @@ class PythonPath:
         """A dynamic-EID is here (requirement X01)."""
         self._context.tables.local.set(eid, True)
         self._forget_outbound()
+        self._inbound.forget()
         self._handle_again(self._context.unfound.release(eid))
 
     def remove_host(self, eid: EidPrefix) -> None:
@@ -123,8 +130,18 @@ class PythonPath:
                 waiting.handle(packet)
 
     def _forget_outbound(self) -> None:
-        for outbound in self._outbound.values():
+        for outbound in (*self._outbound.values(), *self._transit.values()):
             outbound.forget()
+
+    def _encapsulate(self, packet: bytes, instance_id: int) -> None:
+        """Send a packet of this node itself to an EID."""
+        if instance_id in self._transit:
+            self._transit[instance_id].handle(packet)
+        else:
+            self._outbound[0].handle(packet)
+
+    def _encapsulate_again(self, packet: bytes, instance_id: int) -> None:
+        self._transit[instance_id].handle(packet)
 
     def take_misses(self) -> list[Miss]:
         """The EIDs for which packets began to wait since the last call."""
@@ -146,12 +163,14 @@ class PythonPath:
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do."""
-        deadlines = (self.held.deadline(), self._context.unfound.deadline())
+        context = self._context
+        deadlines = (context.held.deadline(), context.transit.deadline(), context.unfound.deadline())
         return min((one for one in deadlines if one is not None), default=None)
 
     def expire(self) -> None:
         """Give up what has waited too long."""
-        for eid in self.held.expired(self._context.clock()):
+        now = self._context.clock()
+        for eid in (*self._context.held.expired(now), *self._context.transit.expired(now)):
             self.unresolved(eid)
         for eid in self._context.unfound.expired(self._context.clock()):
             waiting = self._context.unfound.release(eid)

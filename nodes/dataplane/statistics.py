@@ -14,6 +14,7 @@ class Statistics:
     Attributes:
         encapsulated: Packets sent inside a LISP header.
         decapsulated: Packets taken out of one and passed on, delivered or natively forwarded.
+        reencapsulated: Packets taken out of one LISP header and sent on to be put into another (RTR).
         forwarded_natively: Packets given back to the kernel's routing: from the site, or out of a LISP header (PETR).
         held: Packets that had to wait for a mapping.
         icmp_sent: ICMP errors sent about dropped packets.
@@ -25,6 +26,7 @@ class Statistics:
     encapsulated_bytes: int = 0
     decapsulated: int = 0
     decapsulated_bytes: int = 0
+    reencapsulated: int = 0
     forwarded_natively: int = 0
     held: int = 0
     icmp_sent: int = 0
@@ -38,6 +40,7 @@ class Statistics:
             "encapsulated_bytes": self.encapsulated_bytes,
             "decapsulated_packets": self.decapsulated,
             "decapsulated_bytes": self.decapsulated_bytes,
+            "reencapsulated_packets": self.reencapsulated,
             "natively_forwarded_packets": self.forwarded_natively,
             "icmp_errors_sent": self.icmp_sent,
             "neighbour_requests_answered": self.neighbours_answered,

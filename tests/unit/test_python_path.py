@@ -45,7 +45,7 @@ class Bench:
         os.set_blocking(self.read_end, False)
         self.tables, self.network = made, Network()
         self.asked: list[IPAddress] = []
-        self.context = PathContext(made, self._route, lambda: 0.0, self.network, lambda packet: self.send(packet))
+        self.context = PathContext(made, self._route, lambda: 0.0, self.network, lambda packet, _: self.send(packet))
         self.statistics = self.context.statistics
         self.send = Outbound(self.context, 0, self.tun).handle
 
