@@ -51,7 +51,7 @@ ROLE_SETS: Mapping[str, tuple[Role, ...]] = {
 UNUSED_PRIORITY = 255
 """The priority of an RLOC that is never used (RFC 9301 section 5.4)."""
 
-MIN_PROBING, MAX_PROBING = 0.2, 3600.0
+MIN_PROBING, MAX_PROBING = 0.2, 3600
 """Seconds between two RLOC-probes of a locator: what a node can be told."""
 
 

@@ -176,8 +176,8 @@ def word(name: str, words: Iterable[str]) -> ScalarShape:
     return ScalarShape(name, one_of(known), parse, {"enum": list(known)})
 
 
-def number(name: str, low: float, high: float, *, whole: bool = True) -> ScalarShape:
-    """A number between two bounds, both allowed."""
+def number(name: str, low: float, high: float, *, whole: bool = True, or_zero: bool = False) -> ScalarShape:
+    """A number between two bounds, both allowed; with ``or_zero`` 0 as well, which switches something off."""
 
     def parse(scalar: Scalar, allowed: str) -> int | float:
         if scalar.kind not in (("int",) if whole else ("int", "float")):
@@ -186,12 +186,14 @@ def number(name: str, low: float, high: float, *, whole: bool = True) -> ScalarS
             value = int(scalar.text, 0) if whole else float(scalar.text)
         except ValueError:
             raise Wrong(f"is {described(scalar)}", allowed) from None
-        if not low <= value <= high:
+        if not low <= value <= high and not (or_zero and value == 0):
             raise Wrong(f"{scalar.text} is out of range", allowed)
         return value
 
-    kind = "whole numbers" if whole else "numbers"
-    schema = {"type": "integer" if whole else "number", "minimum": low, "maximum": high}
+    kind = ("0 and " if or_zero else "") + ("whole numbers" if whole else "numbers")
+    schema: dict[str, Any] = {"type": "integer" if whole else "number", "minimum": low, "maximum": high}
+    if or_zero:
+        schema = {"anyOf": [{**schema, "minimum": 0, "maximum": 0}, schema]}
     return ScalarShape(name, f"allowed are {kind} from {low:,} to {high:,}", parse, schema)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nodes.lisp.config import ROLE_SETS, Algorithm, DataPlane
+from nodes.lisp.config import MAX_PROBING, MIN_PROBING, ROLE_SETS, Algorithm, DataPlane
 from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.language.scalars import ADDRESS, BOOLEAN, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, number, word
 from testbed.language.shapes import At, Listed, Many, Named, NamedRow, One, Row, Table, item
@@ -24,6 +24,7 @@ FAMILIES = {"ipv4": 4, "ipv6": 6}
 
 _OCTET = (0, 255)
 _DATAPLANE = word("data plane", [one.value for one in DataPlane])
+_PROBING = number("seconds", MIN_PROBING, MAX_PROBING, whole=False, or_zero=True)
 _ASN = number("AS number", 1, 2**32 - 2)
 
 
@@ -139,6 +140,15 @@ class NodeRow(NamedRow):
     )
     dataplane: At[str] | None = item(
         One(_DATAPLANE), "What forwards its packets as a LISP node; what the whole topology says, if left out"
+    )
+    probing: At[float] | None = item(
+        One(_PROBING), "Seconds between its RLOC-probes; what the whole topology says, if left out"
+    )
+    path_mtu_discovery: At[bool] | None = item(
+        One(BOOLEAN), "Whether it learns path MTUs; what the whole topology says, if left out"
+    )
+    locator_status_bits: At[bool] | None = item(
+        One(BOOLEAN), "Whether it sends Locator-Status-Bits; what the whole topology says, if left out"
     )
     asn: At[int] | None = item(
         One(_ASN),
@@ -305,6 +315,21 @@ class TopologyRow(Row):
         One(_DATAPLANE),
         "What forwards the packets of LISP nodes: ebpf (tc programs in the kernel, with the daemon behind them), "
         "python (the daemon alone), or auto: ebpf where it runs, else python and a word about it; auto if left out",
+    )
+    probing: At[float] | None = item(
+        One(_PROBING),
+        "Seconds between two RLOC-probes of a locator in use, by ITRs and PITRs (RFC 9301 section 7.1); 0 sends none; "
+        "10 if left out",
+    )
+    path_mtu_discovery: At[bool] | None = item(
+        One(BOOLEAN),
+        "Whether ITRs learn the MTU of the path to each RLOC from ICMP errors (RFC 9300 section 7.2); false if left "
+        "out: the MTU of the core's links is known (section 7.1)",
+    )
+    locator_status_bits: At[bool] | None = item(
+        One(BOOLEAN),
+        "Whether ITRs tell in every packet which RLOCs of their site are up (RFC 9300 section 10; not for the public "
+        "Internet); such a node's packets are encapsulated by the daemon; false if left out",
     )
     address_space: AddressSpaceRow | None = item(
         Table(AddressSpaceRow),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from nodes.lisp.config import (
     Algorithm,
@@ -22,10 +23,13 @@ from nodes.lisp.config import (
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
 from testbed.language.segments import default_roles, is_lisp, roles_of, segments
+from testbed.language.shapes import At
 from testbed.language.tables import ALGORITHMS, FAMILIES, NodeRow, SiteRow, TopologyRow
 from testbed.model import Side
 from testbed.resolve.registration_sites import registration_sites
 from testbed.resolve.wiring import Wiring
+
+T = TypeVar("T")
 
 DEFAULT_KEY_ID = 1
 DEFAULT_ALGORITHM = Algorithm.HMAC_SHA_256_128_HKDF_SHA256
@@ -34,6 +38,7 @@ DEFAULT_TTL_MINUTES = 1440
 DEFAULT_PRIORITY = 1
 DEFAULT_WEIGHT = 100
 DEFAULT_NBR_PROXY_REPLY = 1
+DEFAULT_PROBING = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +101,19 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             xtr_id=_xtr_id(name, node) if asks or registers else "",
             site_id=lisp_sites.index(site) + 1 if site and tunnels else 0,
             dataplane=_dataplane(topology, node),
+            probing=_said(node.probing, topology.probing, DEFAULT_PROBING),
+            path_mtu_discovery=_said(node.path_mtu_discovery, topology.path_mtu_discovery, False),
+            locator_status_bits=_said(node.locator_status_bits, topology.locator_status_bits, False),
             core_mtu=wiring.core_mtu,
             time_scale=float(topology.time_scale.value) if topology.time_scale else 1.0,
         )
     return configs
+
+
+def _said(of_node: At[T] | None, of_all: At[T] | None, default: T) -> T:
+    """What the file says of a node, else of all, else what is meant when it says nothing."""
+    said = of_node or of_all
+    return said.value if said else default
 
 
 def _dataplane(topology: TopologyRow, node: NodeRow) -> DataPlane:

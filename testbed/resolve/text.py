@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator
 from nodes.lisp.config import DataPlane, Role
 from testbed.address import Plan
 from testbed.language.segments import Segment, default_roles, is_lisp, roles_of, segments
+from testbed.language.shapes import At
 from testbed.language.tables import CableRow, NodeRow, SiteRow, TopologyRow
 from testbed.model import Routing
 from testbed.resolve.node_config import (
     DEFAULT_NBR_PROXY_REPLY,
     DEFAULT_PRIORITY,
+    DEFAULT_PROBING,
     DEFAULT_TTL_MINUTES,
     DEFAULT_WEIGHT,
     site_key,
@@ -36,6 +38,12 @@ def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> I
         yield f"time-scale: {float(topology.time_scale.value):g}"
     yield f"routing: {topology.routing or Routing.STATIC}"
     yield f"dataplane: {topology.dataplane or DataPlane.AUTO}"
+    yield f"probing: {topology.probing.value if topology.probing else DEFAULT_PROBING:g}"
+    for key, said in (
+        ("path-mtu-discovery", topology.path_mtu_discovery),
+        ("locator-status-bits", topology.locator_status_bits),
+    ):
+        yield f"{key}: {_boolean(said)}"
     yield from ["address-space:", f"  rloc: {_list(plan.rloc_space)}", f"  eid: {_list(plan.eid_space)}"]
     yield "core:"
     if plan.loopbacks:
@@ -71,6 +79,10 @@ def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> I
             yield f"  - {{from: {_word(row.from_.value)}, to: {_word(row.to.value)}, path: {row.path}{version}}}"
 
 
+def _boolean(said: At[bool] | None) -> str:
+    return "true" if said and said.value else "false"
+
+
 def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Iterator[str]:
     """What a node with core links has; ``locators``: its links have priorities and weights."""
     if any(roles):
@@ -79,6 +91,12 @@ def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Ite
         yield f"asn: {node.asn}"
     if node.dataplane:
         yield f"dataplane: {node.dataplane}"
+    if node.probing:
+        yield f"probing: {node.probing.value:g}"
+    if node.path_mtu_discovery:
+        yield f"path-mtu-discovery: {_boolean(node.path_mtu_discovery)}"
+    if node.locator_status_bits:
+        yield f"locator-status-bits: {_boolean(node.locator_status_bits)}"
     if node.map_resolvers:
         yield f"map-resolvers: {_names(node.map_resolvers)}"
     yield "links:"

@@ -85,6 +85,17 @@ REPLACEMENTS: list[tuple[str, ...]] = [
         "      edge: {links: core1}",
         "      edge: {dataplane: python, links: core1}",
     ),
+    ("probing too often", "title: A base to spoil", "title: A base to spoil\nprobing: 0.1"),
+    (
+        "probing by a router without LISP",
+        "      edge: {links: core1}",
+        "      edge: {probing: 1, links: core1}",
+    ),
+    (
+        "Locator-Status-Bits neither on nor off",
+        "      xtr2: {roles: xtr,",
+        "      xtr2: {locator-status-bits: 3, roles: xtr,",
+    ),
     ("unknown role of the map-server", "  ms: {roles: map-server,", "  ms: {roles: mapserver,"),
     ("ITR outside a site", "  pxtr: {roles: pxtr,", "  pxtr: {roles: [pitr, itr],"),
     ("missing map-server", "  ms: {roles: map-server,", "  ms: {roles: map-resolver,"),

@@ -269,3 +269,19 @@ def test_the_data_plane_is_the_nodes_or_else_the_files() -> None:
     resolved = loads(text).source
     assert planes(resolved) == expected
     assert loads(resolved).source == resolved
+
+
+def test_reachability_is_the_nodes_or_else_the_files() -> None:
+    def told(text: str) -> dict[str, tuple[float, bool, bool]]:
+        configs = {node.name: node.lisp for node in loads(text).lisp_routers if node.lisp}
+        return {name: (one.probing, one.path_mtu_discovery, one.locator_status_bits) for name, one in configs.items()}
+
+    assert set(told(BASE).values()) == {(10.0, False, False)}
+    of_all = "probing: 0.5\npath-mtu-discovery: true\nlocator-status-bits: true\ntitle:"
+    of_one = "xtr2: {probing: 0, path-mtu-discovery: false, locator-status-bits: false, "
+    text = BASE.replace("title:", of_all).replace("xtr2: {", of_one)
+    expected = dict.fromkeys(told(BASE), (0.5, True, True)) | {"xtr2": (0, False, False)}
+    assert told(text) == expected
+    resolved = loads(text).source
+    assert told(resolved) == expected
+    assert loads(resolved).source == resolved

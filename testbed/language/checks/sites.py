@@ -125,6 +125,12 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
         if router.roles:
             what = f"roles of router {router.name} in {name}, which is no LISP site"
             problems.add(router.roles[0].line, what, "allowed are a router without roles, or a LISP site")
-        if router.dataplane:
-            what = f"dataplane of router {router.name} in {name}, which is no LISP site"
-            problems.add(router.dataplane.line, what, "allowed is dataplane of LISP nodes: the kernel routes here")
+        for key, said in (
+            ("dataplane", router.dataplane),
+            ("probing", router.probing),
+            ("path-mtu-discovery", router.path_mtu_discovery),
+            ("locator-status-bits", router.locator_status_bits),
+        ):
+            if said:
+                what = f"{key} of router {router.name} in {name}, which is no LISP site"
+                problems.add(said.line, what, f"allowed is {key} of LISP nodes: the kernel routes here")
