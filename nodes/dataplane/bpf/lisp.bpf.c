@@ -1,30 +1,80 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// The data plane of a LISP router in the kernel (RFC 9300): tc programs at its site ports, its core ports and its TUN
-// devices. So far they leave everything to the stack, and by it to the daemon.
+// The data plane of a LISP router in the kernel (RFC 9300): tc programs at the ingress of its site ports and its core
+// ports, and at the egress of its TUN devices.
+//
+// A program takes what it can forward as a whole, and leaves everything else as it is: the kernel's stack then does its
+// part (TTL, fragmentation, ICMP), routes the packet into the TUN device or gives it to the socket of port 4341, and the
+// daemon decides. So a program may decline anything; it never has to know everything.
+#include <stdbool.h>
+#include <stddef.h>
+
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
 #include <bpf/bpf_helpers.h>
 
-#include "tables.h"
+#include "inbound.h"
+#include "outbound.h"
 
-SEC("tc")
-int lisp_site(struct __sk_buff *skb __attribute__((unused)))
+// Whether a frame that came in is for this router, and an IP packet that `packet` then describes.
+static __always_inline bool is_for_us(struct __sk_buff *skb, struct packet *packet)
 {
-	return TC_ACT_UNSPEC;
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return false;
+	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
+		return false;
+	return parse(skb, ETH_HLEN, skb->len - ETH_HLEN, packet) == PARSED &&
+	       skb->protocol == ethertype(packet->version);
 }
 
 SEC("tc")
-int lisp_core(struct __sk_buff *skb __attribute__((unused)))
+int lisp_site(struct __sk_buff *skb)
 {
-	return TC_ACT_UNSPEC;
+	struct settings *settings = current_settings();
+	struct port *port = port_of(skb);
+	struct packet packet;
+
+	if (!settings || !settings->enabled || !port || !is_for_us(skb, &packet))
+		return TC_ACT_UNSPEC;
+	return outbound(skb, FROM_SITE, settings->roles, port, &packet);
 }
 
 SEC("tc")
-int lisp_tun(struct __sk_buff *skb __attribute__((unused)))
+int lisp_core(struct __sk_buff *skb)
 {
-	return TC_ACT_UNSPEC;
+	struct settings *settings = current_settings();
+	struct port *port = port_of(skb);
+	struct arrived arrived = {};
+
+	if (!settings || !settings->enabled || !port || !is_for_us(skb, &arrived.outer))
+		return TC_ACT_UNSPEC;
+	if (!is_lisp_data(&arrived.outer))
+		return outbound(skb, FROM_CORE, settings->roles, port, &arrived.outer);
+	int verdict = inbound(skb, settings->roles, port, &arrived);
+	if (verdict == TC_ACT_UNSPEC)
+		count(STAT_TO_STACK, 1);
+	return verdict;
+}
+
+SEC("tc")
+int lisp_tun(struct __sk_buff *skb)
+{
+	struct settings *settings = current_settings();
+	struct port *port = port_of(skb);
+	int verdict = TC_ACT_UNSPEC;
+	struct packet packet;
+
+	if (!settings || !port)
+		return TC_ACT_UNSPEC;
+	if (settings->enabled && parse(skb, 0, skb->len, &packet) == PARSED)
+		verdict = outbound(skb, FROM_TUN, settings->roles, port, &packet);
+	if (verdict == TC_ACT_UNSPEC) {
+		count(STAT_TO_STACK, 1);
+		note_punted(port);
+	}
+	return verdict;
 }
 
 char licence[] SEC("license") = "Dual BSD/GPL";

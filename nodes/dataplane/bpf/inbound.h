@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Out of LISP headers: what decide_inbound in nodes/dataplane/decision.py would deliver, forward natively (PETR) or
+// encapsulate again (RTR). What is left to the stack arrives at the daemon's socket; what is malformed arrives nowhere.
+#pragma once
+
+#include "encapsulate.h"
+#include "room.h"
+
+enum ecn { NOT_ECT, ECT1, ECT0, CE };
+
+// One LISP packet that arrived.
+struct arrived {
+	struct packet outer;
+	struct packet inner;
+	__u32 instance;
+	__u32 room; // bytes in front of the inner packet
+	__u8 tos; // what the inner packet will have
+	__u8 ttl;
+	bool congested; // it cannot say what was met in the core, and is dropped
+};
+
+static __always_inline int drop(enum statistic reason)
+{
+	count(reason, 1);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline bool is_lisp_data(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_UDP && !packet->fragment && (packet->ports & 0xFFFF) == LISP_PORT &&
+	       is_own(packet->version, packet->destination);
+}
+
+// What DSCP, ECN and TTL become.
+static __always_inline void join(struct arrived *arrived)
+{
+	__u8 outside = arrived->outer.tos & 3, inside = arrived->inner.tos & 3;
+
+	// RFC 6040 section 4.2, figure 4.
+	arrived->congested = outside == CE && !inside;
+	if (outside == CE || (outside == ECT1 && inside == ECT0))
+		inside = outside;
+	arrived->tos = (arrived->outer.tos & 0xFC) | inside; // the outer DSCP: RFC 9300 section 5.3
+	// The same section: the outer TTL, where it is the smaller one, so that loops end.
+	arrived->ttl = arrived->inner.ttl < arrived->outer.ttl ? arrived->inner.ttl : arrived->outer.ttl;
+}
+
+// Read what is behind the outer IP header. PARSED, or what is wrong with it; `skb` is not changed.
+static __always_inline int parse_lisp(struct __sk_buff *skb, struct arrived *arrived)
+{
+	struct {
+		struct udphdr udp;
+		struct lisp_header lisp;
+	} header = {};
+	__u32 at = ETH_HLEN + arrived->outer.header, length;
+
+	if (bpf_skb_load_bytes(skb, at, &header.udp, sizeof(header.udp)))
+		return ODD;
+	length = bpf_ntohs(header.udp.len);
+	if (length < sizeof(header.udp) || arrived->outer.header + length > arrived->outer.length)
+		return ODD; // no UDP packet: the kernel counts it as such
+	if (length <= sizeof(header) || bpf_skb_load_bytes(skb, at, &header, sizeof(header)))
+		return MALFORMED;
+	if (header.lisp.flags & LISP_KK)
+		return ENCRYPTED;
+	// Requirements D06 to D08: nonce, Locator-Status-Bits, versions and the reserved bits are not looked at.
+	if (header.lisp.flags & LISP_I)
+		arrived->instance = bpf_ntohl(header.lisp.instance) >> 8;
+	arrived->room = arrived->outer.header + sizeof(header);
+	length -= sizeof(header);
+	at += sizeof(header);
+	int parsed = parse(skb, at, length, &arrived->inner);
+	if (parsed == PARSED && !measure(skb, at, length, &arrived->inner))
+		return ODD;
+	return parsed;
+}
+
+// Take off the outer headers, write DSCP, ECN and TTL. False: dropped or the stack's, as `verdict` then says.
+static __always_inline bool strip(struct __sk_buff *skb, const struct arrived *arrived, bool insist, int *verdict)
+{
+	const struct packet *inner = &arrived->inner;
+
+	if (shrink(skb, arrived->room, arrived->outer.version, inner->version, insist)) {
+		*verdict = TC_ACT_UNSPEC;
+		return false;
+	}
+	if (trim(skb, ETH_HLEN + inner->length) || rewrite(skb, ETH_HLEN, inner, arrived->tos, arrived->ttl)) {
+		*verdict = drop(STAT_DROP_KERNEL);
+		return false;
+	}
+	return true;
+}
+
+// To where the stack would route the packet out of the TUN device. It does that itself where there is more to do than to
+// pass it on: ICMP, fragmentation, delivery to this router.
+static __always_inline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 device)
+{
+	struct packet *inner = &arrived->inner;
+	struct bpf_fib_lookup way = {.ifindex = device, .tot_len = inner->segment};
+	int found;
+	int verdict;
+
+	set_ends(&way, inner->version, inner->source, inner->destination);
+	found = bpf_fib_lookup(skb, &way, sizeof(way), 0);
+	if (found < 0) // the device is gone, and the daemon with it
+		return TC_ACT_UNSPEC;
+	if (arrived->congested)
+		return drop(STAT_DROP_CONGESTION);
+	if (arrived->ttl <= 1)
+		found = BPF_FIB_LKUP_RET_NOT_FWDED;
+	if (is_way(found))
+		arrived->ttl--;
+	if (!strip(skb, arrived, found != BPF_FIB_LKUP_RET_SUCCESS, &verdict))
+		return verdict;
+	count(STAT_DECAPSULATED, inner->count);
+	count(STAT_DECAPSULATED_BYTES, bytes_of(inner));
+	if (is_way(found))
+		return take(skb, found, &way, inner->version);
+	return bpf_redirect(device, BPF_F_INGRESS);
+}
+
+static __always_inline int deliver(struct __sk_buff *skb, struct arrived *arrived)
+{
+	__u32 *device = bpf_map_lookup_elem(&devices, &arrived->instance);
+	int verdict;
+
+	if (!device)
+		return TC_ACT_UNSPEC;
+	verdict = pass_on(skb, arrived, *device);
+	if (verdict != TC_ACT_UNSPEC)
+		note_contact(scope_of(arrived->instance, arrived->inner.version), arrived->inner.destination,
+			     arrived->outer.version, arrived->outer.source, bpf_ktime_get_ns());
+	return verdict;
+}
+
+// RFC 6832 section 6: a PETR. Natively there is one address space only, that of instance 0.
+static __always_inline int forward_natively(struct __sk_buff *skb, struct arrived *arrived, const struct port *port)
+{
+	struct eid_key destination = host_key(0, arrived->inner.version, arrived->inner.destination);
+	int verdict;
+
+	// Requirement S01: hosts do not reach the RLOC space, by no way round.
+	if (is_aggregate(&destination, AGGREGATE_RLOC) || is_own(arrived->inner.version, arrived->inner.destination))
+		return TC_ACT_UNSPEC;
+	verdict = pass_on(skb, arrived, port->device);
+	if (verdict != TC_ACT_UNSPEC)
+		count(STAT_NATIVE, arrived->inner.count);
+	return verdict;
+}
+
+// The outer header of the same IP version is written over the old one; another version's needs room of another size.
+static __always_inline int replace_outer(struct __sk_buff *skb, struct arrived *arrived, const struct tunnel *tunnel)
+{
+	const struct packet *inner = &arrived->inner;
+	__u8 before = arrived->outer.version, after = tunnel->version;
+	__u32 room = overhead_over(after);
+
+	if (before != after && (shrink(skb, arrived->room, before, inner->version, false) ||
+				grow(skb, room, after, inner->version)))
+		return drop(STAT_DROP_KERNEL);
+	if (trim(skb, ETH_HLEN + room + inner->length) ||
+	    rewrite(skb, ETH_HLEN + room, inner, arrived->tos, arrived->ttl) ||
+	    write_outer(skb, inner, tunnel, arrived->tos, arrived->ttl))
+		return drop(STAT_DROP_KERNEL);
+	return take(skb, tunnel->found, &tunnel->way, after);
+}
+
+// An RTR: out of one LISP header, into another (requirement D14: decapsulation, then encapsulation, for ECN and TTL).
+static __always_inline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived, const struct port *port,
+					 const struct eid_key *destination)
+{
+	struct mapping *mapping = bpf_map_lookup_elem(&map_cache, destination);
+	struct tunnel tunnel = {.instance = arrived->instance};
+
+	if (!mapping || mapping->action != ACTION_ENCAPSULATE || arrived->ttl <= 1 || !is_alive(skb, port))
+		return TC_ACT_UNSPEC;
+	// What waits in the daemon came by its socket: no gate counts that.
+	if (!passes(&mapping->open, mapping->open_until, NO_GATE) || !plan(skb, &arrived->inner, mapping, &tunnel))
+		return TC_ACT_UNSPEC;
+	if (arrived->congested)
+		return drop(STAT_DROP_CONGESTION);
+	arrived->ttl--;
+	account(&arrived->inner, mapping, &tunnel, bpf_ktime_get_ns());
+	count(STAT_DECAPSULATED, arrived->inner.count);
+	count(STAT_DECAPSULATED_BYTES, bytes_of(&arrived->inner));
+	count(STAT_REENCAPSULATED, arrived->inner.count);
+	return replace_outer(skb, arrived, &tunnel);
+}
+
+static __always_inline int tell_absent(struct __sk_buff *skb, const struct arrived *arrived, const struct eid_key *eid)
+{
+	struct event event = {
+		.kind = EVENT_ABSENT,
+		.scope = eid->scope,
+		.interface = skb->ifindex,
+		.rloc_version = arrived->outer.version,
+	};
+
+	__builtin_memcpy(event.eid, eid->address, sizeof(event.eid));
+	__builtin_memcpy(event.rloc, arrived->outer.source, sizeof(event.rloc));
+	tell(&event);
+	return TC_ACT_UNSPEC;
+}
+
+static __always_inline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 roles, const struct port *port)
+{
+	const struct packet *inner = &arrived->inner;
+	struct eid_key destination = host_key(arrived->instance, inner->version, inner->destination);
+	struct eid_key source = host_key(arrived->instance, inner->version, inner->source);
+	struct local *entry = bpf_map_lookup_elem(&local, &destination);
+
+	if (roles & ROLE_ETR && entry) {
+		if (entry->flags & LOCAL_DYNAMIC && !(entry->flags & LOCAL_HOST))
+			return tell_absent(skb, arrived, &destination);
+		if (entry->flags & LOCAL_EID)
+			return deliver(skb, arrived);
+	}
+	// Proxies serve the EIDs of others: what has no EID, and what would come straight back, is the daemon's to refuse.
+	if (!is_aggregate(&source, AGGREGATE_EID))
+		return TC_ACT_UNSPEC;
+	if (is_aggregate(&destination, AGGREGATE_EID))
+		return roles & ROLE_RTR ? reencapsulate(skb, arrived, port, &destination) : TC_ACT_UNSPEC;
+	return roles & ROLE_PETR ? forward_natively(skb, arrived, port) : TC_ACT_UNSPEC;
+}
+
+static __always_inline int inbound(struct __sk_buff *skb, __u32 roles, const struct port *port, struct arrived *arrived)
+{
+	int parsed = parse_lisp(skb, arrived);
+
+	if (parsed == MALFORMED)
+		return drop(STAT_DROP_MALFORMED);
+	if (parsed == ENCRYPTED)
+		return drop(STAT_DROP_ENCRYPTED);
+	if (parsed != PARSED || !is_unicast(&arrived->inner))
+		return TC_ACT_UNSPEC;
+	join(arrived);
+	return decide(skb, arrived, roles, port);
+}

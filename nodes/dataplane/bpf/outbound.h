@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// Into LISP headers: what decide_outbound in nodes/dataplane/decision.py would encapsulate. Everything else is the
+// stack's, untouched.
+#pragma once
+
+#include "encapsulate.h"
+#include "room.h"
+
+enum arrival { FROM_SITE, FROM_CORE, FROM_TUN };
+
+static __always_inline void tell_source(struct __sk_buff *skb, const struct eid_key *source)
+{
+	struct event event = {.kind = EVENT_SOURCE, .scope = source->scope, .interface = skb->ifindex};
+
+	__builtin_memcpy(event.eid, source->address, sizeof(event.eid));
+	bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_source), event.mac, sizeof(event.mac));
+	tell(&event);
+}
+
+// Requirement S03: whether the source is an EID of this site, whose packets may be encapsulated now.
+static __always_inline bool may_send(struct __sk_buff *skb, enum arrival arrival, const struct port *port,
+				     const struct eid_key *source, struct local *entry)
+{
+	if (entry->flags & LOCAL_DYNAMIC && !(entry->flags & LOCAL_HOST)) {
+		if (arrival == FROM_SITE)
+			tell_source(skb, source);
+		return false;
+	}
+	return entry->flags & LOCAL_EID && passes(&entry->open, entry->open_until, port->gate);
+}
+
+// Who encapsulates: the ITR for its site's EIDs, the PITR for sources that have none (RFC 6832 section 5), or nobody (0).
+static __always_inline __u32 role_for(struct __sk_buff *skb, enum arrival arrival, __u32 roles, const struct port *port,
+				      const struct packet *packet, const struct eid_key *destination)
+{
+	struct eid_key source = host_key(port->instance, packet->version, packet->source);
+	struct local *entry = bpf_map_lookup_elem(&local, &source);
+
+	if (arrival != FROM_CORE && roles & ROLE_ITR && entry)
+		return may_send(skb, arrival, port, &source, entry) ? ROLE_ITR : 0;
+	if (arrival == FROM_SITE || !(roles & ROLE_PITR) || port->instance)
+		return 0;
+	if (arrival == FROM_CORE && entry) // forged: the site's hosts are not behind the core
+		return 0;
+	return is_aggregate(destination, AGGREGATE_EID) ? ROLE_PITR : 0;
+}
+
+static __always_inline bool is_for(__u32 role, const struct mapping *mapping)
+{
+	// RFC 6832 section 6: what is no EID goes to a PETR. A PITR would get it back from there.
+	return mapping->action == ACTION_ENCAPSULATE || (mapping->action == ACTION_PETR && role == ROLE_ITR);
+}
+
+static __always_inline int encapsulate(struct __sk_buff *skb, __u32 at, struct packet *packet, const struct tunnel *tunnel,
+				       __u8 ttl)
+{
+	__u32 room = overhead_over(tunnel->version);
+
+	if (trim(skb, at + packet->length) || grow(skb, room, tunnel->version, packet->version))
+		goto refused;
+	if (ttl != packet->ttl && rewrite(skb, at + room, packet, packet->tos, ttl))
+		goto refused;
+	if (!at && bpf_skb_change_head(skb, ETH_HLEN, 0))
+		goto refused;
+	if (write_outer(skb, packet, tunnel, packet->tos, ttl))
+		goto refused;
+	return take(skb, tunnel->found, &tunnel->way, tunnel->version);
+refused:
+	count(STAT_DROP_KERNEL, 1);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline int outbound(struct __sk_buff *skb, enum arrival arrival, __u32 roles, const struct port *port,
+				    struct packet *packet)
+{
+	__u32 at = arrival == FROM_TUN ? 0 : ETH_HLEN, *route, role;
+	__u8 ttl = packet->ttl - (arrival == FROM_TUN ? 0 : 1); // the kernel did it on the way into the device
+	struct tunnel tunnel = {.instance = port->instance};
+	struct eid_key destination;
+	struct mapping *mapping;
+
+	if (!is_unicast(packet) || !measure(skb, at, skb->len - at, packet))
+		return TC_ACT_UNSPEC;
+	if (arrival != FROM_TUN && (packet->ttl <= 1 || !is_alive(skb, port)))
+		return TC_ACT_UNSPEC;
+	destination = host_key(port->instance, packet->version, packet->destination);
+	// Requirement S02: only a default, a missing or a Null0 route makes a candidate.
+	route = bpf_map_lookup_elem(&native, &destination);
+	if (route && *route != NATIVE_NULL0)
+		return TC_ACT_UNSPEC;
+	role = role_for(skb, arrival, roles, port, packet, &destination);
+	if (!role)
+		return TC_ACT_UNSPEC;
+	// Requirement S04: the map-cache decides.
+	mapping = bpf_map_lookup_elem(&map_cache, &destination);
+	if (!mapping || !is_for(role, mapping) || !passes(&mapping->open, mapping->open_until, port->gate))
+		return TC_ACT_UNSPEC;
+	if (!plan(skb, packet, mapping, &tunnel))
+		return TC_ACT_UNSPEC;
+	__u64 now = bpf_ktime_get_ns();
+	account(packet, mapping, &tunnel, now);
+	if (role == ROLE_ITR)
+		note_sending(packet, &tunnel, now);
+	return encapsulate(skb, at, packet, &tunnel, ttl);
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The way on: asked for before a packet is changed, taken afterwards.
+#pragma once
+
+#include "packet.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+#define LOOPBACK 1 // the index of `lo`: looked up as the router's own packet, no rule about site ports matches
+
+static __always_inline bool is_way(int found)
+{
+	return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH;
+}
+
+static __always_inline __be16 ethertype(__u8 version)
+{
+	return version == 4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+}
+
+static __always_inline void set_ends(struct bpf_fib_lookup *way, __u8 version, const void *source, const void *destination)
+{
+	way->family = version == 4 ? AF_INET : AF_INET6;
+	if (version == 4) {
+		way->ipv4_src = *(const __be32 *)source;
+		way->ipv4_dst = *(const __be32 *)destination;
+	} else {
+		__builtin_memcpy(way->ipv6_src, source, sizeof(way->ipv6_src));
+		__builtin_memcpy(way->ipv6_dst, destination, sizeof(way->ipv6_dst));
+	}
+}
+
+// Send the frame, whose IP packet is of this version, the way that was found.
+__noinline int take(struct __sk_buff *skb, int found, const struct bpf_fib_lookup *way, __u8 version)
+{
+	struct ethhdr ethernet = {.h_proto = ethertype(version)};
+	struct bpf_redir_neigh next = {};
+
+	if (!way)
+		return TC_ACT_SHOT;
+	__builtin_memcpy(ethernet.h_dest, way->dmac, ETH_ALEN);
+	__builtin_memcpy(ethernet.h_source, way->smac, ETH_ALEN);
+	if (bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0)) {
+		count(STAT_DROP_KERNEL, 1);
+		return TC_ACT_SHOT;
+	}
+	if (found == BPF_FIB_LKUP_RET_SUCCESS)
+		return bpf_redirect(way->ifindex, 0);
+	next.nh_family = way->family;
+	// The next hop is said, lest the kernel looks for the route again, by other rules than those that found it.
+	__builtin_memcpy(next.ipv6_nh, way->ipv6_dst, sizeof(next.ipv6_nh));
+	return bpf_redirect_neigh(way->ifindex, &next, sizeof(next), 0);
+}
