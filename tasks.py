@@ -16,6 +16,7 @@ from testbed import command_line
 from testbed.command_line import task
 
 LAB_HELP = "name of the running lab; needed only when several run"
+DATAPLANE_HELP = "ebpf, python or auto on all LISP nodes, whatever the topology says"
 
 
 @task(
@@ -25,16 +26,19 @@ LAB_HELP = "name of the running lab; needed only when several run"
         "foreground": "stay until Ctrl-C instead of returning when the lab is ready",
         "name": "call the lab this instead of its topology's name: two of one topology side by side",
         "run-dir": "keep the run's files here instead of .runs/NAME",
+        "dataplane": DATAPLANE_HELP,
     },
 )
-def up(_context: Context, file: str, foreground: bool = False, name: str = "", run_dir: str = "") -> None:
+def up(
+    _context: Context, file: str, foreground: bool = False, name: str = "", run_dir: str = "", dataplane: str = ""
+) -> None:
     """Boot a lab and return when it is ready.
 
     Example: ci/lab up two-dc
     """
     from testbed import commands
 
-    commands.up(file, foreground=foreground, name=name or None, run_dir=run_dir or None)
+    commands.up(file, foreground=foreground, name=name or None, run_dir=run_dir or None, dataplane=dataplane or None)
 
 
 @task(
@@ -303,15 +307,15 @@ def traffic(
     )
 
 
-@task(help={"topology": "what to boot (default two-dc)"})
-def demo(_context: Context, topology: str = "two-dc") -> int:
+@task(help={"topology": "what to boot (default two-dc)", "dataplane": DATAPLANE_HELP})
+def demo(_context: Context, topology: str = "two-dc", dataplane: str = "") -> int:
     """Boot two data centres, prove that everybody reaches everybody, take them down.
 
     Example: sudo ci/lab demo
     """
     from testbed import commands
 
-    return commands.demo(topology)
+    return commands.demo(topology, dataplane=dataplane or None)
 
 
 @task(

@@ -20,6 +20,7 @@ from typing import Any
 from testbed.client.box import STOP_SECONDS, Box, lab_processes, last_line, lock, owner, parent_of, prepare
 from testbed.client.channel import Channel, LabError
 from testbed.client.running import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
+from testbed.dataplane import overridden, provided, told
 from testbed.model import Topology
 from testbed.order import Order
 
@@ -32,7 +33,12 @@ class Lab(LabClient):
     """A lab that is to be booted, or one that runs; what can be done with one that runs is in :class:`LabClient`."""
 
     def __init__(
-        self, topology: str | Path | Topology, *, name: str | None = None, run_dir: Path | None = None
+        self,
+        topology: str | Path | Topology,
+        *,
+        name: str | None = None,
+        run_dir: Path | None = None,
+        dataplane: str | None = None,
     ) -> None:
         """Read the world; nothing is started yet.
 
@@ -40,17 +46,18 @@ class Lab(LabClient):
             topology: A topology's name ("two-dc"), its file, or a resolved topology.
             name: The lab's name; by default the topology's.
             run_dir: The run directory; by default ``.runs/<name>`` in the checkout.
+            dataplane: "auto", "ebpf" or "python" for all LISP nodes; by default what the topology says.
 
         Raises:
             TopologyError: The file is wrong; each problem is one line with file and line number.
-            LabError: The name cannot be one.
+            LabError: The name or the data plane cannot be one.
         """
         if not isinstance(topology, Topology):
             from testbed.load import load
 
             topology = load(topology)
         self._begin(name or topology.name, run_dir)
-        self.topology = topology
+        self.topology = overridden(topology, dataplane) if dataplane else topology
 
     def _begin(self, name: str, run_dir: Path | None) -> None:
         super().__init__(name, run_dir)
@@ -107,7 +114,10 @@ class Lab(LabClient):
             raise LabError(f"{self.run_dir} is below /run, which a lab cannot see; choose another run directory")
         if any(name == self.name for name, _ in lab_processes()):
             raise LabError(f"a lab named {self.name} runs already; take it down or choose another name")
-        order = Order(self.name, self.topology, self.run_dir, owner(), time.monotonic())
+        progress = progress or (lambda _step: None)
+        began = time.monotonic()
+        self.topology = provided(self.topology, progress)
+        order = Order(self.name, self.topology, self.run_dir, owner(), began)
         descriptor = lock(self._files)
         try:
             prepare(order)
@@ -119,7 +129,7 @@ class Lab(LabClient):
         self._seen.clear()
         self._missing = 0
         try:
-            self._await_ready(progress or (lambda _step: None))
+            self._await_ready(progress)
             if detach:
                 self._box.detach()
         except BaseException:
@@ -129,11 +139,16 @@ class Lab(LabClient):
     def _await_ready(self, progress: Callable[[str], None]) -> None:
         """Follow the events of the boot up to the last."""
         deadline = time.monotonic() + BOOT_SECONDS
+        planes: dict[str, dict[str, Any]] = {}
         for event in self._listen(deadline, 0):
             match event["event"]:
                 case "boot-failed":
                     raise LabError(f"{self.name}: {event['error']}")
+                case "daemon-dataplane":
+                    planes[event["node"]] = event
                 case "ready":
+                    for line in told(planes):
+                        progress(line)
                     progress(f"ready: {event['daemons']} daemons")
                     return
                 case "network-up":

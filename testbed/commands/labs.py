@@ -14,9 +14,16 @@ from typing import Any
 from testbed.lab import Lab, LabError
 
 
-def up(file: str, *, foreground: bool = False, name: str | None = None, run_dir: str | None = None) -> None:
+def up(
+    file: str,
+    *,
+    foreground: bool = False,
+    name: str | None = None,
+    run_dir: str | None = None,
+    dataplane: str | None = None,
+) -> None:
     """Boot a lab; return when it is ready, or stay with it until Ctrl-C."""
-    lab = Lab(file, name=name, run_dir=Path(run_dir) if run_dir else None)
+    lab = Lab(file, name=name, run_dir=Path(run_dir) if run_dir else None, dataplane=dataplane)
     if not foreground:
         lab.boot(detach=True, progress=progress())
         print(f"{lab.name} is up. Try: ci/lab ping · ci/lab cli · ci/lab down")

@@ -51,9 +51,9 @@ def traffic(
     return 0 if result.ok else 1
 
 
-def demo(topology: str = "two-dc") -> int:
+def demo(topology: str = "two-dc", *, dataplane: str | None = None) -> int:
     """Boot a lab, prove reachability, show what was learned, take it down."""
-    lab = Lab(topology, name=f"demo-{Path(topology).stem}")
+    lab = Lab(topology, name=f"demo-{Path(topology).stem}", dataplane=dataplane)
     with terminated_as_interrupted():
         lab.boot(progress=progress())
         try:

@@ -37,6 +37,7 @@ class LispDaemons(Supervisor):
         self._namespaces = namespaces
         self._asking = asyncio.Lock()
         self._room = asyncio.Event()
+        self._unread: dict[int, bytes] = {}  # the beginning of a line, by report pipe
         self._adopt(server)
 
     def _progress(self, name: str) -> str:
@@ -94,13 +95,18 @@ class LispDaemons(Supervisor):
         data = os.read(pipe, 4096)
         if not data:
             self._loop.remove_reader(pipe)
+            self._unread.pop(pipe, None)
             os.close(pipe)
             return
-        for line in data.splitlines():
-            event = json.loads(line)["event"]
+        *lines, rest = (self._unread.pop(pipe, b"") + data).split(b"\n")
+        if rest:
+            self._unread[pipe] = rest
+        for line in lines:
+            report = json.loads(line)
+            event = report.pop("event")
             state = _REPORTED.get(event)
             if state is None:
-                self._events.emit(f"daemon-{event}", name)
+                self._events.emit(f"daemon-{event}", name, **report)
             else:
                 self._advanced(name, daemon, state)
 

@@ -80,9 +80,13 @@ def violation(importer: str, imported: str) -> str | None:
         return "what observes is independent of the protocol's code"
     if within(importer, "testbed") and ours and within(imported, "nodes"):
         protocol = ("nodes.lisp.config", "nodes.lisp.eid", "nodes.lisp.errors")
-        allowed = (*protocol, "nodes.linux", *(("nodes.kinds",) if within(importer, "testbed.server") else ()))
+        shared = (*protocol, "nodes.linux", "nodes.dataplane.bpf.compiler")
+        allowed = (*shared, *(("nodes.kinds",) if within(importer, "testbed.server") else ()))
         if not within(imported, *allowed):
-            return "testbed imports nodes.lisp.config, .eid, .errors and nodes.linux; its server nodes.kinds as well"
+            return (
+                "testbed imports nodes.lisp.config, .eid, .errors, nodes.linux and what compiles the tc programs; "
+                "its server nodes.kinds as well"
+            )
     return None
 
 

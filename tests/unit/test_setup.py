@@ -342,3 +342,24 @@ def test_two_set_ups_at_the_same_time_do_not_disturb_each_other(checkout: Checko
     assert [json.loads(output)["arguments"] for output, _ in ended] == [["status"], ["ping"]]
     assert sum("making .venv" in errors for _, errors in ended) == 1
     assert sum("waiting for another set-up" in errors for _, errors in ended) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "compiler", "said"),
+    [
+        ("up", "print('never seen')", []),
+        ("up", "import sys\nprint('as it says: see x.log', file=sys.stderr)\nsys.exit(1)", ["as it says: see x.log"]),
+        ("status", "raise SystemExit(1)", []),
+    ],
+)
+def test_set_up_compiles_for_labs_and_goes_on_without(
+    checkout: Checkout, task: str, compiler: str, said: list[str]
+) -> None:
+    (checkout.path / "nodes/dataplane/bpf").mkdir(parents=True)
+    (checkout.path / "nodes/dataplane/bpf/compiler.py").write_text(f"open('compiled', 'w').close()\n{compiler}\n")
+    done = checkout.lab(task)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "data plane" in line]
+    assert lines == [f"set-up: no data plane in the kernel: {line}" for line in said]
+    assert (checkout.path / "compiled").exists() == (task == "up")
+    assert done.stderr.splitlines()[-1] == "set-up: ready"
