@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,16 @@ from nodes.daemon.dynamic_eids import DynamicEids
 from nodes.daemon.icmp_socket import IcmpErrors
 from nodes.daemon.journal import Journal
 from nodes.daemon.loop import Loop
-from nodes.daemon.plumbing import DATA_ROLES, Plumbing
+from nodes.daemon.plumbing import DATA_ROLES, QUEUE, Plumbing
 from nodes.daemon.ports import ControlPorts
 from nodes.daemon.requests import Requests
 from nodes.daemon.state import DurableState
 from nodes.daemon.waiters import Waiters
 from nodes.dataplane.decision import Tables
-from nodes.dataplane.python_path import PythonPath
-from nodes.lisp.config import NodeConfig
+from nodes.dataplane.kernel.loading import FastPathError, Loading
+from nodes.dataplane.opening import OpenedPath, Surroundings, open_data_path
+from nodes.dataplane.path import DataPath
+from nodes.lisp.config import DataPlane, NodeConfig
 from nodes.lisp.effects import (
     AddHost,
     Answer,
@@ -85,6 +88,11 @@ def run(arguments: Arguments) -> int:
             daemon.serve()
         finally:
             daemon.close()
+    except FastPathError as error:
+        write_report(arguments.report, "dataplane-refused", {"why": str(error)})
+        journal.end("refused", {"error": str(error)})
+        print(f"{arguments.name}: dataplane is ebpf, and it cannot run: {error}", file=sys.stderr)
+        return 1
     except Exception as error:
         words = "".join(traceback.format_exception(error))
         journal.end("crash", {"error": f"{type(error).__name__}: {error}", "traceback": words})
@@ -108,13 +116,18 @@ class Daemon:
         self._ports = ControlPorts(config.rlocs)
         self._icmp: IcmpErrors | None = None
         self._plumbing: Plumbing | None = None
-        self._path: PythonPath | None = None
+        self._opened: OpenedPath | None = None
+        self._path: DataPath | None = None
         self._dynamic: DynamicEids | None = None
         if config.roles & DATA_ROLES:
             self._icmp = IcmpErrors(config.rlocs)
             tables = Tables.of(config)
+            wanted = config.dataplane is not DataPlane.PYTHON
+            loading = Loading(config.bpf_object, arguments.state_dir) if wanted else None
             self._plumbing = plumbing = Plumbing(config, tables)
-            self._path = PythonPath(tables, plumbing.tuns, plumbing.source_of, self._now, plumbing.versions)
+            self._opened = open_data_path(config, tables, loading, self._surroundings(plumbing))
+            self._path = self._opened.path
+            self._event("dataplane", asdict(self._path.running))
             if config.dynamic_eids:
                 self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step, journal.write)
         self._engine = Engine(
@@ -180,8 +193,8 @@ class Daemon:
             self._icmp.close()
         if self._dynamic is not None:
             self._dynamic.close()
-        if self._path is not None:
-            self._path.close()
+        if self._opened is not None:
+            self._opened.close()
         if self._plumbing is not None:
             self._plumbing.close()
         self._state.close()
@@ -207,8 +220,11 @@ class Daemon:
             expires = path.deadline()
             if expires is not None and expires <= self._now():
                 path.expire()
-        if path is not None and self._dynamic is not None:
-            self._dynamic.found(path.take_strangers())
+        if path is not None:
+            path.settle()
+            if self._dynamic is not None:
+                self._dynamic.found(path.take_strangers())
+                self._report_absent(path)
         due = self._engine.deadline()
         if due is not None and due <= self._now():
             self._step(Tick())
@@ -311,15 +327,47 @@ class Daemon:
             self._journal.write("route-refused", {"error": refused})
         self._path.routes_changed()
 
+    # The data path
+
+    def _surroundings(self, plumbing: Plumbing) -> Surroundings:
+        return Surroundings(
+            plumbing.kernel,
+            plumbing.tuns,
+            QUEUE,
+            plumbing.devices,
+            plumbing.source_of,
+            self._now,
+            plumbing.versions,
+            self._event,
+        )
+
+    def _report_absent(self, path: DataPath) -> None:
+        """X06: who sent data for a host that is not here. The journal bounds what a flood of them writes."""
+        for absence in path.take_absent():
+            self._engine.counters["host-not-here"] += 1
+            self._journal.write("host-not-here", {"eid": str(absence.eid), "rloc": str(absence.rloc)})
+
     # The report pipe
 
-    def _tell(self, event: str) -> None:
-        if self._report_pipe is None:
-            return
-        try:
-            os.write(self._report_pipe, json.dumps({"event": event}).encode() + b"\n")
-        except OSError:  # nobody listens any more; the daemon works on
+    def _event(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Write an event into the log, and say it aloud."""
+        self._journal.write(event, fields)
+        self._tell(event, fields)
+
+    def _tell(self, event: str, fields: Mapping[str, Any] | None = None) -> None:
+        if not write_report(self._report_pipe, event, fields or {}):
             self._report_pipe = None
+
+
+def write_report(pipe: int | None, event: str, fields: Mapping[str, Any]) -> bool:
+    """Write a line into the report pipe; False when nobody listens any more. The daemon works on."""
+    if pipe is None:
+        return False
+    try:
+        os.write(pipe, json.dumps({"event": event, **fields}).encode() + b"\n")
+    except OSError:
+        return False
+    return True
 
 
 def _ignore_events(read: Callable[[], None], _events: int) -> None:

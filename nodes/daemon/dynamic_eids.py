@@ -13,7 +13,7 @@ from nodes.daemon.neighbour_socket import NeighbourSocket
 from nodes.daemon.plumbing import Plumbing
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.neighbours import Heard
-from nodes.dataplane.python_path import PythonPath
+from nodes.dataplane.path import DataPath
 from nodes.lisp.config import DynamicEid, NodeConfig
 from nodes.lisp.effects import AddHost, Forwarding, HostSeen, Input, Miss, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
@@ -58,7 +58,7 @@ class DynamicEids:
         config: NodeConfig,
         tables: Tables,
         plumbing: Plumbing,
-        path: PythonPath,
+        path: DataPath,
         step: Callable[[Input], None],
         report: Callable[[str, dict[str, Any]], None],
     ) -> None:
@@ -180,7 +180,7 @@ class DynamicEids:
                 asking.port.answer(asking.heard, eid.address)
             except OSError:
                 return  # the interface is down; the host will ask again
-            self._path.statistics.neighbours_answered += 1
+            self._path.neighbour_answered()
 
     def _is_here(self, eid: EidPrefix) -> bool:
         """Whether an address is a host's of this site, or the router's own."""

@@ -27,6 +27,7 @@ from typing import Any
 
 from nodes.daemon.native_routes import NATIVE_TABLES, NativeRoutes
 from nodes.dataplane.decision import OVERHEAD, Tables
+from nodes.dataplane.devices import Devices
 from nodes.linux import links, marks, neighbours, netlink, routes, sysctl, tun
 from nodes.linux.routes import Route, RouteType, Rule
 from nodes.lisp.config import NodeConfig, Role
@@ -40,7 +41,9 @@ _SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _LOCAL = 90, 100, 150, 200, 
 _MARKED_NATIVE, _MARKED_CANDIDATES = 400, 410
 _OURS = (_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _MARKED_NATIVE, _MARKED_CANDIDATES, _LOCAL)
 _WORSE = 4096  # a metric behind the kernel's own: taken when the device is gone
-_QUEUE = 8192  # packets that wait for the daemon to read
+QUEUE = 8192
+"""Packets that wait in a TUN device for the daemon to read."""
+
 _NEIGHBOUR_QUEUE = 1 << 22  # bytes that wait for ARP: held packets are released in a burst
 _ANYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 _ONE_LINK = (ip_network("ff00::/8"), ip_network("fe80::/10"))  # the same on every link: told apart by the interface
@@ -60,6 +63,7 @@ class Plumbing:
         tuns: The descriptor of each instance's TUN device, by instance-ID.
         versions: The IP versions that the node forwards.
         native: The instances' tables of native routes.
+        kernel: The connection into the node's namespace.
     """
 
     def __init__(self, config: NodeConfig, tables: Tables) -> None:
@@ -78,7 +82,7 @@ class Plumbing:
         site_instances = config.site_instances or (0,) * len(config.site_interfaces)
         self.sites = dict(zip(config.site_interfaces, site_instances, strict=True))
         instances = {0, *self.sites.values(), *(one.instance_id for one in prefixes)}
-        self._kernel = netlink.Connection()
+        self.kernel = self._kernel = netlink.Connection()
         self._core = {links.index_of(self._kernel, name): name for name in config.core_interfaces}
         self.tuns = {instance_id: tun.open_tun(device_of(instance_id)) for instance_id in sorted(instances)}
         self._devices = {one: links.index_of(self._kernel, device_of(one)) for one in self.tuns}
@@ -86,7 +90,7 @@ class Plumbing:
         self._set_sysctls()
         for device in self._devices.values():
             links.set_mtu(self._kernel, device, config.core_mtu - OVERHEAD[4])
-            links.set_queue_length(self._kernel, device, _QUEUE)
+            links.set_queue_length(self._kernel, device, QUEUE)
             links.set_up(self._kernel, device)
         self._mark_incoming()
         of_interface = {self._indices[name]: instance_id for name, instance_id in self.sites.items()}
@@ -97,6 +101,12 @@ class Plumbing:
         for version in sorted(self.versions):
             self._set_candidates(version)
             self._set_rules(version)
+
+    @property
+    def devices(self) -> Devices:
+        """The node's interfaces by index."""
+        sites = {self._indices[name]: instance_id for name, instance_id in self.sites.items()}
+        return Devices(sites, tuple(self._core), dict(self._devices))
 
     def refresh(self) -> list[str]:
         """Copy the routes of each instance anew; returns what the kernel refused, in words."""

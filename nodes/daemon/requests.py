@@ -8,16 +8,17 @@ from typing import Any
 from nodes.daemon import fields
 from nodes.daemon.control import Client, Request
 from nodes.daemon.dynamic_eids import DynamicEids
+from nodes.daemon.path_tables import contact_rows, locators_with_uses, verification, with_uses
 from nodes.daemon.plumbing import interface_rows
 from nodes.daemon.waiters import Waiters
-from nodes.dataplane.python_path import PythonPath
+from nodes.dataplane.path import DataPath
 from nodes.linux import netlink
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import ChangeLocator, Input, Query
 from nodes.lisp.engine import Engine
 
 ENGINE_TABLES = ("map-cache", "locators", "database", "dynamic-eids", "registrations", "roles")
-TABLES = (*ENGINE_TABLES, "statistics", "interfaces")
+TABLES = (*ENGINE_TABLES, "statistics", "interfaces", "contacts")
 _LIG_SECONDS = _LOCATOR_SECONDS = 5.0
 
 
@@ -28,7 +29,7 @@ class Requests:
         self,
         config: NodeConfig,
         engine: Engine,
-        path: PythonPath | None,
+        path: DataPath | None,
         dynamic: DynamicEids | None,
         waiters: Waiters,
         *,
@@ -57,6 +58,8 @@ class Requests:
             match request.get("op"):
                 case "show":
                     client.succeed(self._show(fields.text(request, "what", "")))
+                case "verify":
+                    client.succeed(verification(self._path))
                 case "lig":
                     self._lig(request, client)
                 case "set-locator":
@@ -65,7 +68,7 @@ class Requests:
                     client.succeed(None)
                     self._stop()
                 case other:
-                    client.fail(f"op {other!r} is unknown; known are show, lig, set-locator, stop")
+                    client.fail(f"op {other!r} is unknown; known are show, verify, lig, set-locator, stop")
         except ValueError as error:
             client.fail(str(error))
 
@@ -77,8 +80,13 @@ class Requests:
             if what == "locators" and isinstance(shown, list):
                 # By the engine's clock, which may run faster than the network's.
                 scale = self._config.time_scale
-                return [{**row, "rtt_ms": row["rtt_ms"] and round(row["rtt_ms"] / scale, 3)} for row in shown]
+                shown = [{**row, "rtt_ms": row["rtt_ms"] and round(row["rtt_ms"] / scale, 3)} for row in shown]
+                return locators_with_uses(self._path, shown)
+            if what == "map-cache" and self._path is not None and isinstance(shown, list):
+                return with_uses(self._path, shown)
             return shown
+        if what == "contacts":
+            return contact_rows(self._path, self._now(), self._config.time_scale)
         if what == "statistics":
             return self._statistics()
         if what == "interfaces":
@@ -87,18 +95,11 @@ class Requests:
         raise ValueError(f"{what!r} cannot be shown; {', '.join(TABLES)} can")
 
     def _statistics(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"control": dict(sorted(self._engine.counters.items())), "data": {}, "drops": {}}
-        if self._path is not None:
-            statistics, held = self._path.statistics, self._path.held
-            shown["data"] = statistics.data()
-            shown["drops"] = dict(sorted(statistics.drops.items()))
-            shown["held"] = {
-                "now": sum(one.in_all for one in held),
-                "eids": sum(len(one) for one in held),
-                "ever": statistics.held,
-                "overflows": sum(one.overflows for one in held),
-            }
-        return shown
+        control = {"control": dict(sorted(self._engine.counters.items()))}
+        if self._path is None:
+            return {**control, "data": {}, "drops": {}}
+        shown = self._path.statistics()
+        return {"dataplane": shown.pop("dataplane"), **control, **shown}
 
     def _lig(self, request: Request, client: Client) -> None:
         """Ask for a mapping by hand (RFC 6835)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nodes.lisp.eid import EidPrefix, IPAddress
@@ -23,6 +24,18 @@ class Contact:
     last: float
 
 
+def peers_of(
+    uses: Iterable[tuple[int, IPAddress, IPAddress, float]], prefix: EidPrefix, now: float
+) -> tuple[IPAddress, ...]:
+    """The RLOCs that data of EIDs inside ``prefix`` went to or came from within the last minute, in order."""
+    found = {
+        rloc
+        for instance_id, eid, rloc, last in uses
+        if now - last <= SECONDS and instance_id == prefix.instance_id and prefix.contains(eid)
+    }
+    return tuple(sorted(found, key=lambda rloc: (rloc.version, int(rloc))))
+
+
 class Contacts:
     """All contacts. Bounded: who sends from ever new addresses makes the oldest be forgotten."""
 
@@ -41,19 +54,10 @@ class Contacts:
             found = self._by_ends[ends] = Contact(now)
         return found
 
-    def peers(self, prefix: EidPrefix, now: float) -> tuple[IPAddress, ...]:
-        """The RLOCs that data of EIDs inside ``prefix`` went to or came from within the last minute, in order."""
-        found = {
-            rloc
-            for (instance_id, eid, rloc), contact in self._by_ends.items()
-            if now - contact.last <= SECONDS and instance_id == prefix.instance_id and prefix.contains(eid)
-        }
-        return tuple(sorted(found, key=lambda rloc: (rloc.version, int(rloc))))
-
-    def rlocs(self, now: float) -> frozenset[IPAddress]:
-        """The RLOCs that any data went to or came from within the last minute: those in use (requirement C36)."""
-        ends = self._by_ends.items()
-        return frozenset(rloc for (_, _, rloc), contact in ends if now - contact.last <= SECONDS)
+    def last_uses(self) -> Iterator[tuple[int, IPAddress, IPAddress, float]]:
+        """Instance-ID, EID of this site, RLOC, and when data last went between the two."""
+        for (instance_id, eid, rloc), contact in self._by_ends.items():
+            yield instance_id, eid, rloc, contact.last
 
     def _forget(self, now: float) -> None:
         """Make room: without those that are over, and if all are fresh without the older half."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from nodes.dataplane.absences import Absences
 from nodes.dataplane.contacts import Contacts
+from nodes.dataplane.counts import Counts
 from nodes.dataplane.decision import Drop, SourceOf, Tables, proxies_for, reached_by_tunnel
 from nodes.dataplane.holding import Holding
 from nodes.dataplane.icmp import Budget, error_message, error_packet, may_be_told
@@ -42,6 +44,8 @@ class PathContext:
         misses: EIDs for which packets began to wait.
         strangers: Sources inside dynamic prefixes, not found yet, for which packets began to wait (requirement X01).
         unfound: Those packets.
+        counts: What went by which mapping.
+        absences: Hosts of dynamic prefixes that data came for although they are not here (requirement X06).
     """
 
     tables: Tables
@@ -57,6 +61,8 @@ class PathContext:
     misses: list[Miss] = field(default_factory=list)
     strangers: list[EidPrefix] = field(default_factory=list)
     unfound: Holding = field(default_factory=lambda: Holding(PER_STRANGER, eids=MOST_STRANGERS))
+    counts: Counts = field(default_factory=Counts)
+    absences: Absences = field(default_factory=Absences)
     _sources: dict[IPAddress, IPAddress | None] = field(default_factory=dict)
     _icmp_budget: Budget = field(default_factory=Budget)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from nodes.dataplane.contacts import Contact
 from nodes.dataplane.context import PathContext
+from nodes.dataplane.counts import Count
 from nodes.dataplane.decision import Drop, Encapsulate
 from nodes.dataplane.encapsulation import header_writer
 from nodes.dataplane.holding import Holding, Waiting
@@ -18,7 +19,9 @@ Flow = Callable[[bytes, int, int], None]
 """Handles one packet of a flow: the packet, its DSCP and ECN byte, its TTL."""
 
 
-def encapsulating(verdict: Encapsulate, send: Callable[[bytes], int], context: PathContext, contact: Contact) -> Flow:
+def encapsulating(
+    verdict: Encapsulate, send: Callable[[bytes], int], context: PathContext, contact: Contact, count: Count
+) -> Flow:
     """Puts the packets into LISP headers and sends them to the flow's locator."""
     header, statistics = header_writer(verdict), context.statistics
 
@@ -32,7 +35,9 @@ def encapsulating(verdict: Encapsulate, send: Callable[[bytes], int], context: P
             return
         statistics.encapsulated += 1
         statistics.encapsulated_bytes += length
-        contact.last = context.now
+        count.packets += 1
+        count.bytes += length
+        contact.last = count.last = context.now
 
     return forward
 

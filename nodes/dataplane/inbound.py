@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from nodes.dataplane import flows
+from nodes.dataplane.absences import Absence
 from nodes.dataplane.contacts import Contact
 from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Drop, Native, Reencapsulate, Unreachable, decide_inbound
@@ -16,6 +17,7 @@ from nodes.dataplane.encapsulation import FLAG_INSTANCE, LISP_HEADER, MASK_ENCRY
 from nodes.dataplane.outbound import BATCH
 from nodes.dataplane.packet import parse, set_tos_and_ttl
 from nodes.dataplane.ports import tos_and_ttl
+from nodes.lisp.eid import host_prefix
 from nodes.lisp.errors import DecodeError
 
 _RECEIVE = 65536
@@ -148,6 +150,10 @@ class Inbound:
             return None
         verdict = decide_inbound(packet, instance_id, context.tables)
         if isinstance(verdict, Drop):
+            if context.tables.dynamic.lookup_address(instance_id, packet.destination):
+                # X06: whoever sends it here goes by an old mapping.
+                eid = host_prefix(packet.destination, instance_id)
+                context.absences.note(Absence(eid, ip_address(sender)), context.now)
             context.drop(verdict, bytes(data[: packet.length]), instance_id, packet)
             return None
         contact = context.contacts.between(instance_id, packet.destination, ip_address(sender), context.now)

@@ -7,7 +7,9 @@ import struct
 
 from nodes.dataplane import flows
 from nodes.dataplane.context import PathContext
+from nodes.dataplane.counts import Count
 from nodes.dataplane.decision import OVERHEAD, Drop, Encapsulate, Hold, Native, decide_again, decide_outbound
+from nodes.dataplane.gates import Gate
 from nodes.dataplane.packet import (
     ANY_FRAGMENT,
     DONT_FRAGMENT,
@@ -32,17 +34,21 @@ _NO_OPTIONS = 0x45
 class Outbound:
     """The packets of one instance's TUN device; at an RTR also those that came out of LISP headers."""
 
-    def __init__(self, context: PathContext, instance_id: int, tun: int, *, transit: bool = False) -> None:
+    def __init__(
+        self, context: PathContext, instance_id: int, tun: int, gate: Gate | None = None, *, transit: bool = False
+    ) -> None:
         """Take charge of the packets of a TUN device.
 
         Args:
             context: What the data path shares.
             instance_id: The instance-ID of the hosts whose packets are routed into the device.
             tun: The device's descriptor.
+            gate: Told how far the reading has come; None without a fast path.
             transit: Whether the packets come out of LISP headers instead: an RTR puts them into others. They are
                 between EIDs of other sites, and never leave natively.
         """
         self._context = context
+        self._gate = gate
         self._transit = transit
         self._decision = decide_again if transit else decide_outbound
         self._held = context.transit if transit else context.held
@@ -61,14 +67,21 @@ class Outbound:
         """Handle the packets that were routed into the device."""
         context = self._context
         context.now = context.clock()
+        gate = self._gate
+        if gate is not None:
+            gate.begin()
         tun, read, handle = self._tun, os.read, self.handle
         size = context.tables.core_mtu + 64  # the device's MTU is smaller: a read takes a whole packet
         for _ in range(BATCH):
             try:
                 packet = read(tun, size)
             except BlockingIOError:
+                if gate is not None:
+                    gate.drained()
                 return
             handle(packet)
+        if gate is not None:
+            gate.read(BATCH)
 
     def handle(self, packet: bytes) -> None:
         """Handle one packet, whose TTL is decremented: a host's by the kernel."""
@@ -111,7 +124,9 @@ class Outbound:
         flow: flows.Flow
         if isinstance(verdict, Encapsulate):
             contact = context.contacts.between(verdict.instance_id, headers.source, verdict.locator, context.now)
-            flow = flows.encapsulating(verdict, context.sender.to(verdict.locator), context, contact)
+            found = context.tables.map_cache.lookup_address(verdict.instance_id, headers.destination)
+            count = context.counts.of(found[0], verdict.locator) if found else Count()
+            flow = flows.encapsulating(verdict, context.sender.to(verdict.locator), context, contact, count)
             mtu = context.tables.inner_mtu(verdict.locator)
             if len(packet) > mtu:  # D17, D19: the kernel cut it for an IPv4 locator over the whole core's MTU
                 flow = flows.fragmenting(flow, mtu)

@@ -5,11 +5,14 @@ The kernel has done its part before a packet gets here: TTL, fragmentation to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
+from nodes.dataplane.absences import Absences
 from nodes.dataplane.context import PathContext
+from nodes.dataplane.counts import Counts
 from nodes.dataplane.decision import Drop, SourceOf, Tables, Unreachable
+from nodes.dataplane.gates import Gate
 from nodes.dataplane.holding import Holding, Waiting
 from nodes.dataplane.inbound import Inbound
 from nodes.dataplane.outbound import Outbound
@@ -30,6 +33,7 @@ class PythonPath:
         source_of: SourceOf,
         clock: Callable[[], float],
         versions: frozenset[int],
+        gates: Mapping[int, Gate] | None = None,
     ) -> None:
         """Open its sockets in the caller's network namespace.
 
@@ -39,10 +43,15 @@ class PythonPath:
             source_of: Looks up the route to an RLOC.
             clock: The time in seconds.
             versions: The IP versions of the RLOCs and of the hosts.
+            gates: By instance-ID, what is told how far the reading of its TUN device has come.
         """
         sender = Sender(versions)
         self._context = PathContext(tables, source_of, clock, sender, self._encapsulate)
-        self._outbound = {instance: Outbound(self._context, instance, tun) for instance, tun in tuns.items()}
+        self._gates = gates or {}
+        self._outbound = {
+            instance: Outbound(self._context, instance, tun, self._gates.get(instance))
+            for instance, tun in tuns.items()
+        }
         # RFC 9300 section 3: an RTR has no hosts, and so no device, in the instances that it carries.
         instances = tables.proxied if Role.RTR in tables.roles else ()
         self._transit = {one: Outbound(self._context, one, -1, transit=True) for one in instances}
@@ -59,6 +68,16 @@ class PythonPath:
     def held(self) -> tuple[Holding, ...]:
         """The packets that wait for a mapping: those of the site, and at an RTR those of other sites."""
         return self._context.held, self._context.transit
+
+    @property
+    def counts(self) -> Counts:
+        """What went by which mapping."""
+        return self._context.counts
+
+    @property
+    def absences(self) -> Absences:
+        """Hosts that data came for although they are not here (requirement X06)."""
+        return self._context.absences
 
     @property
     def readers(self) -> Mapping[int, Callable[[], None]]:
@@ -80,6 +99,7 @@ class PythonPath:
     def remove(self, prefix: EidPrefix) -> None:
         """Take an entry out of the map-cache."""
         self._context.tables.map_cache.pop(prefix)
+        self._context.counts.forget(prefix)
         self._forget_outbound()
 
     def unresolved(self, eid: EidPrefix) -> None:
@@ -153,13 +173,18 @@ class PythonPath:
         taken, self._context.strangers = self._context.strangers, []
         return taken
 
-    def peers(self, prefix: EidPrefix) -> tuple[IPAddress, ...]:
-        """The RLOCs that data of ``prefix`` went to or came from within the last minute (requirement C34)."""
-        return self._context.contacts.peers(prefix, self._context.clock())
+    def contacts(self) -> Iterator[tuple[int, IPAddress, IPAddress, float]]:
+        """Instance-ID, EID of this site, RLOC, and when data last went between the two by this path."""
+        return self._context.contacts.last_uses()
 
-    def in_use(self) -> frozenset[IPAddress]:
-        """The RLOCs that any data went to or came from within the last minute: whose mappings are probed."""
-        return self._context.contacts.rlocs(self._context.clock())
+    def source_of(self, locator: IPAddress) -> IPAddress | None:
+        """The own RLOC from which a locator is reached, as remembered since the routes last changed."""
+        return self._context.source_of(locator)
+
+    def settle(self) -> None:
+        """Tell the gates of the TUN devices that turned out to be empty."""
+        for gate in self._gates.values():
+            gate.settle()
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do."""

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from nodes.dataplane.kernel.counters import FastCounts
+
 
 @dataclass(slots=True)
 class Statistics:
@@ -45,3 +47,30 @@ class Statistics:
             "icmp_errors_sent": self.icmp_sent,
             "neighbour_requests_answered": self.neighbours_answered,
         }
+
+
+def merged(slow: Statistics, fast: FastCounts | None) -> tuple[dict[str, Any], dict[str, int]]:
+    """Counters and drops of both paths: each name is their sum, and more rows say what the kernel did of it.
+
+    Args:
+        slow: What the Python path counted.
+        fast: What the kernel's programs counted; None where none run.
+    """
+    data, drops = slow.data(), Counter(slow.drops)
+    if fast is not None:
+        data["encapsulated_packets"] += fast.encapsulated
+        data["encapsulated_bytes"] += fast.encapsulated_bytes
+        data["decapsulated_packets"] += fast.decapsulated
+        data["decapsulated_bytes"] += fast.decapsulated_bytes
+        data["natively_forwarded_packets"] += fast.forwarded_natively
+        data["reencapsulated_packets"] += fast.reencapsulated
+        data |= {
+            "encapsulated_fast_packets": fast.encapsulated,
+            "decapsulated_fast_packets": fast.decapsulated,
+            "natively_forwarded_fast_packets": fast.forwarded_natively,
+            "reencapsulated_fast_packets": fast.reencapsulated,
+            "left_to_stack_packets": fast.to_stack,
+            "lost_events": fast.events_lost,
+        }
+        drops.update(fast.drops)
+    return data, dict(sorted(drops.items()))

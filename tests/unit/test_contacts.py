@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from nodes.dataplane.contacts import Contacts
+from nodes.dataplane.contacts import Contacts, peers_of
 from nodes.lisp.eid import EidPrefix
 
 HOST, OTHER = ip_address("192.168.1.1"), ip_address("192.168.9.1")
@@ -19,10 +19,10 @@ def test_peers_are_those_of_the_prefix_within_the_last_minute() -> None:
     contacts.between(0, HOST, NEAR, 50.0)
     contacts.between(0, OTHER, ip_address("10.0.4.1"), 50.0)
     contacts.between(7, HOST, ip_address("10.0.5.1"), 50.0)
-    assert contacts.peers(SITE, 55.0) == (NEAR, FAR)
-    assert contacts.peers(SITE, 61.0) == (NEAR,)
+    assert peers_of(contacts.last_uses(), SITE, 55.0) == (NEAR, FAR)
+    assert peers_of(contacts.last_uses(), SITE, 61.0) == (NEAR,)
     contact.last = 100.0
-    assert contacts.peers(SITE, 111.0) == (FAR,)
+    assert peers_of(contacts.last_uses(), SITE, 111.0) == (FAR,)
     assert contacts.between(0, HOST, FAR, 111.0) is contact
 
 
@@ -31,5 +31,5 @@ def test_there_are_no_more_than_the_bound() -> None:
     contacts = Contacts(most=10)
     for number in range(100):
         contacts.between(0, HOST, ip_address(f"10.0.2.{number}"), float(number))
-        assert len(contacts.peers(SITE, float(number))) <= 10
-    assert ip_address("10.0.2.99") in contacts.peers(SITE, 99.0)
+        assert len(peers_of(contacts.last_uses(), SITE, float(number))) <= 10
+    assert ip_address("10.0.2.99") in peers_of(contacts.last_uses(), SITE, 99.0)

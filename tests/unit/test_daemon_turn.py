@@ -33,6 +33,9 @@ class Path:
     def deadline(self) -> None:
         return None
 
+    def settle(self) -> None:
+        """There is no fast path."""
+
 
 class Engine:
     """An engine that resolves nothing, and gives up a third EID when time passes."""

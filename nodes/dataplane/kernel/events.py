@@ -1,0 +1,71 @@
+"""What the programs tell: sources that nobody knows yet, and packets for hosts that are not here."""
+
+from __future__ import annotations
+
+import struct
+from typing import Protocol
+
+from nodes.dataplane.absences import Absence, Absences
+from nodes.dataplane.bpf.layout import EventKind
+from nodes.dataplane.decision import Tables
+from nodes.dataplane.kernel.encoding import Event
+from nodes.lisp.eid import EidPrefix, host_prefix
+
+_MOST_STRANGERS = 256
+
+
+class Ring(Protocol):
+    """The reading end of the ring buffer ``events``."""
+
+    def fileno(self) -> int:
+        """Readable while records wait."""
+
+    def read(self) -> list[bytes]:
+        """The records that wait, oldest first. Raises OSError."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Events:
+    """Reads the programs' events. They come at most once a second for each source or (host, RLOC)."""
+
+    def __init__(self, ring: Ring, tables: Tables, absences: Absences) -> None:
+        """Read from a ring buffer; ``absences`` are those of the Python path as well."""
+        self._ring, self._tables, self._absences = ring, tables, absences
+        self._strangers: dict[EidPrefix, None] = {}
+
+    def fileno(self) -> int:
+        """The descriptor to wait on; then call :meth:`read`."""
+        return self._ring.fileno()
+
+    def read(self, now: float) -> None:
+        """Take what has come; ``now`` is the data path's clock."""
+        try:
+            records = self._ring.read()
+        except OSError:  # what it has given so far is gone; it says so again when more comes
+            return
+        for record in records:
+            try:
+                event = Event.read(record)
+            except (ValueError, struct.error):
+                continue
+            eid = host_prefix(event.eid, event.instance_id)
+            if event.kind is EventKind.ABSENT and event.rloc is not None:
+                self._absences.note(Absence(eid, event.rloc), now)
+            elif event.kind is EventKind.SOURCE and self._is_stranger(eid):
+                self._strangers[eid] = None
+
+    def take_strangers(self) -> list[EidPrefix]:
+        """The unknown sources inside dynamic prefixes since the last call."""
+        taken, self._strangers = self._strangers, {}
+        return list(taken)
+
+    def close(self) -> None:
+        """Let go of the ring buffer."""
+        self._ring.close()
+
+    def _is_stranger(self, eid: EidPrefix) -> bool:
+        tables = self._tables
+        known = tables.local.get(eid) or tables.native.get(eid)
+        return len(self._strangers) < _MOST_STRANGERS and not known and bool(tables.dynamic.lookup(eid))
