@@ -8,6 +8,7 @@
 #include "tables.h"
 
 #define NO_LOCATOR LISP_MOST_LOCATORS
+#define UNUSED_PRIORITY 255
 
 static __always_inline __u32 mix(__u32 hash, __u32 word)
 {
@@ -44,13 +45,13 @@ static __always_inline __be16 source_port(__u32 hash)
 	return bpf_htons(0xC000 | (hash & 0x3FFF));
 }
 
-// What a candidate counts: weight << 8 | 1; or 0, where it cannot be used now.
-__noinline __u32 share_of(const struct mapping *mapping, __u32 which)
+// What a candidate counts among those of a priority: weight << 8 | 1; or 0, where it is none or cannot be used now.
+__noinline __u32 share_of(const struct mapping *mapping, __u32 which, __u32 priority)
 {
 	struct locator *locator;
 	__u32 index;
 
-	if (!mapping || which >= LISP_MOST_CANDIDATES)
+	if (!mapping || which >= LISP_MOST_CANDIDATES || mapping->candidates[which].priority != priority)
 		return 0;
 	index = mapping->candidates[which].locator;
 	locator = bpf_map_lookup_elem(&locators, &index);
@@ -59,30 +60,30 @@ __noinline __u32 share_of(const struct mapping *mapping, __u32 which)
 	return mapping->candidates[which].weight << 8 | 1;
 }
 
-// The index of the flow's locator among the usable ones of the lowest priority, by weight; or NO_LOCATOR.
+// The lowest priority of a candidate that can be used: they are sorted.
+static __always_inline __u32 best_priority(const struct mapping *mapping)
+{
+	for (__u32 i = 0; i < LISP_MOST_CANDIDATES && i < mapping->count; i++) {
+		if (share_of(mapping, i, mapping->candidates[i].priority))
+			return mapping->candidates[i].priority;
+	}
+	return UNUSED_PRIORITY;
+}
+
+// The index of the flow's locator among the usable ones of the best priority, by weight; or NO_LOCATOR.
 __noinline __u32 choose(const struct mapping *mapping, __u32 hash)
 {
-	__u32 count, sum = 0, end = 0, best = 0, share, pick, shift;
+	__u32 best, sum = 0, end = 0, pick, shift;
 
 	if (!mapping)
 		return NO_LOCATOR;
-	count = mapping->count;
-
-	for (__u32 i = 0; i < LISP_MOST_CANDIDATES && i < count; i++) {
-		share = share_of(mapping, i);
-		if (!share)
-			continue;
-		if (sum && mapping->candidates[i].priority != best)
-			break;
-		best = mapping->candidates[i].priority;
-		sum += share;
-	}
+	best = best_priority(mapping);
+	for (__u32 i = 0; i < LISP_MOST_CANDIDATES && i < mapping->count; i++)
+		sum += share_of(mapping, i, best);
 	shift = sum >> 8 ? 8 : 0; // all weights 0: the sender shares as it likes, here evenly
 	pick = (hash >> 16) * (sum >> shift) >> 16;
-	for (__u32 i = 0; i < LISP_MOST_CANDIDATES && i < count; i++) {
-		if (mapping->candidates[i].priority != best)
-			continue;
-		end += share_of(mapping, i) >> shift;
+	for (__u32 i = 0; i < LISP_MOST_CANDIDATES && i < mapping->count; i++) {
+		end += share_of(mapping, i, best) >> shift;
 		if (pick < end)
 			return mapping->candidates[i].locator;
 	}

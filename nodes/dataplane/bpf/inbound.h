@@ -47,14 +47,18 @@ static __always_inline void join(struct arrived *arrived)
 }
 
 // Read what is behind the outer IP header. PARSED, or what is wrong with it; `skb` is not changed.
-static __always_inline int parse_lisp(struct __sk_buff *skb, struct arrived *arrived)
+__noinline int parse_lisp(struct __sk_buff *skb, struct arrived *arrived)
 {
 	struct {
 		struct udphdr udp;
 		struct lisp_header lisp;
 	} header = {};
-	__u32 at = ETH_HLEN + arrived->outer.header, length;
+	__u32 at, length;
+	int parsed;
 
+	if (!arrived)
+		return ODD;
+	at = ETH_HLEN + arrived->outer.header;
 	if (bpf_skb_load_bytes(skb, at, &header.udp, sizeof(header.udp)))
 		return ODD;
 	length = bpf_ntohs(header.udp.len);
@@ -70,7 +74,7 @@ static __always_inline int parse_lisp(struct __sk_buff *skb, struct arrived *arr
 	arrived->room = arrived->outer.header + sizeof(header);
 	length -= sizeof(header);
 	at += sizeof(header);
-	int parsed = parse(skb, at, length, &arrived->inner);
+	parsed = parse(skb, at, length, &arrived->inner);
 	if (parsed == PARSED && !measure(skb, at, length, &arrived->inner))
 		return ODD;
 	return parsed;
@@ -94,13 +98,16 @@ static __always_inline bool strip(struct __sk_buff *skb, const struct arrived *a
 
 // To where the stack would route the packet out of the TUN device. It does that itself where there is more to do than to
 // pass it on: ICMP, fragmentation, delivery to this router.
-static __always_inline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 device)
+__noinline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 device)
 {
-	struct packet *inner = &arrived->inner;
-	struct bpf_fib_lookup way = {.ifindex = device, .tot_len = inner->segment};
-	int found;
-	int verdict;
+	struct bpf_fib_lookup way = {.ifindex = device};
+	const struct packet *inner;
+	int found, verdict;
 
+	if (!arrived)
+		return TC_ACT_UNSPEC;
+	inner = &arrived->inner;
+	way.tot_len = inner->segment;
 	set_ends(&way, inner->version, inner->source, inner->destination);
 	found = bpf_fib_lookup(skb, &way, sizeof(way), 0);
 	if (found < 0) // the device is gone, and the daemon with it
@@ -150,12 +157,18 @@ static __always_inline int forward_natively(struct __sk_buff *skb, struct arrive
 }
 
 // The outer header of the same IP version is written over the old one; another version's needs room of another size.
-static __always_inline int replace_outer(struct __sk_buff *skb, struct arrived *arrived, const struct tunnel *tunnel)
+__noinline int replace_outer(struct __sk_buff *skb, const struct arrived *arrived, const struct tunnel *tunnel)
 {
-	const struct packet *inner = &arrived->inner;
-	__u8 before = arrived->outer.version, after = tunnel->version;
-	__u32 room = overhead_over(after);
+	const struct packet *inner;
+	__u8 before, after;
+	__u32 room;
 
+	if (!arrived || !tunnel)
+		return TC_ACT_UNSPEC;
+	inner = &arrived->inner;
+	before = arrived->outer.version;
+	after = tunnel->version;
+	room = overhead_over(after);
 	if (before != after && (shrink(skb, arrived->room, before, inner->version, false) ||
 				grow(skb, room, after, inner->version)))
 		return drop(STAT_DROP_KERNEL);

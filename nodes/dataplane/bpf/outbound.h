@@ -52,11 +52,15 @@ static __always_inline bool is_for(__u32 role, const struct mapping *mapping)
 	return mapping->action == ACTION_ENCAPSULATE || (mapping->action == ACTION_PETR && role == ROLE_ITR);
 }
 
-static __always_inline int encapsulate(struct __sk_buff *skb, __u32 at, struct packet *packet, const struct tunnel *tunnel,
-				       __u8 ttl)
+// The packet at `at` into its tunnel, with this TTL.
+__noinline int encapsulate(struct __sk_buff *skb, __u32 at, const struct packet *packet, const struct tunnel *tunnel,
+			   __u8 ttl)
 {
-	__u32 room = overhead_over(tunnel->version);
+	__u32 room;
 
+	if (!packet || !tunnel)
+		return TC_ACT_UNSPEC;
+	room = overhead_over(tunnel->version);
 	if (trim(skb, at + packet->length) || grow(skb, room, tunnel->version, packet->version))
 		goto refused;
 	if (ttl != packet->ttl && rewrite(skb, at + room, packet, packet->tos, ttl))
