@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from nodes.dataplane.bpf import compiler
@@ -52,10 +54,8 @@ def provided(topology: Topology, say: Callable[[str], None]) -> Topology:
     if not willing:
         return topology
     try:
-        compiled = compiler.provide()
-        for path in (compiled.parent, compiled, compiled.with_suffix(".log")):
-            give(path, owner())
-    except (compiler.CompileError, OSError) as error:
+        compiled = programs()
+    except compiler.CompileError as error:
         strict = [config.name for config in willing if config.dataplane is DataPlane.EBPF]
         if strict:
             raise LabError(f"dataplane: ebpf of {_names(strict)} is not possible: {error}") from None
@@ -63,6 +63,19 @@ def provided(topology: Topology, say: Callable[[str], None]) -> Topology:
         return topology
     named = {config.name for config in willing}
     return _configured(topology, lambda one: replace(one, bpf_object=str(compiled)) if one.name in named else one)
+
+
+def programs() -> Path:
+    """The compiled tc programs; compiled if need be, and then the caller's as everything in the checkout.
+
+    Raises:
+        CompileError: There is no clang, or it refuses.
+    """
+    compiled = compiler.provide()
+    with suppress(OSError):  # at worst it stays root's
+        for path in (compiled.parent, compiled, compiled.with_suffix(".log")):
+            give(path, owner())
+    return compiled
 
 
 def forwards(config: NodeConfig) -> bool:

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -18,9 +19,13 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from nodes.linux import classifier, ebpf, genetlink, links, namespaces, qdisc, routes, sysctl, tun
+from nodes.dataplane.bpf.compiler import CompileError, find_clang
+from nodes.linux import classifier, ebpf, genetlink, libbpf, links, namespaces, qdisc, routes, sysctl, tun
 from nodes.linux.links import VethEnd
 from nodes.linux.netlink import Connection, NetlinkError
+from nodes.lisp.config import DataPlane
+from testbed.client.box import ROOT, give, owner
+from testbed.dataplane import programs
 
 _TOOL_SECONDS = 10.0
 _KVM_GET_API_VERSION = 0xAE00
@@ -112,10 +117,23 @@ class Report:
         """Whether a lab can run here."""
         return not any(one.needed for one in self.missing)
 
+    @property
+    def dataplane(self) -> tuple[DataPlane, str]:
+        """What would forward packets here with ``dataplane: auto``, and why it would not be eBPF."""
+        lacking = next((one for one in self.missing if one.name in _FOR_EBPF), None)
+        if lacking is None:
+            return DataPlane.EBPF, ""
+        return DataPlane.PYTHON, f"{lacking.name}: {lacking.detail}"
+
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values."""
-        findings = [asdict(one) for one in self.findings]
-        return {"lab_can_run": self.lab_can_run, "machine": asdict(self.machine), "findings": findings}
+        runs, why = self.dataplane
+        return {
+            "lab_can_run": self.lab_can_run,
+            "machine": asdict(self.machine),
+            "dataplane": {"runs": runs, "why": why},
+            "findings": [asdict(one) for one in self.findings],
+        }
 
 
 def examine() -> Report:
@@ -206,6 +224,27 @@ def _ebpf() -> str:
     return f"{with_jit}, {'BTF' if Path('/sys/kernel/btf/vmlinux').exists() else 'no BTF'}"
 
 
+def _libbpf() -> str:
+    return libbpf.version()
+
+
+def _programs() -> str:
+    """The data plane itself: compiled, then loaded as a router's daemon does, which is the verifier's word on it."""
+    try:
+        compiled = programs()
+    except CompileError as error:
+        raise OSError(errno.ENOEXEC, str(error)) from None
+    began = time.monotonic()
+    try:
+        libbpf.Object(compiled).close()
+    except libbpf.LoadError as error:
+        log = compiled.with_suffix(".refused.log")
+        log.write_text(f"{error}\n{error.log}", encoding="utf-8")
+        give(log, owner())
+        raise OSError(error.errno, f"{os.strerror(error.errno or 0)} when they were loaded: see {log}") from None
+    return f"loaded in {(time.monotonic() - began) * 1000:.0f} ms: {compiled.relative_to(ROOT)}"
+
+
 def _openvswitch() -> str:
     try:
         genetlink.find_family("ovs_datapath")
@@ -251,6 +290,13 @@ def _tool(name: str, *arguments: str) -> Callable[[], str]:
     return run
 
 
+def _clang() -> str:
+    found = find_clang()
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, "not installed")
+    return _tool(str(found), "--version")()
+
+
 def _package(name: str) -> Callable[[], str]:
     """A trial of a Python package."""
 
@@ -262,6 +308,9 @@ def _package(name: str) -> Callable[[], str]:
 
     return run
 
+
+_SLOW = "the daemons forward by themselves, at a few per cent of the kernel's speed"
+_FOR_EBPF = frozenset({"clsact, cls_bpf", "eBPF", "libbpf", "clang", "tc programs"})
 
 TRIALS: tuple[Trial, ...] = (
     Trial("root", "no lab", _root, needed=True),
@@ -307,7 +356,10 @@ TRIALS: tuple[Trial, ...] = (
     ),
     Trial("clsact, cls_bpf", "no topology whose links have a loss boots, and none with tenants", _classifiers),
     Trial("nftables", "nothing of ours; your own packet filters inside nodes", _nftables),
-    Trial("eBPF", "no topology with instance-IDs boots", _ebpf),
+    Trial("eBPF", f"no topology with instance-IDs boots; {_SLOW}", _ebpf),
+    Trial("libbpf", _SLOW, _libbpf),
+    Trial("clang", f"{_SLOW}", _clang),
+    Trial("tc programs", _SLOW, _programs),
     Trial("Open vSwitch module", "nothing yet: fabrics are Linux bridges", _openvswitch),
     Trial("KVM", "nothing yet: no node is a virtual machine", _kvm),
     Trial("BIRD", "no topology with routing: ospf-bgp boots", _tool("bird", "--version")),

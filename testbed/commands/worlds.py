@@ -73,6 +73,8 @@ def doctor(*, as_json: bool = False) -> int:
     from testbed.observe.tables import draw, examination
 
     draw(examination(report.findings), report.machine.words)
+    runs, why = report.dataplane
+    print(f"data plane: {runs}{f', because of {why}' if why else ''}")
     without = ", ".join(one.name for one in report.missing) or "nothing"
     print(f"{'a lab can run here' if report.lab_can_run else 'NO LAB CAN RUN HERE'}; missing: {without}")
     return 0 if report.lab_can_run else 1

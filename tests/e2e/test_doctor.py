@@ -44,6 +44,7 @@ def test_json_says_all(capsys: pytest.CaptureFixture[str]) -> None:
     names = [one["name"] for one in report["findings"]]
     assert len(set(names)) == len(names) == len(doctor.TRIALS)
     assert {"namespaces", "TUN", "clsact, cls_bpf", "eBPF", "netem", "htb", "tbf", "nftables"} <= set(names)
+    assert {"libbpf", "clang", "tc programs"} <= set(names)
     assert {"Open vSwitch module", "KVM", "BIRD", "tshark", "iperf3", "QEMU", "Python"} <= set(names)
 
 
@@ -81,3 +82,35 @@ def test_a_family_that_the_kernel_does_not_know() -> None:
     genetlink.find_family("nlctrl")
     with pytest.raises(FileNotFoundError, match="generic netlink family wormholes"):
         genetlink.find_family("wormholes")
+
+
+@pytest.mark.parametrize(
+    ("missing", "runs", "why"),
+    [
+        ("", "ebpf", ""),
+        ("KVM", "ebpf", ""),
+        ("clang", "python", "clang: not installed"),
+        ("libbpf", "python", "libbpf: not installed"),
+        ("tc programs", "python", "tc programs: not installed"),
+    ],
+)
+def test_it_says_which_data_plane_would_run_and_why(
+    missing: str, runs: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("eBPF", "libbpf", "clang", "tc programs", "KVM")
+    trials = tuple(doctor.Trial(one, "slow", absent if one == missing else lambda: "works") for one in names)
+    monkeypatch.setattr(doctor, "TRIALS", trials)
+    assert commands.doctor() == 0
+    assert f"data plane: {runs}{f', because of {why}' if why else ''}\n" in capsys.readouterr().out
+    assert commands.doctor(as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["dataplane"] == {"runs": runs, "why": why}
+
+
+def test_a_verifiers_refusal_names_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = tmp_path / "made.o"
+    compiled.write_text("no object")
+    monkeypatch.setattr(doctor, "programs", lambda: compiled)
+    (finding,) = [trial.run() for trial in doctor.TRIALS if trial.name == "tc programs"]
+    assert not finding.found
+    assert finding.detail.endswith(f"when they were loaded: see {tmp_path / 'made.refused.log'}")
+    assert (tmp_path / "made.refused.log").read_text().startswith(f"open {compiled}: ")

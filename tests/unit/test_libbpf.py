@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from nodes.dataplane.bpf import compiler
 from nodes.linux import classifier, libbpf
 from nodes.linux.bpf_maps import EXIST, NO_EXIST, RingBuffer
 from nodes.linux.classifier import Attached, Hook
@@ -62,20 +61,15 @@ SEC("tc") int reads_too_far(struct __sk_buff *skb) { return *(int *)(long)skb->d
 char licence[] SEC("license") = "Dual BSD/GPL";
 """
 
-CLANG = shutil.which("clang") or next((path for n in range(19, 13, -1) if (path := shutil.which(f"clang-{n}"))), None)
-HEADERS = Path("/usr/include") / (os.uname().machine + "-linux-gnu")
-
 pytestmark = [
-    pytest.mark.skipif(CLANG is None, reason="no clang"),
+    pytest.mark.skipif(compiler.find_clang() is None, reason="no clang"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 
 
 def compiled(source: str, where: Path) -> Path:
-    path = where / "test.bpf.o"
-    order = [str(CLANG), "-O2", "-g", "-target", "bpf", f"-I{HEADERS}", "-x", "c", "-c", "-", "-o", str(path)]
-    subprocess.run(order, input=source.encode(), check=True)
-    return path
+    (where / "lisp.bpf.c").write_text(source)
+    return compiler.provide(where, where / "cache")
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def provide(sources: Path = SOURCES, cache: Path = CACHE) -> Path:
     """
     clang = find_clang()
     if clang is None:
-        raise CompileError(f"no clang to compile the tc programs with (Debian package clang; looked for {NAMES[0]}, …)")
+        raise CompileError("no clang to compile the tc programs with (Debian package clang)")
     target = object_of(clang, sources, cache)
     if target.exists():
         return target
