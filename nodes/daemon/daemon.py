@@ -175,6 +175,7 @@ class Daemon:
             for descriptor, read in self._path.readers.items():
                 self._loop.add(descriptor, partial(_ignore_events, read))
             self._loop.add(self._plumbing.native.fileno(), self._routes)
+            self._own_links()
         if self._dynamic is not None:
             for descriptor, read in self._dynamic.readers.items():
                 self._loop.add(descriptor, partial(_ignore_events, read))
@@ -326,6 +327,13 @@ class Daemon:
         for refused in self._plumbing.refresh():
             self._journal.write("route-refused", {"error": refused})
         self._path.routes_changed()
+        self._own_links()
+
+    def _own_links(self) -> None:
+        """D09: the packets tell of the site's RLOCs, so the data path has to know which of ours have a link."""
+        if self._config.locator_status_bits and self._plumbing is not None and self._path is not None:
+            for rloc, up in self._plumbing.own_changes().items():
+                self._path.set_locator(rloc, up)
 
     # The data path
 

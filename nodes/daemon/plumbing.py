@@ -166,6 +166,16 @@ class Plumbing:
                 return rloc
         return own[0] if own else None
 
+    def own_changes(self) -> dict[IPAddress, bool]:
+        """The own RLOCs whose link went down, or came up again, since the data path was told (requirement D09)."""
+        states = {link.index: link.up and link.carrier for link in links.list_links(self._kernel)}
+        of_name = {name: states.get(index, False) for index, name in self._core.items()}
+        found: dict[IPAddress, bool] = {}
+        for version in (4, 6):
+            own = [one for one in self._config.rlocs if one.version == version]
+            found |= {rloc: of_name[name] for rloc, name in zip(own, self._config.core_interfaces, strict=False)}
+        return {rloc: up for rloc, up in found.items() if up == (rloc in self._tables.down)}
+
     def _set_sysctls(self) -> None:
         config = self._config
         ports = (*config.site_interfaces, *config.core_interfaces)

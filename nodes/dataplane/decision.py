@@ -7,11 +7,12 @@ came out of a LISP header.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import accumulate
 
 from nodes.dataplane.packet import Packet
+from nodes.dataplane.status_bits import registered_locators, status_bits
 from nodes.lisp.config import UNUSED_PRIORITY, Locator, NodeConfig, Role
 from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
@@ -41,12 +42,14 @@ class Encapsulate:
         locator: The outer destination and ``source`` the outer source (requirement S05).
         source_port: The outer UDP source port, the flow's own (requirement D02).
         instance_id: The instance-ID in the LISP header; 0 sends none.
+        status_bits: The Locator-Status-Bits in the LISP header; None sends none (requirements D09, D10).
     """
 
     locator: IPAddress
     source: IPAddress
     source_port: int
     instance_id: int = 0
+    status_bits: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,7 @@ class Tables:
         core_mtu: MTU of the RLOC space in bytes.
         down: RLOCs that are not to be used: their probes are not answered, or an ICMP error said so (RFC 9301 section
             7). Own RLOCs whose link is down are here as well.
+        registered: The site's locator-sets, for a node that sends Locator-Status-Bits; else empty (requirement D09).
         path_mtu: The MTU of the path to an RLOC in bytes, where it is known to be smaller (requirement D19).
     """
 
@@ -132,6 +136,7 @@ class Tables:
     core_mtu: int
     map_cache: EidTable[ForwardingEntry] = field(default_factory=EidTable)
     native: EidTable[bool] = field(default_factory=EidTable)
+    registered: EidTable[tuple[IPAddress, ...]] = field(default_factory=EidTable)
     down: set[IPAddress] = field(default_factory=set)
     path_mtu: dict[IPAddress, int] = field(default_factory=dict)
 
@@ -153,6 +158,7 @@ class Tables:
             petrs=tuple(Locator(address, priority) for priority, address in enumerate(config.petrs)),
             own=frozenset(config.rlocs),
             core_mtu=config.core_mtu,
+            registered=registered_locators(config),
         )
 
 
@@ -173,7 +179,7 @@ def decide_outbound(packet: Packet, tables: Tables, source_of: SourceOf, instanc
         return Native()
     verdict: Outbound = Native()  # S03: the source is no EID of this site
     if Role.ITR in tables.roles and is_of_the_site(packet.source, instance_id, tables):
-        verdict = _as_itr(packet, tables, instance_id, source_of)
+        verdict = _with_status_bits(_as_itr(packet, tables, instance_id, source_of), packet, tables)
     elif Role.PITR in tables.roles and instance_id == 0:
         # RFC 6832 section 5: a PITR encapsulates for sources that have no EID, towards the aggregates it announces.
         proxied = _instance_of(packet.destination, tables.aggregates, tables.proxied)
@@ -206,6 +212,16 @@ def _as_itr(packet: Packet, tables: Tables, instance_id: int, source_of: SourceO
         # RFC 6832 section 6: a PETR takes what goes to non-LISP sites.
         return _encapsulate(packet, tables, tables.petrs, instance_id, source_of)
     return verdict
+
+
+def _with_status_bits(verdict: Outbound, packet: Packet, tables: Tables) -> Outbound:
+    """D09: what is encapsulated tells which locators of its source's site are up, if this node does that."""
+    if not isinstance(verdict, Encapsulate) or not tables.registered:
+        return verdict
+    found = tables.registered.lookup_address(verdict.instance_id, packet.source)
+    if found is None:
+        return verdict
+    return replace(verdict, status_bits=status_bits(found[1], tables.down, verdict.instance_id))
 
 
 def _inside_aggregates(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:

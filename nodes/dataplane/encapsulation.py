@@ -56,9 +56,10 @@ def header_writer(verdict: Encapsulate) -> Callable[[int, int, int], bytes]:
         kernel fills them in.
     """
     ports = struct.pack("!HH", verdict.source_port, DATA_PORT)
-    # D10: no nonce, no Locator-Status-Bits; D08: reserved bits 0.
+    # D10: no nonce, and Locator-Status-Bits only where they are switched on; D08: reserved bits 0.
     addresses = verdict.source.packed + verdict.locator.packed
-    tail = b"\0\0" + DataHeader(instance_id=verdict.instance_id or None).encode()
+    lisp = DataHeader(instance_id=verdict.instance_id or None, locator_status_bits=verdict.status_bits)
+    tail = b"\0\0" + lisp.encode()
     added = 8 + LISP_HEADER
     if verdict.locator.version == 4:
         middle = struct.pack("!BH", _UDP, 0) + addresses + ports

@@ -257,3 +257,35 @@ def test_ipv6_eids_over_ipv4_and_ipv6_locators() -> None:
         verdict = decide_outbound(packet("2001:db8:1::1", "2001:db8:2::1"), into, by_family)
         assert isinstance(verdict, Encapsulate)
         assert verdict.locator == ip_address(address)
+
+
+def test_a_locator_that_is_down_is_not_used() -> None:
+    """C37: the next best takes its flows; with all of them down, the sender is told, as without a route."""
+    made = tables()
+    install(made, "192.168.2.0/24", Forwarding.ENCAPSULATE, locator("10.0.2.1"), locator("10.0.3.1", priority=2))
+    of_host = packet("192.168.1.11", "192.168.2.22")
+
+    def chosen() -> str:
+        verdict = decide_outbound(of_host, made, by_family)
+        return str(verdict.locator) if isinstance(verdict, Encapsulate) else str(verdict)
+
+    assert chosen() == "10.0.2.1"
+    made.down.add(ip_address("10.0.2.1"))
+    assert chosen() == "10.0.3.1"
+    made.down.add(ip_address("10.0.3.1"))
+    assert decide_outbound(of_host, made, by_family) == Drop("no route to a locator", Unreachable.HOST)
+    made.down.clear()
+    assert chosen() == "10.0.2.1"
+
+
+def test_too_big_depends_on_the_path() -> None:
+    """D19: S is the path's MTU less H, of the locator that is chosen; a path is never wider than the core."""
+    made = tables()
+    install(made, "192.168.2.0/24", Forwarding.ENCAPSULATE, locator("10.0.2.1"))
+    install(made, "192.168.3.0/24", Forwarding.ENCAPSULATE, locator("2001:db8:0:2::1"))
+    made.path_mtu |= {ip_address("10.0.2.1"): 1400, ip_address("2001:db8:0:2::1"): 9000}
+    for destination, most in (("192.168.2.22", 1400 - 36), ("192.168.3.33", 1500 - 56)):
+        for length, fits in ((most, True), (most + 1, False)):
+            big = packet("192.168.1.11", destination, body=bytes(length - 20), fragment=0x4000)
+            verdict = decide_outbound(big, made, by_family)
+            assert isinstance(verdict, Encapsulate) if fits else verdict == Drop("too big", Unreachable.TOO_BIG, most)

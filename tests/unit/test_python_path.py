@@ -47,7 +47,8 @@ class Bench:
         self.asked: list[IPAddress] = []
         self.context = PathContext(made, self._route, lambda: 0.0, self.network, lambda packet, _: self.send(packet))
         self.statistics = self.context.statistics
-        self.send = Outbound(self.context, 0, self.tun).handle
+        self.outbound = Outbound(self.context, 0, self.tun)
+        self.send = self.outbound.handle
 
     def _route(self, locator: IPAddress) -> IPAddress | None:
         self.asked.append(locator)
@@ -151,3 +152,31 @@ def test_strangers_are_bounded(bench: Bench) -> None:
         bench.send(ip_packet(f"192.168.{100 + number // 250}.{1 + number % 250}", "192.168.2.22"))
     assert len(bench.context.strangers) == len(bench.context.unfound) == context.MOST_STRANGERS
     assert bench.statistics.drops == {"holding queue full": 1000 - context.MOST_STRANGERS}
+
+
+def test_what_was_remembered_of_large_packets_goes_by_their_size(bench: Bench) -> None:
+    """D19: with a narrow path, packets of one flow that fit it and that do not are told apart."""
+    bench.tables.path_mtu[ip_address("10.0.2.1")] = 1400
+    bench.outbound.forget()
+    fits = ip_packet("192.168.1.11", "192.168.2.22", body=bytes(1344), fragment=0x4000)
+    too_big = ip_packet("192.168.1.11", "192.168.2.22", body=bytes(1345), fragment=0x4000)
+    for _ in range(3):
+        bench.send(fits)
+        bench.send(too_big)
+    assert [len(one) for one in bench.network.sent] == [1400] * 3
+    assert bench.statistics.drops["too big"] == 3
+
+
+def test_without_df_packets_are_cut_to_the_path(bench: Bench) -> None:
+    """D17, D19: before encapsulation, each piece in a header of its own that fits the path."""
+    bench.tables.path_mtu[ip_address("10.0.2.1")] = 1400
+    bench.outbound.forget()
+    bench.send(ip_packet("192.168.1.11", "192.168.2.22", body=bytes(1400)))
+    sizes = [len(one) for one in bench.network.sent]
+    assert len(sizes) == 2
+    assert max(sizes) <= 1400
+    bench.network.sent.clear()
+    bench.tables.path_mtu.clear()
+    bench.outbound.forget()
+    bench.send(ip_packet("192.168.1.11", "192.168.2.22", body=bytes(1400)))
+    assert [len(one) for one in bench.network.sent] == [1420 + 36]
