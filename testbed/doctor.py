@@ -200,6 +200,12 @@ def _tun(_kernel: Connection, namespace: int) -> None:
         os.close(tun.open_tun("lisp0"))
 
 
+def _netem() -> str:
+    if not qdisc.has_netem():
+        raise _not_in_this_kernel()
+    return "makes the delays and losses of links"
+
+
 def _classifiers() -> str:
     if not classifier.has_classifiers():
         raise _not_in_this_kernel()
@@ -341,12 +347,12 @@ TRIALS: tuple[Trial, ...] = (
     Trial("IPv6", "no topology with IPv6 addresses boots", _ipv6),
     Trial(
         "netem",
-        "delays are made by a relay process: exact, at about 0.7 Gbit/s of TCP",
-        _in_scratch(lambda kernel, _: qdisc.add_netem(kernel, 1, 1_000_000, 1000)),
+        "delays are made by a relay process (about 0.7 Gbit/s of TCP), losses by clsact and cls_bpf",
+        _netem,
     ),
     Trial(
         "tbf",
-        "no topology whose links have a bandwidth boots",
+        "no topology whose links have a bandwidth boots; netem is not used",
         _in_scratch(lambda kernel, _: qdisc.add_tbf(kernel, 1, 1_000_000, 4000, 10_000)),
     ),
     Trial(
@@ -354,7 +360,11 @@ TRIALS: tuple[Trial, ...] = (
         "nothing of ours; Mininet's TCLink and your own tc commands inside nodes",
         _in_scratch(lambda kernel, _: qdisc.add_htb(kernel, 1)),
     ),
-    Trial("clsact, cls_bpf", "no topology whose links have a loss boots, and none with tenants", _classifiers),
+    Trial(
+        "clsact, cls_bpf",
+        "no topology with tenants boots, nor, where netem is missing, one whose links have a loss",
+        _classifiers,
+    ),
     Trial("nftables", "nothing of ours; your own packet filters inside nodes", _nftables),
     Trial("eBPF", f"no topology with instance-IDs boots; {_SLOW}", _ebpf),
     Trial("libbpf", _SLOW, _libbpf),

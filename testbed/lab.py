@@ -153,8 +153,8 @@ class Lab(LabClient):
                     return
                 case "network-up":
                     progress(f"network: {event['nodes']} nodes, {event['links']} links")
-                    if event["relayed_links"]:
-                        progress(f"delays: {event['relayed_links']} links through a relay, for want of netem")
+                    for words in event["impairments"]:
+                        progress(words)
                 case kind if "node" in event:
                     which = "BIRD " if event.get("daemon") == "bird" else ""
                     progress(f"{event['node']}: {which}{kind.removeprefix('daemon-')}")

@@ -91,6 +91,7 @@ class VethLink(Link):
         node2: Any,
         impairment: Impairment = UNIMPAIRED,
         delay_lines: DelayLines | None = None,
+        netem: bool = False,
         **params: Any,
     ) -> None:
         """Connect two machines; without ``intfName1`` and ``intfName2`` each end is named after the other machine.
@@ -99,7 +100,8 @@ class VethLink(Link):
             node1: A machine.
             node2: Another.
             impairment: What the link does to packets.
-            delay_lines: Where a link with a delay leads through; None leaves the delay to the kernel.
+            delay_lines: Where a link with a delay leads through; None where netem delays.
+            netem: Whether netem makes delay and loss.
             params: Mininet's own. ``params1`` and ``params2`` may hold ``mtu``, in bytes.
 
         Raises:
@@ -113,7 +115,7 @@ class VethLink(Link):
         super().__init__(node1, node2, **{**params, "intf": VethInterface})
         if impairment != UNIMPAIRED or self._mtus != (DEFAULT_MTU, DEFAULT_MTU):
             for interface, mtu in zip((self.intf1, self.intf2), self._mtus, strict=True):
-                impair(interface.node, interface.name, impairment, mtu, relayed=self._delay_lines is not None)
+                impair(interface.node, interface.name, impairment, mtu, netem)
 
     def makeIntfPair(
         self,

@@ -25,7 +25,7 @@ from nodes.linux.netlink import (
     text_attribute,
     tolerating,
 )
-from nodes.linux.qdisc import add_clsact, works
+from nodes.linux.qdisc import add_clsact, share, works
 
 _RTM_NEWTFILTER, _RTM_DELTFILTER, _RTM_GETTFILTER = 44, 45, 46
 _TCA_KIND, _TCA_OPTIONS = 1, 2
@@ -50,8 +50,7 @@ class Hook(IntEnum):
 
 def loss_program(per_cent: float) -> bytes:
     """A program that drops packets by chance and leaves the others to the classifiers behind it."""
-    threshold = min(round(per_cent / 100 * (1 << 32)), _UINT32_MAX)
-    program = ((_LOAD, 0, 0, _RANDOM), (_JUMP_GE, 1, 0, threshold), (_RETURN, 0, 0, _ACT_SHOT))
+    program = ((_LOAD, 0, 0, _RANDOM), (_JUMP_GE, 1, 0, share(per_cent)), (_RETURN, 0, 0, _ACT_SHOT))
     return b"".join(_INSTRUCTION.pack(*one) for one in (*program, (_RETURN, 0, 0, _ACT_UNSPEC)))
 
 

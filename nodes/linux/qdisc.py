@@ -1,4 +1,4 @@
-"""Queueing disciplines, by netlink: rate (tbf), delay (netem), and the hook for classifiers (clsact).
+"""Queueing disciplines, by netlink: rate (tbf), delay and loss (netem), and the hook for classifiers (clsact).
 
 Kernel documentation: tc-tbf(8), tc-netem(8) ("How to use netem with rate control": the tbf below the netem),
 include/uapi/linux/pkt_sched.h.
@@ -54,6 +54,7 @@ class Qdisc:
         parent: Where it hangs: :data:`ROOT`, or the class of another.
         rate: Bytes a second that a tbf lets through, else 0.
         delay: Nanoseconds that a netem holds a packet, else 0.
+        loss: Of 2^32 packets, how many a netem loses (:func:`share`), else 0.
         limit: What it queues at most: a tbf bytes, a netem packets; else 0.
     """
 
@@ -64,6 +65,12 @@ class Qdisc:
     rate: int = 0
     delay: int = 0
     limit: int = 0
+    loss: int = 0
+
+
+def share(per_cent: float) -> int:
+    """So many of 2^32, the most of 2^32 - 1: how the kernel counts what is left to chance."""
+    return min(round(per_cent / 100 * (1 << 32)), _UINT32_MAX)
 
 
 def _add(kernel: Connection, index: int, kind: str, options: bytes, parent: int, handle: int) -> None:
@@ -96,11 +103,29 @@ def add_tbf(
 
 
 def add_netem(
-    kernel: Connection, index: int, delay: int, limit: int, parent: int = ROOT, handle: int = 0x10000
+    kernel: Connection,
+    index: int,
+    delay: int,
+    limit: int,
+    parent: int = ROOT,
+    handle: int = 0x10000,
+    loss: int = 0,
 ) -> None:
-    """Hold what an interface sends for ``delay`` nanoseconds; at most ``limit`` packets at a time."""
+    """Hold what an interface sends, and lose some of it, each packet by a chance of its own.
+
+    A super-packet, from which segments are still to be cut, counts as one here.
+
+    Args:
+        kernel: The connection.
+        index: The interface.
+        delay: Nanoseconds.
+        limit: Packets that may be held at a time.
+        parent: Where it hangs.
+        handle: Its number.
+        loss: How many of 2^32 packets are lost (:func:`share`).
+    """
     ticks = min(delay >> _TICK_SHIFT, _UINT32_MAX)
-    options = _NETEM.pack(ticks, limit, 0, 0, 0, 0) + attribute(_TCA_NETEM_LATENCY64, struct.pack("=q", delay))
+    options = _NETEM.pack(ticks, limit, loss, 0, 0, 0) + attribute(_TCA_NETEM_LATENCY64, struct.pack("=q", delay))
     _add(kernel, index, "netem", options, parent, handle)
 
 
@@ -121,16 +146,16 @@ def _qdisc(payload: bytes) -> Qdisc:
     found = parse_attributes(payload, _TCMSG.size)
     kind = found[_TCA_KIND].rstrip(b"\0").decode()
     options = found.get(_TCA_OPTIONS, b"")
-    rate = delay = limit = 0
+    rate = delay = limit = loss = 0
     if kind == "tbf":
         inner = parse_attributes(options)
         spec, _, limit, _, _ = _TBF.unpack_from(inner[_TCA_TBF_PARMS])
         rate = number(inner, _TCA_TBF_RATE64, _RATE.unpack(spec)[5])
     elif kind == "netem":
-        ticks, limit, *_ = _NETEM.unpack_from(options)
+        ticks, limit, loss, *_ = _NETEM.unpack_from(options)
         inner = parse_attributes(options, _NETEM.size)
         delay = number(inner, _TCA_NETEM_LATENCY64, ticks << _TICK_SHIFT)
-    return Qdisc(index, kind, handle, parent, rate, delay, limit)
+    return Qdisc(index, kind, handle, parent, rate, delay, limit, loss)
 
 
 def list_qdiscs(kernel: Connection, index: int) -> list[Qdisc]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -10,7 +11,7 @@ from nodes.kinds.base import Machine
 from nodes.kinds.delay_lines import DelayLines
 from nodes.kinds.fabric import Fabric
 from nodes.kinds.host import Host
-from nodes.kinds.impairment import Impairment, needs_relay
+from nodes.kinds.impairment import Impairment, by_netem
 from nodes.kinds.link import VethLink
 from nodes.kinds.lisp_router import LispRouter
 from nodes.kinds.router import Router
@@ -67,25 +68,51 @@ class Network(Mininet):
         return len(self.hosts) + len(self.switches) + len(self.routers)
 
 
-def plan_delays(topology: Topology) -> DelayLines | None:
-    """Where links with a delay lead through, or None where the kernel delays them itself or none has one.
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """How the links of a lab become what they are to be on this kernel.
+
+    Attributes:
+        netem: Whether netem makes delay and loss.
+        delay_lines: Where links with a delay lead through; None where netem delays them or none has a delay.
+        words: What was chosen for delays and for losses, where there are any: "delays: 2 links by netem".
+    """
+
+    netem: bool = False
+    delay_lines: DelayLines | None = None
+    words: tuple[str, ...] = ()
+
+
+NOTHING_PLANNED = LinkPlan()
+
+
+def plan_links(topology: Topology) -> LinkPlan:
+    """Try what this kernel has, and choose.
 
     Raises:
         LinkError: This kernel cannot make the links of ``topology``.
     """
-    return DelayLines() if needs_relay(_impairment(link) for link in topology.links) else None
+    netem = by_netem(_impairment(link) for link in topology.links)
+    delayed, lossy = sum(link.delay > 0 for link in topology.links), sum(link.loss > 0 for link in topology.links)
+    words = []
+    if delayed:
+        words.append(f"delays: {delayed} links {'by netem' if netem else 'through a relay, for want of netem'}")
+    if lossy:
+        other = "by a classifier at the receiving end, for want of netem"
+        words.append(f"losses: {lossy} links {'by netem' if netem else other}")
+    return LinkPlan(netem, DelayLines() if delayed and not netem else None, tuple(words))
 
 
 def _impairment(link: Link) -> Impairment:
     return Impairment(link.bandwidth, link.delay, link.loss)
 
 
-def build(topology: Topology, delay_lines: DelayLines | None = None) -> Network:
+def build(topology: Topology, plan: LinkPlan = NOTHING_PLANNED) -> Network:
     """Make every machine, cable, address and static route of ``topology``, all up.
 
     Args:
         topology: The world.
-        delay_lines: What :func:`plan_delays` returned for it.
+        plan: What :func:`plan_links` returned for it; needed where a link has a delay or a loss.
 
     Raises:
         LinkError: A link did not become what it is to be.
@@ -105,7 +132,7 @@ def build(topology: Topology, delay_lines: DelayLines | None = None) -> Network:
             network.add_router(node.name, kind, routes=routes, ipv6=ipv6, loopbacks=loopbacks)
     interfaces = {(one.node, one.name): one for node in topology.nodes.values() for one in node.interfaces}
     for link in topology.links:
-        _connect(network, interfaces[link.a], interfaces[link.b], _impairment(link), delay_lines)
+        _connect(network, interfaces[link.a], interfaces[link.b], _impairment(link), plan)
     network.start()
     for node in network.values():
         node.add_routes()
@@ -113,9 +140,7 @@ def build(topology: Topology, delay_lines: DelayLines | None = None) -> Network:
     return network
 
 
-def _connect(
-    network: Network, a: Interface, b: Interface, impairment: Impairment, delay_lines: DelayLines | None
-) -> None:
+def _connect(network: Network, a: Interface, b: Interface, impairment: Impairment, plan: LinkPlan) -> None:
     network.addLink(
         a.node,
         b.node,
@@ -124,7 +149,8 @@ def _connect(
         addr1=a.mac,
         addr2=b.mac,
         impairment=impairment,
-        delay_lines=delay_lines,
+        delay_lines=plan.delay_lines,
+        netem=plan.netem,
         params1={"addresses": a.addresses, "mtu": a.mtu},
         params2={"addresses": b.addresses, "mtu": b.mtu},
     )

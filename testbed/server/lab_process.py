@@ -14,7 +14,7 @@ from nodes.linux.netlink import Connection
 from nodes.lisp.config import Role
 from testbed.model import Node
 from testbed.order import Order, RunFiles
-from testbed.server.build import Network, build, plan_delays
+from testbed.server.build import Network, build, plan_links
 from testbed.server.control import Control, Reply, Request
 from testbed.server.daemons import LispDaemons
 from testbed.server.events import Events
@@ -80,15 +80,14 @@ class LabProcess:
         socket.sethostname(self.order.lab)
         with Connection() as kernel:
             links.set_up(kernel, _LOOPBACK)
-        delay_lines = plan_delays(self.topology)
-        self.relay = Relay(delay_lines, self.events) if delay_lines else None
-        self.network = build(self.topology, delay_lines)
+        plan = plan_links(self.topology)
+        self.relay = Relay(plan.delay_lines, self.events) if plan.delay_lines else None
+        self.network = build(self.topology, plan)
         if self.relay:
             await self.relay.serve()
         self._lap("network")
-        relayed = len(delay_lines.lines) if delay_lines else 0
         self.events.emit(
-            "network-up", nodes=len(self.topology.nodes), links=len(self.topology.links), relayed_links=relayed
+            "network-up", nodes=len(self.topology.nodes), links=len(self.topology.links), impairments=plan.words
         )
         descriptors = {name: node.namespace for name, node in self.network.items()}
         lisp = LispDaemons(self.files, descriptors, self.events, fork_server)

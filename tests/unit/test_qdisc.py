@@ -41,6 +41,23 @@ def test_netem_is_asked_for_as_tc_does() -> None:
     )
 
 
+# the same with `loss 10%` before the limit
+_TC_LOSS = "2d310100a08601009a999919" + 12 * "00"
+
+
+def test_loss_is_asked_for_as_tc_does() -> None:
+    kernel: Any = Recorder()
+    qdisc.add_netem(kernel, 1, 5_000_000, 100_000, loss=qdisc.share(10))
+    assert bytes.fromhex(_TC_LOSS) in kernel.asked[0]
+    read: Any = Recorder(kernel.asked[0])
+    (found,) = qdisc.list_qdiscs(read, 1)
+    assert found == qdisc.Qdisc(1, "netem", 0x10000, 0xFFFFFFFF, 0, 5_000_000, 100_000, 0x1999999A)
+
+
+def test_a_share_is_of_two_to_the_32() -> None:
+    assert [qdisc.share(per_cent) for per_cent in (0, 50, 100)] == [0, 1 << 31, (1 << 32) - 1]
+
+
 def test_netem_is_read_back() -> None:
     """An old kernel tells the delay in ticks of 64 ns only."""
     header = struct.pack("=BxxxiIII", 0, 7, 0x10000, 0xFFFFFFFF, 0) + text_attribute(1, "netem")
