@@ -103,7 +103,7 @@ EMPTY_LOCATOR = bytes(layout.LOCATOR.size)
 def locator(address: IPAddress, source: IPAddress | None, usable: bool, mtu: int) -> bytes:
     """``struct locator``; ``mtu`` is that of inner packets in bytes."""
     own = padded(source) if source is not None else bytes(16)
-    return layout.LOCATOR.pack(address.version, usable, max(0, min(mtu, 0xFFFF)), 0, own, padded(address))
+    return layout.LOCATOR.pack(address.version, usable, max(0, min(mtu, 0xFFFF)), own, padded(address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Locator:
     @classmethod
     def read(cls, value: bytes) -> Locator:
         """Decode one."""
-        version, usable, mtu, _, source, address = layout.LOCATOR.unpack(value)
+        version, usable, mtu, source, address = layout.LOCATOR.unpack(value)
         if not version:
             return cls(None)
         own = unpadded(version, source) if any(source) else None
