@@ -43,8 +43,7 @@ def measure(rounds: int, only: Collection[str]) -> dict[str, Any]:
         LabError: Something could not be measured.
     """
     wanted = {one.name for one in MEASURES if not only or one.key in only}
-    cpus = sorted(os.sched_getaffinity(0))
-    bench = Bench(wanted, [cpus[0], cpus[1 % len(cpus)]])
+    bench = Bench(wanted, min(os.sched_getaffinity(0)))
     found: list[dict[str, Any]] = [{} for _ in range(rounds)]
     for part in (bench.speed, bench.cold):
         for number, values in part(rounds):
@@ -60,15 +59,15 @@ def measure(rounds: int, only: Collection[str]) -> dict[str, Any]:
 class Bench:
     """The measurements, each a generator of rounds: (number, values by measure and world)."""
 
-    def __init__(self, wanted: Collection[str], cpus: list[int]) -> None:
+    def __init__(self, wanted: Collection[str], cpu: int) -> None:
         self._wanted = wanted
-        self._cpus = cpus
+        self._cpu = cpu
         self._trials: dict[str, dict[str, list[list[float]]]] = {}
         self._steps: dict[str, Callable[[Lab], float]] = {
             "tcp": lambda lab: self._tcp(lab, "h1", "h2", 4),
             "udp64": lambda lab: self._udp(lab, 64),
             "udp1400": lambda lab: self._udp(lab, 1400),
-            "rtt": lambda lab: rtt.flood(lab, "h1", str(lab["h2"].address_of(4)), self._cpus[0]),
+            "rtt": lambda lab: rtt.flood(lab, "h1", str(lab["h2"].address_of(4)), self._cpu),
             "pitr_tcp": lambda lab: self._tcp(lab, "client", "h1", 4),
             "petr_tcp": lambda lab: self._tcp(lab, "h1", "client", 4),
             "v6v4_tcp": lambda lab: self._tcp(lab, "h1", "h2", 6),
@@ -104,7 +103,7 @@ class Bench:
                 worlds.add_fresh_addresses(lab, "h2", rounds)
             for number in range(rounds):
                 order = _turned(list(labs), number)
-                bursts = {path: cold.burst(labs[path], "h1", "h2", number, self._cpus[0]) for path in order}
+                bursts = {path: cold.burst(labs[path], "h1", "h2", number, self._cpu) for path in order}
                 yield (
                     number,
                     {
@@ -116,11 +115,11 @@ class Bench:
                 )
 
     def _tcp(self, lab: Lab, source: str, destination: str, version: int) -> float:
-        return tcp.stream(lab, source, destination, lab[destination].address_of(version), self._cpus)
+        return tcp.stream(lab, source, destination, lab[destination].address_of(version), self._cpu)
 
     def _udp(self, lab: Lab, size: int) -> float:
         """Thousands of packets a second. The sender stays on one CPU, which carries the packets through the routers."""
-        with pinned(self._cpus[0]):
+        with pinned(self._cpu):
             best, trials = udp.best_delivered(lab, "h1", "h2", size)
         tried = self._trials.setdefault(f"udp{size}_trials", {})
         tried[lab.name.removeprefix("bench-")] = [[one.sent / 1000, one.arrived / 1000] for one in trials]

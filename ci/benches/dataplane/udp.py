@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from testbed.lab import Lab, LabError
 
-WARM_UP, WINDOW = 0.15, 0.6
+WARM_UP, WINDOW = 0.2, 1.0
 """Seconds: until queues and caches are as they stay, and of what is counted."""
 
 _BATCH = 64
