@@ -83,19 +83,25 @@ def forwards(config: NodeConfig) -> bool:
     return bool(config.roles & _FORWARDING)
 
 
-def told(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def told(topology: Topology, reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What daemons said of their data planes, in as few lines as possible.
 
     Args:
+        topology: The topology as :func:`provided` gives it; nodes that it has spoken of already are left out.
         reports: By node, ``runs`` and ``why``.
     """
+    known = {
+        config.name for config in _configs(topology) if config.dataplane is DataPlane.AUTO and not config.bpf_object
+    }
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for node, report in reports.items():
-        alike[report["runs"], report.get("why", "")].append(node)
+        if node not in known:
+            # Each has a log of its own; that of the first will do.
+            alike[report["runs"], report["why"].replace(f"/{node}/", "/")].append(node)
     lines = []
-    for (runs, why), nodes in alike.items():
-        where = "" if len(alike) == 1 else f" of {_names(nodes)}"
-        lines.append(f"data plane{where}: {runs}{f' ({why})' if why else ''}")
+    for (runs, _), nodes in alike.items():
+        where = f" of {_names(nodes)}" if len(nodes) < len(reports) else ""
+        lines.append(f"data plane{where}: {runs} ({reports[nodes[0]]['why']})")
     return lines
 
 

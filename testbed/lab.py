@@ -147,7 +147,7 @@ class Lab(LabClient):
                 case "daemon-dataplane":
                     planes[event["node"]] = event
                 case "ready":
-                    for line in told(planes):
+                    for line in told(self.topology, planes):
                         progress(line)
                     progress(f"ready: {event['daemons']} daemons")
                     return

@@ -78,13 +78,25 @@ def test_python_needs_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dataplane.provided(topology, pytest.fail) is topology
 
 
-def test_what_daemons_say_alike_is_said_once() -> None:
-    kernel, too_old = {"runs": "ebpf", "why": ""}, {"runs": "python", "why": "no such helper"}
-    assert dataplane.told({}) == []
-    assert dataplane.told({"xtr1": kernel, "xtr2": kernel}) == ["data plane: ebpf"]
-    assert dataplane.told({"xtr1": too_old, "xtr2": too_old}) == ["data plane: python (no such helper)"]
-    many = {f"xtr{n}": kernel for n in range(7)} | {"pxtr": too_old}
-    assert dataplane.told(many) == [
-        "data plane of xtr0, xtr1, xtr2, xtr3, xtr4 and 2 more: ebpf",
+def test_what_daemons_say_alike_is_said_once(compiled: Path) -> None:
+    topology = dataplane.provided(loads(BASE), pytest.fail)
+    kernel, too_old = {"runs": "ebpf", "why": "auto"}, {"runs": "python", "why": "no such helper"}
+    assert dataplane.told(topology, {}) == []
+    assert dataplane.told(topology, {"xtr1": kernel, "xtr2": kernel}) == ["data plane: ebpf (auto)"]
+    assert dataplane.told(topology, {"xtr1": too_old, "xtr2": too_old}) == ["data plane: python (no such helper)"]
+    assert dataplane.told(topology, {f"xtr{n}": kernel for n in range(7)} | {"pxtr": too_old}) == [
+        "data plane of xtr0, xtr1, xtr2, xtr3, xtr4 and 2 more: ebpf (auto)",
         "data plane of pxtr: python (no such helper)",
     ]
+
+
+def test_of_logs_that_say_the_same_the_first_is_named(compiled: Path) -> None:
+    topology = dataplane.provided(loads(BASE), pytest.fail)
+    refused = {name: {"runs": "python", "why": f"see nodes/{name}/verifier.log"} for name in ("xtr1", "xtr2")}
+    assert dataplane.told(topology, refused) == ["data plane: python (see nodes/xtr1/verifier.log)"]
+
+
+def test_what_the_boot_has_said_is_not_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "provide", absent)
+    topology = dataplane.provided(loads(BASE), lambda _line: None)
+    assert dataplane.told(topology, {"xtr1": {"runs": "python", "why": "not compiled"}}) == []
