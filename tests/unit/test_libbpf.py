@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -258,3 +260,33 @@ def test_a_missing_library_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -
         libbpf.version()
     monkeypatch.undo()
     assert libbpf.version().startswith("1.")
+
+
+class WithoutBatches:
+    """libbpf on a kernel that knows no batches for this kind of map."""
+
+    def __init__(self, real: Any, refusal: int) -> None:
+        self._real, self._refusal = real, refusal
+
+    def __getattr__(self, name: str) -> Any:
+        return (lambda *_arguments: -self._refusal) if name.endswith("_batch") else getattr(self._real, name)
+
+
+@pytest.mark.parametrize("refusal", [errno.EINVAL, 524])
+def test_without_batches_it_goes_one_by_one(
+    loaded: libbpf.Object, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    trie = loaded.maps["trie"]
+    entries = {struct.pack("=I4s", 32, n.to_bytes(4, "big")): number(n) for n in range(5000)}
+    monkeypatch.setattr(trie, "_libbpf", WithoutBatches(libbpf.library(), refusal))
+    trie.update_many(entries.items())
+    assert dict(trie.items()) == entries
+    monkeypatch.undo()
+    assert dict(trie.items()) == entries
+
+
+def test_any_other_refusal_of_a_batch_is_told(loaded: libbpf.Object, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = loaded.maps["hash"]
+    monkeypatch.setattr(table, "_libbpf", WithoutBatches(libbpf.library(), errno.EPERM))
+    with pytest.raises(PermissionError, match="read the entries of the eBPF map hash"):
+        list(table.items())
