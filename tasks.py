@@ -162,19 +162,25 @@ def ping(_context: Context, timeout: str = "2", json: bool = False, lab: str = "
     positional=("node", "what"),
     help={
         "node": "a LISP node",
-        "what": "map-cache, database, registrations, dynamic-eids, roles, statistics or interfaces",
+        "what": "map-cache, locators, contacts, database, registrations, dynamic-eids, roles, statistics, interfaces",
+        "verify": "compare the kernel's map-cache with the engine's; exit status 1 where they differ",
         "json": "print JSON instead of the table",
         "lab": LAB_HELP,
     },
 )
-def show(_context: Context, node: str, what: str, json: bool = False, lab: str = "") -> None:
+def show(
+    _context: Context, node: str, what: str, verify: bool = False, json: bool = False, lab: str = ""
+) -> int | None:
     """Show a table of a LISP node.
 
-    Example: ci/lab show xtr1 map-cache
+    Example: ci/lab show xtr1 map-cache --verify
     """
     from testbed import commands
 
+    if verify:
+        return commands.verify(lab or None, node, what, as_json=json)
     commands.show(lab or None, node, what, as_json=json)
+    return None
 
 
 @task(

@@ -148,6 +148,7 @@ class Daemon:
             self._dynamic,
             self._waiters,
             step=self._step,
+            carry_out=self._do,
             stop=self._loop.stop,
             now=self._now,
         )

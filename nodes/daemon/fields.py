@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from nodes.lisp.config import Locator
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.wire.addresses import MAX_INSTANCE_ID
 
@@ -92,6 +93,24 @@ def eid_prefix(request: Mapping[str, Any]) -> EidPrefix:
     except ValueError:
         pass
     raise ValueError(f"eid is {_shown(written)}, allowed is an IPv4 or IPv6 address or prefix without host bits")
+
+
+def mapping(row: object) -> tuple[EidPrefix, tuple[Locator, ...]]:
+    """One mapping: an object with ``eid``, ``instance_id`` and ``locators`` (``rloc``, ``priority``, ``weight``).
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"a mapping is {_shown(row)}, allowed is an object with eid and locators")
+    listed = row.get("locators")
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise ValueError(f"locators is {_shown(listed)}, allowed is a list of objects with rloc, priority and weight")
+    locators = tuple(
+        Locator(address(one, "rloc"), whole_number(one, "priority", 1, 255), whole_number(one, "weight", 100, 255))
+        for one in listed
+    )
+    return eid_prefix(row), locators
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,19 @@ from typing import Any
 from nodes.dataplane.path import NEVER, DataPath
 from nodes.lisp.eid import EidPrefix
 
+NOT_PROBED = {
+    "rloc": "",
+    "state": "up",
+    "why": "not probed",
+    "since_s": None,
+    "rtt_ms": None,
+    "last_answer_s": None,
+    "probes_sent": 0,
+    "probes_answered": 0,
+    "path_mtu": None,
+}
+"""The row of a locator that packets went to and that the engine does not watch."""
+
 
 def with_uses(path: DataPath, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The engine's map-cache, each entry with how much it was used."""
@@ -20,7 +33,8 @@ def with_uses(path: DataPath, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 def locators_with_uses(path: DataPath | None, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The engine's table of locators, each with how many packets went to it by whatever mapping."""
     uses = {str(rloc): use for rloc, use in path.locator_uses().items()} if path is not None else {}
-    return [{**row, **uses.get(row["rloc"], NEVER).data()} for row in rows]
+    probed = [{**row, **uses.pop(row["rloc"], NEVER).data()} for row in rows]
+    return probed + [{**NOT_PROBED, "rloc": rloc, **use.data()} for rloc, use in sorted(uses.items())]
 
 
 def contact_rows(path: DataPath | None, now: float, scale: float) -> list[dict[str, Any]]:

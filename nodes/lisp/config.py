@@ -48,6 +48,9 @@ ROLE_SETS: Mapping[str, tuple[Role, ...]] = {
 """The names a topology may use for one or several roles."""
 
 
+MOST_MAPPINGS = 1_000_000
+"""What a map-cache may hold at most: the kernel's has room for some defaults more."""
+
 UNUSED_PRIORITY = 255
 """The priority of an RLOC that is never used (RFC 9301 section 5.4)."""
 
@@ -201,6 +204,7 @@ class NodeConfig:
         registration_timeout: Seconds after which a Map-Server forgets a silent ETR (three intervals).
         dataplane: What forwards its packets.
         bpf_object: The file with the compiled tc programs, or "" where there is none.
+        map_cache_entries: How many mappings the map-cache holds; then the one that would end first makes room.
         core_mtu: The MTU of the RLOC space in bytes; the inner MTU follows from it.
         probing: Seconds between two RLOC-probes of a locator (RFC 9301 section 7.1); 0 sends none.
         path_mtu_discovery: Whether the ITR learns the MTU of the path to each RLOC from ICMP errors (RFC 9300 section
@@ -231,6 +235,7 @@ class NodeConfig:
     registration_timeout: float = 180.0
     dataplane: DataPlane = DataPlane.AUTO
     bpf_object: str = ""
+    map_cache_entries: int = 131_072
     core_mtu: int = 1500
     probing: float = 10.0
     path_mtu_discovery: bool = False
@@ -255,6 +260,10 @@ class NodeConfig:
         if not MIN_PROBING <= self.probing <= MAX_PROBING and self.probing != 0:
             allowed = f"0 and {MIN_PROBING:g} to {MAX_PROBING:g} seconds"
             raise ConfigError(f"{self.name}: probing is {self.probing!r}; allowed are {allowed}")
+        if not isinstance(self.map_cache_entries, int) or not 0 < self.map_cache_entries <= MOST_MAPPINGS:
+            raise ConfigError(
+                f"{self.name}: map_cache_entries is {self.map_cache_entries!r}; allowed are 1 to {MOST_MAPPINGS}"
+            )
         if self.roles & {Role.ITR, Role.PITR, Role.RTR} and not self.map_resolvers:
             raise ConfigError(f"{self.name}: map_resolvers is empty; an ITR, PITR or RTR asks at least one")
 

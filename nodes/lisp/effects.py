@@ -115,6 +115,19 @@ class ChangeLocator:
 
 
 @dataclass(frozen=True, slots=True)
+class AddMappings:
+    """Somebody puts mappings into the map-cache by hand. They never end, and no Map-Reply changes them.
+
+    What does not fit any more is left out: there is no :class:`Install` for it.
+
+    Attributes:
+        mappings: EID-prefixes with their locator-sets.
+    """
+
+    mappings: tuple[tuple[EidPrefix, tuple[Locator, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unreachable:
     """An ICMP error says that a LISP packet of this node did not get to an RLOC (RFC 9301 section 7, items 1 and 3).
 
@@ -145,7 +158,7 @@ class Tick:
     """Time has passed: the deadline that the engine asked for is here."""
 
 
-Input = Datagram | Miss | Query | HostSeen | HostGone | ChangeLocator | Unreachable | TooBig | Tick
+Input = Datagram | Miss | Query | HostSeen | HostGone | ChangeLocator | AddMappings | Unreachable | TooBig | Tick
 
 
 # Effects

@@ -15,7 +15,7 @@ from nodes.lisp.locators import usable
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Action, EidRecord, LocatorRecord
 
-MAX_ENTRIES = 65_536
+MAX_ENTRIES = 131_072
 TTL_AS_RECEIVER_LIKES = 0xFFFFFFFF
 LOCAL_TTL_MINUTES = 1440
 
@@ -38,13 +38,15 @@ class MapCacheEntry:
         forwarding: The entry as the data path sees it.
         locators: The locator-set as it was received, usable or not.
         installed_at: When it was learned, in seconds of the engine's clock.
-        expires_at: When it ends, or None for a default entry.
+        expires_at: When it ends, or None for a default or static entry.
+        static: Whether it was put in by hand: then no Map-Reply changes it, and it never ends.
     """
 
     forwarding: ForwardingEntry
     locators: tuple[LocatorRecord, ...]
     installed_at: float
     expires_at: float | None
+    static: bool = False
 
 
 class MapCache:
@@ -140,7 +142,7 @@ class MapCache:
             now: Seconds of the engine's clock.
         """
         entry = self._learned.get(record.prefix)
-        if entry is None:
+        if entry is None or entry.static:
             return
         if record.ttl_minutes == 0 or entry.forwarding != self._forwarding(record):
             yield from self.store(record, now)
@@ -152,7 +154,7 @@ class MapCache:
     def replace(self, eid: EidPrefix, new: Collection[EidPrefix]) -> Iterator[Install | Remove]:
         """Take out what was cached for ``eid`` between it and the prefixes that an answer has for it now."""
         while (found := self._learned.lookup(eid)) and found[0] not in new:
-            if not any(prefix.covers(found[0]) for prefix in new):
+            if found[1].static or not any(prefix.covers(found[0]) for prefix in new):
                 return
             yield self._take_out(found[0])
 
@@ -164,6 +166,8 @@ class MapCache:
             now: Seconds of the engine's clock.
         """
         prefix = record.prefix
+        if (there := self._learned.get(prefix)) is not None and there.static:
+            return
         # RFC 9301 section 5.4: a Record TTL of 0 removes the entry at once.
         if record.ttl_minutes == 0:
             if prefix in self._learned:
@@ -172,13 +176,29 @@ class MapCache:
         if prefix not in self._learned and len(self._learned) >= self._max_entries:
             yield from self._evict()
         entry = MapCacheEntry(self._forwarding(record), record.locators, now, self._expires_at(record, now))
-        self._forget_locators(prefix)
-        self._learned.set(prefix, entry)
-        for locator in entry.forwarding.locators:
-            self._by_rloc.setdefault(locator.address, OrderedDict())[prefix] = None
+        self._take_in(prefix, entry)
         if entry.expires_at is not None:
             self._expiry.set(prefix, entry.expires_at)
         yield Install(entry.forwarding)
+
+    def add_static(
+        self, prefix: EidPrefix, locators: tuple[LocatorRecord, ...], now: float
+    ) -> Iterator[Install | Remove]:
+        """Put in a mapping by hand; nothing comes of it when the cache is full of such.
+
+        Args:
+            prefix: The EID-prefix.
+            locators: Its locator-set.
+            now: Seconds of the engine's clock.
+        """
+        if prefix not in self._learned and len(self._learned) >= self._max_entries:
+            if self._expiry.first() is None:
+                return
+            yield from self._evict()
+        self._expiry.cancel(prefix)
+        forwarding = self._by_locators(prefix, locators)
+        self._take_in(prefix, MapCacheEntry(forwarding, locators, now, None, static=True))
+        yield Install(forwarding)
 
     def expire(self, now: float) -> Iterator[Install | Remove]:
         """Take out the mappings whose time is over."""
@@ -214,9 +234,12 @@ class MapCache:
                 return ForwardingEntry(record.prefix, Forwarding.SEND_MAP_REQUEST)
             forwarding, reason = ACTIONS.get(record.action, ACTIONS[Action.NO_ACTION])
             return ForwardingEntry(record.prefix, forwarding, reason=reason)
-        if locators := usable(record.locators, self._rlocs):
-            return ForwardingEntry(record.prefix, Forwarding.ENCAPSULATE, locators)
-        return ForwardingEntry(record.prefix, Forwarding.DROP, reason="no-usable-locator")
+        return self._by_locators(record.prefix, record.locators)
+
+    def _by_locators(self, prefix: EidPrefix, locators: tuple[LocatorRecord, ...]) -> ForwardingEntry:
+        if found := usable(locators, self._rlocs):
+            return ForwardingEntry(prefix, Forwarding.ENCAPSULATE, found)
+        return ForwardingEntry(prefix, Forwarding.DROP, reason="no-usable-locator")
 
     def _expires_at(self, record: EidRecord, now: float) -> float:
         # RFC 9301 section 5.4: the Record TTL is in minutes; all ones leave it to the receiver.
@@ -233,6 +256,12 @@ class MapCache:
         first = self._expiry.first()
         if first is not None:
             yield self._take_out(first[1])
+
+    def _take_in(self, prefix: EidPrefix, entry: MapCacheEntry) -> None:
+        self._forget_locators(prefix)
+        self._learned.set(prefix, entry)
+        for locator in entry.forwarding.locators:
+            self._by_rloc.setdefault(locator.address, OrderedDict())[prefix] = None
 
     def _forget_locators(self, prefix: EidPrefix) -> None:
         entry = self._learned.get(prefix)
@@ -268,5 +297,5 @@ def _row(prefix: EidPrefix, entry: MapCacheEntry, now: float, down: Collection[I
         ],
         "uptime_s": round(now - entry.installed_at, 1),
         "expires_s": None if entry.expires_at is None else round(entry.expires_at - now, 1),
-        "source": "default" if entry.expires_at is None else "map-reply",
+        "source": "static" if entry.static else "default" if entry.expires_at is None else "map-reply",
     }

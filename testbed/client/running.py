@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,8 @@ RUNS = ROOT / ".runs"
 NOT_ROOT = "a lab needs root; run it with sudo"
 ANSWER_SECONDS = 10.0
 RESTART_SECONDS = 90.0
+MAPPINGS_SECONDS = 60.0
+"""What a request about each of very many mappings may take."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -161,6 +164,35 @@ class LabClient:
     def show(self, node: str, what: str) -> Any:
         """A table of a LISP router: map-cache, database, registrations, dynamic-eids, roles, statistics, interfaces."""
         return self._ask_daemon(node, "show", ANSWER_SECONDS, what=what)
+
+    def verify(self, node: str) -> dict[str, Any]:
+        """Compare the kernel's maps of a LISP router with its engine's view.
+
+        Returns:
+            Which data plane ``runs`` and ``why``, and ``rows``: each difference with its ``table``, ``key``, and what
+            ``kernel`` and ``engine`` say.
+        """
+        return dict(self._ask_daemon(node, "verify", MAPPINGS_SECONDS))
+
+    def add_mappings(self, node: str, mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Put mappings into the map-cache of an ITR, PITR or RTR by hand: they never end, no Map-Reply changes them.
+
+        Args:
+            node: The router.
+            mappings: Each with ``eid``, ``instance_id`` (0 if that is missing) and ``locators``: each with ``rloc``,
+                ``priority`` and ``weight``.
+
+        Returns:
+            How many ``mappings`` there were, and in how many seconds the data path took them (``install_s``).
+        """
+        self._lisp_router(node)
+        path = self._files.node(node) / "mappings.jsonl"
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(one) + "\n" for one in mappings)
+        try:
+            return dict(self._ask_daemon(node, "add-mappings", MAPPINGS_SECONDS, file=str(path)))
+        finally:
+            path.unlink()
 
     def lig(self, node: str, eid: str, instance_id: int = 0, timeout: float = 5.0) -> dict[str, Any]:
         """Ask the mapping system for an EID, from a node (RFC 6835)."""

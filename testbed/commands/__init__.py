@@ -2,7 +2,7 @@
 
 from testbed.commands.labs import down, execute, logs, restart, shell, status, up
 from testbed.commands.proofs import demo, ping, traffic
-from testbed.commands.routers import SHOWN, lig, locator, show
+from testbed.commands.routers import SHOWN, lig, locator, show, verify
 from testbed.commands.values import by_udp, instance_id, megabits, number, octet, seconds
 from testbed.commands.worlds import doctor, generate, graph, validate
 
@@ -31,4 +31,5 @@ __all__ = [
     "traffic",
     "up",
     "validate",
+    "verify",
 ]

@@ -7,7 +7,17 @@ from ipaddress import ip_network
 
 from testbed.lab import Lab, LabError
 
-SHOWN = ("map-cache", "locators", "database", "registrations", "dynamic-eids", "roles", "statistics", "interfaces")
+SHOWN = (
+    "map-cache",
+    "locators",
+    "contacts",
+    "database",
+    "registrations",
+    "dynamic-eids",
+    "roles",
+    "statistics",
+    "interfaces",
+)
 """What `show` shows."""
 
 
@@ -26,6 +36,24 @@ def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> Non
         draw(table(what, data) if data else None, title)
     else:
         draw(facts(data), title)
+
+
+def verify(lab: str | None, node: str, what: str, *, as_json: bool = False) -> int:
+    """Compare the kernel's maps of a node with its engine's view; returns 1 where they differ, else 0."""
+    if what != "map-cache":
+        raise LabError(f"show: --verify is for the map-cache, not for {what}")
+    found = Lab.attach(lab).verify(node)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    elif found["runs"] != "ebpf":
+        print(f"{node}: nothing to compare: the data plane is {found['runs']} ({found['why']})")
+    elif found["rows"]:
+        from testbed.observe.tables import draw, table
+
+        draw(table("verify", found["rows"]), f"{node}: the kernel's maps differ from the engine's view")
+    else:
+        print(f"{node}: the kernel's maps say what the engine says")
+    return 1 if found["rows"] else 0
 
 
 def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: bool = False) -> None:

@@ -101,6 +101,11 @@ def _reply_action(row: Row) -> str:
 
 
 _EID: list[Column] = [("Instance-ID", _field("instance_id")), ("EID-prefix", _field("eid"))]
+_USES: list[Column] = [
+    ("Packets", lambda row: row.get("packets")),
+    ("Bytes", lambda row: row.get("bytes")),
+    ("Last used", lambda row: _duration(row.get("idle_s"))),
+]
 _LOCATORS: Column = ("RLOC priority/weight", _locators)
 
 COLUMNS: Mapping[str, Sequence[Column]] = {
@@ -111,6 +116,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Uptime", lambda row: _duration(row["uptime_s"])),
         ("Expires", lambda row: _duration(row["expires_s"])),
         ("Learned by", _field("source")),
+        *_USES,
     ],
     "locators": [
         ("RLOC", _field("rloc")),
@@ -120,6 +126,19 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Last answer", lambda row: "-" if row["last_answer_s"] is None else f"{row['last_answer_s']:.0f} s ago"),
         ("Probes answered/sent", lambda row: f"{row['probes_answered']}/{row['probes_sent']}"),
         ("Path MTU", lambda row: row["path_mtu"] or "-"),
+        *_USES,
+    ],
+    "contacts": [
+        ("Instance-ID", _field("instance_id")),
+        ("EID", _field("eid")),
+        ("RLOC", _field("rloc")),
+        ("Last data", lambda row: _duration(row["idle_s"])),
+    ],
+    "verify": [
+        ("Kernel's map", _field("table")),
+        ("Entry", _field("key")),
+        ("In the kernel", _field("kernel")),
+        ("By the engine", _field("engine")),
     ],
     "database": [
         *_EID,
@@ -197,6 +216,7 @@ def table(what: str, rows: Iterable[Row]) -> Table:
 
 
 _WORDS = {
+    "dataplane": "Data plane",
     "name": "Node",
     "roles": "Roles",
     "rlocs": "RLOCs",

@@ -8,6 +8,7 @@ from typing import Any
 from nodes.lisp.config import NodeConfig, Role
 from nodes.lisp.effects import (
     CONTROL_PORT,
+    AddMappings,
     Answer,
     ChangeLocator,
     Datagram,
@@ -100,6 +101,7 @@ class Engine:
             ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
             Unreachable: self._itr.unreachable if self._itr else _nothing,
             TooBig: self._itr.too_big if self._itr else _nothing,
+            AddMappings: self._itr.add_mappings if self._itr else _nothing,
             Tick: _nothing,
         }
         # A message whose role is absent is dropped: RFC 9301 section 8.3 says so of Map-Replies at a Map-Server.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from nodes.lisp.config import NodeConfig, Role
+from nodes.lisp.config import Locator, NodeConfig, Role
 from nodes.lisp.effects import (
+    AddMappings,
     Answer,
     Datagram,
     Effect,
@@ -27,7 +28,7 @@ from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
 from nodes.lisp.holes import everything
 from nodes.lisp.map_cache import MapCache
-from nodes.lisp.wire import EidRecord, MapReply, MapRequest
+from nodes.lisp.wire import EidRecord, LocatorRecord, MapReply, MapRequest
 
 
 class Itr:
@@ -54,7 +55,9 @@ class Itr:
         self._keeps_mappings = self._is_itr or self._is_pitr or self._is_rtr
         self._requests = MapRequester(context, request_port)
         dynamic = tuple(permitted.prefix for permitted in config.dynamic_eids)
-        self.map_cache = MapCache(_defaults(config), frozenset(config.rlocs), now, dynamic=dynamic)
+        self.map_cache = MapCache(
+            _defaults(config), frozenset(config.rlocs), now, config.map_cache_entries, dynamic=dynamic
+        )
         self._solicitations = Solicitations(context, self.map_cache)
         self._prober = Prober(context, self.map_cache, in_use)
         self._path_mtus = PathMtus(context, self.map_cache)
@@ -85,6 +88,15 @@ class Itr:
     def query(self, query: Query, now: float) -> Iterator[Effect]:
         """Somebody asks by hand."""
         yield from self._requests.ask(query.eid, now, pitr=self._is_pitr and not self._is_itr, token=query.token)
+
+    def add_mappings(self, added: AddMappings, now: float) -> Iterator[Effect]:
+        """Somebody puts mappings into the map-cache by hand."""
+        if self._keeps_mappings:
+            records: dict[tuple[Locator, ...], tuple[LocatorRecord, ...]] = {}
+            for prefix, locators in added.mappings:
+                if locators not in records:
+                    records[locators] = tuple(LocatorRecord(one.address, one.priority, one.weight) for one in locators)
+                yield from self.map_cache.add_static(prefix, records[locators], now)
 
     def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""
