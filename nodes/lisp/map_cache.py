@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from nodes.lisp.config import Locator
 from nodes.lisp.effects import Forwarding, ForwardingEntry, Install, Remove
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
@@ -182,23 +183,28 @@ class MapCache:
         yield Install(entry.forwarding)
 
     def add_static(
-        self, prefix: EidPrefix, locators: tuple[LocatorRecord, ...], now: float
+        self, mappings: Iterable[tuple[EidPrefix, tuple[Locator, ...]]], now: float
     ) -> Iterator[Install | Remove]:
-        """Put in a mapping by hand; nothing comes of it when the cache is full of such.
+        """Put in mappings by hand; of those for which there is no room any more, nothing comes.
 
         Args:
-            prefix: The EID-prefix.
-            locators: Its locator-set.
+            mappings: EID-prefixes with their locator-sets.
             now: Seconds of the engine's clock.
         """
-        if prefix not in self._learned and len(self._learned) >= self._max_entries:
-            if self._expiry.first() is None:
-                return
-            yield from self._evict()
-        self._expiry.cancel(prefix)
-        forwarding = self._by_locators(prefix, locators)
-        self._take_in(prefix, MapCacheEntry(forwarding, locators, now, None, static=True))
-        yield Install(forwarding)
+        known: dict[tuple[Locator, ...], tuple[tuple[LocatorRecord, ...], tuple[Locator, ...]]] = {}
+        for prefix, locators in mappings:
+            if prefix not in self._learned and len(self._learned) >= self._max_entries:
+                if self._expiry.first() is None:
+                    return
+                yield from self._evict()
+            if locators not in known:
+                records = tuple(LocatorRecord(one.address, one.priority, one.weight) for one in locators)
+                known[locators] = records, usable(records, self._rlocs)
+            records, found = known[locators]
+            forwarding = _towards(prefix, found)
+            self._expiry.cancel(prefix)
+            self._take_in(prefix, MapCacheEntry(forwarding, records, now, None, static=True))
+            yield Install(forwarding)
 
     def expire(self, now: float) -> Iterator[Install | Remove]:
         """Take out the mappings whose time is over."""
@@ -234,12 +240,7 @@ class MapCache:
                 return ForwardingEntry(record.prefix, Forwarding.SEND_MAP_REQUEST)
             forwarding, reason = ACTIONS.get(record.action, ACTIONS[Action.NO_ACTION])
             return ForwardingEntry(record.prefix, forwarding, reason=reason)
-        return self._by_locators(record.prefix, record.locators)
-
-    def _by_locators(self, prefix: EidPrefix, locators: tuple[LocatorRecord, ...]) -> ForwardingEntry:
-        if found := usable(locators, self._rlocs):
-            return ForwardingEntry(prefix, Forwarding.ENCAPSULATE, found)
-        return ForwardingEntry(prefix, Forwarding.DROP, reason="no-usable-locator")
+        return _towards(record.prefix, usable(record.locators, self._rlocs))
 
     def _expires_at(self, record: EidRecord, now: float) -> float:
         # RFC 9301 section 5.4: the Record TTL is in minutes; all ones leave it to the receiver.
@@ -278,6 +279,13 @@ class MapCache:
         self._expiry.cancel(prefix)
         default = self._defaults.get(prefix)
         return Install(default.forwarding) if default else Remove(prefix)
+
+
+def _towards(prefix: EidPrefix, locators: tuple[Locator, ...]) -> ForwardingEntry:
+    """What the data path is to do about a mapping with a locator-set, of which these can be used."""
+    if locators:
+        return ForwardingEntry(prefix, Forwarding.ENCAPSULATE, locators)
+    return ForwardingEntry(prefix, Forwarding.DROP, reason="no-usable-locator")
 
 
 def _row(prefix: EidPrefix, entry: MapCacheEntry, now: float, down: Collection[IPAddress]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from nodes.lisp.config import Locator, NodeConfig, Role
+from nodes.lisp.config import NodeConfig, Role
 from nodes.lisp.effects import (
     AddMappings,
     Answer,
@@ -28,7 +28,7 @@ from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
 from nodes.lisp.holes import everything
 from nodes.lisp.map_cache import MapCache
-from nodes.lisp.wire import EidRecord, LocatorRecord, MapReply, MapRequest
+from nodes.lisp.wire import EidRecord, MapReply, MapRequest
 
 
 class Itr:
@@ -92,11 +92,7 @@ class Itr:
     def add_mappings(self, added: AddMappings, now: float) -> Iterator[Effect]:
         """Somebody puts mappings into the map-cache by hand."""
         if self._keeps_mappings:
-            records: dict[tuple[Locator, ...], tuple[LocatorRecord, ...]] = {}
-            for prefix, locators in added.mappings:
-                if locators not in records:
-                    records[locators] = tuple(LocatorRecord(one.address, one.priority, one.weight) for one in locators)
-                yield from self.map_cache.add_static(prefix, records[locators], now)
+            yield from self.map_cache.add_static(added.mappings, now)
 
     def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""
