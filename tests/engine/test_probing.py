@@ -430,6 +430,16 @@ def test_an_error_about_no_locator_changes_nothing() -> None:
     assert len(world.packets) == before
 
 
+def test_an_error_about_the_only_locator_left_changes_nothing() -> None:
+    """There is nowhere to move to: what goes on being sent arrives as soon as the path is whole again."""
+    world = joined(probing=0)
+    world.lost = cut(XTR2)
+    for rloc in (XTR2, SECOND):
+        world.put("xtr1", Unreachable(rloc))
+    assert world["xtr1"].down == {XTR2}
+    assert world["xtr1"].drops == {"icmp-unreachable-only-locator": 1}
+
+
 def test_without_probing_a_map_request_brings_it_back() -> None:
     """C35: "retry by Map-Request", at once and then each ten seconds."""
     world = joined(probing=0)

@@ -128,13 +128,20 @@ class Prober:
         yield from self._set(probed, True, "", now)
 
     def unreachable(self, error: Unreachable, now: float) -> Iterator[Effect]:
-        """An ICMP error came: the locator is down until a probe, sent at once, is answered (requirement C35)."""
+        """An ICMP error came: the locator is down until a probe, sent at once, is answered (requirement C35).
+
+        This is for flows that have another locator to move to. Those that have none lose nothing by going on, and a
+        link that comes back carries them at once, not when the next probe is answered.
+        """
         rloc = error.rloc
         if not self._is_locator(rloc):
             yield from self._context.drop("icmp-unreachable-no-locator", now, rloc=str(rloc))
             return
         probed = self._probed.get(rloc)
         if probed is not None and not probed.up:
+            return
+        if not self._has_other(rloc):
+            yield from self._context.drop("icmp-unreachable-only-locator", now, rloc=str(rloc))
             return
         # RFC 9301 section 7: trusting ICMP messages may not be desirable, neither is ignoring them.
         if not self._icmp.allows(rloc, now):
@@ -273,6 +280,13 @@ class Prober:
 
     def _is_locator(self, rloc: IPAddress) -> bool:
         return self._map_cache.uses(rloc) or rloc in self._petrs or rloc in self._siblings
+
+    def _has_other(self, rloc: IPAddress) -> bool:
+        """Whether what is sent to an RLOC could be sent to another one that is not down."""
+        others = set(self._map_cache.locators_beside(rloc, MOST_BESIDE))
+        if rloc in self._petrs:
+            others.update(self._petrs)
+        return bool(others - {rloc} - self.down)
 
     def _set(self, probed: Probed, up: bool, why: str, now: float) -> Iterator[Effect]:
         if probed.up == up:
