@@ -29,7 +29,7 @@ static __always_inline void add(struct counter *counter, const struct packet *pa
 	counter->last = now;
 }
 
-// An EID of this site and an RLOC have exchanged data (requirement C34).
+// Data of an EID went to an RLOC or came from it: whom to tell of a change (requirement C34), whom to probe (C35).
 static __always_inline void note_contact(__be32 scope, const void *eid, __u8 rloc_version, const void *rloc, __u64 now)
 {
 	struct contact_key key = {.scope = scope, .rloc_version = rloc_version};

@@ -162,7 +162,6 @@ static __always_inline bool is_alive(struct __sk_buff *skb, const struct port *p
 	return bpf_check_mtu(skb, port->device, &mtu, 0, 0) >= 0;
 }
 
-// The source of a packet, an EID of this site, sends to the tunnel's locator.
 static __always_inline void note_sending(const struct packet *packet, const struct tunnel *tunnel, __u64 now)
 {
 	__u32 index = tunnel->index;
@@ -183,4 +182,5 @@ static __always_inline void account(const struct packet *packet, struct mapping 
 		add(counter, packet, now);
 	count(STAT_ENCAPSULATED, packet->count);
 	count(STAT_ENCAPSULATED_BYTES, bytes_of(packet));
+	note_sending(packet, tunnel, now);
 }

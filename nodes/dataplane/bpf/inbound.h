@@ -80,20 +80,30 @@ __noinline int parse_lisp(struct __sk_buff *skb, struct arrived *arrived)
 	return parsed;
 }
 
-// Take off the outer headers, write DSCP, ECN and TTL. False: dropped or the stack's, as `verdict` then says.
-static __always_inline bool strip(struct __sk_buff *skb, const struct arrived *arrived, bool insist, int *verdict)
+// Take off the outer headers, write DSCP, ECN and TTL. TC_ACT_OK: done; otherwise it is dropped or the stack's.
+static __always_inline int strip(struct __sk_buff *skb, const struct arrived *arrived, bool insist)
 {
 	const struct packet *inner = &arrived->inner;
 
-	if (shrink(skb, arrived->room, arrived->outer.version, inner->version, insist)) {
-		*verdict = TC_ACT_UNSPEC;
-		return false;
-	}
-	if (trim(skb, ETH_HLEN + inner->length) || rewrite(skb, ETH_HLEN, inner, arrived->tos, arrived->ttl)) {
-		*verdict = drop(STAT_DROP_KERNEL);
-		return false;
-	}
-	return true;
+	if (shrink(skb, arrived->room, arrived->outer.version, inner->version, insist))
+		return TC_ACT_UNSPEC;
+	if (trim(skb, ETH_HLEN + inner->length) || rewrite(skb, ETH_HLEN, inner, arrived->tos, arrived->ttl))
+		return drop(STAT_DROP_KERNEL);
+	return TC_ACT_OK;
+}
+
+__noinline int account_arrived(const struct arrived *arrived)
+{
+	const struct packet *inner;
+
+	if (!arrived)
+		return 0;
+	inner = &arrived->inner;
+	count(STAT_DECAPSULATED, inner->count);
+	count(STAT_DECAPSULATED_BYTES, bytes_of(inner));
+	note_contact(scope_of(arrived->instance, inner->version), inner->destination, arrived->outer.version,
+		     arrived->outer.source, bpf_ktime_get_ns());
+	return 0;
 }
 
 // To where the stack would route the packet out of the TUN device. It does that itself where there is more to do than to
@@ -118,26 +128,27 @@ __noinline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 dev
 		found = BPF_FIB_LKUP_RET_NOT_FWDED;
 	if (is_way(found))
 		arrived->ttl--;
-	if (!strip(skb, arrived, found != BPF_FIB_LKUP_RET_SUCCESS, &verdict))
+	verdict = strip(skb, arrived, found != BPF_FIB_LKUP_RET_SUCCESS);
+	if (verdict != TC_ACT_OK)
 		return verdict;
-	count(STAT_DECAPSULATED, inner->count);
-	count(STAT_DECAPSULATED_BYTES, bytes_of(inner));
 	if (is_way(found))
 		return take(skb, found, &way, inner->version);
 	return bpf_redirect(device, BPF_F_INGRESS);
 }
 
+static __always_inline bool is_passed(int verdict)
+{
+	return verdict != TC_ACT_UNSPEC && verdict != TC_ACT_SHOT;
+}
+
 static __always_inline int deliver(struct __sk_buff *skb, struct arrived *arrived)
 {
 	__u32 *device = bpf_map_lookup_elem(&devices, &arrived->instance);
-	int verdict;
 
-	if (!device)
-		return TC_ACT_UNSPEC;
-	verdict = pass_on(skb, arrived, *device);
-	if (verdict != TC_ACT_UNSPEC)
-		note_contact(scope_of(arrived->instance, arrived->inner.version), arrived->inner.destination,
-			     arrived->outer.version, arrived->outer.source, bpf_ktime_get_ns());
+	int verdict = device ? pass_on(skb, arrived, *device) : TC_ACT_UNSPEC;
+
+	if (is_passed(verdict))
+		account_arrived(arrived);
 	return verdict;
 }
 
@@ -151,8 +162,10 @@ static __always_inline int forward_natively(struct __sk_buff *skb, struct arrive
 	if (is_aggregate(&destination, AGGREGATE_RLOC) || is_own(arrived->inner.version, arrived->inner.destination))
 		return TC_ACT_UNSPEC;
 	verdict = pass_on(skb, arrived, port->device);
-	if (verdict != TC_ACT_UNSPEC)
+	if (is_passed(verdict)) {
+		account_arrived(arrived);
 		count(STAT_NATIVE, arrived->inner.count);
+	}
 	return verdict;
 }
 
@@ -195,22 +208,21 @@ static __always_inline int reencapsulate(struct __sk_buff *skb, struct arrived *
 		return drop(STAT_DROP_CONGESTION);
 	arrived->ttl--;
 	account(&arrived->inner, mapping, &tunnel, bpf_ktime_get_ns());
-	count(STAT_DECAPSULATED, arrived->inner.count);
-	count(STAT_DECAPSULATED_BYTES, bytes_of(&arrived->inner));
+	account_arrived(arrived);
 	count(STAT_REENCAPSULATED, arrived->inner.count);
 	return replace_outer(skb, arrived, &tunnel);
 }
 
-static __always_inline int tell_absent(struct __sk_buff *skb, const struct arrived *arrived, const struct eid_key *eid)
+// Requirement X06: whoever sends it here goes by an old mapping.
+__noinline int tell_absent(struct __sk_buff *skb, const struct arrived *arrived)
 {
-	struct event event = {
-		.kind = EVENT_ABSENT,
-		.scope = eid->scope,
-		.interface = skb->ifindex,
-		.rloc_version = arrived->outer.version,
-	};
+	struct event event = {.kind = EVENT_ABSENT, .interface = skb->ifindex};
 
-	__builtin_memcpy(event.eid, eid->address, sizeof(event.eid));
+	if (!arrived)
+		return TC_ACT_UNSPEC;
+	event.scope = scope_of(arrived->instance, arrived->inner.version);
+	event.rloc_version = arrived->outer.version;
+	__builtin_memcpy(event.eid, arrived->inner.destination, sizeof(event.eid));
 	__builtin_memcpy(event.rloc, arrived->outer.source, sizeof(event.rloc));
 	tell(&event);
 	return TC_ACT_UNSPEC;
@@ -223,11 +235,12 @@ static __always_inline int decide(struct __sk_buff *skb, struct arrived *arrived
 	struct eid_key source = host_key(arrived->instance, inner->version, inner->source);
 	struct local *entry = bpf_map_lookup_elem(&local, &destination);
 
-	if (roles & ROLE_ETR && entry) {
+	if (entry) {
+		if (!(roles & ROLE_ETR))
+			return TC_ACT_UNSPEC;
 		if (entry->flags & LOCAL_DYNAMIC && !(entry->flags & LOCAL_HOST))
-			return tell_absent(skb, arrived, &destination);
-		if (entry->flags & LOCAL_EID)
-			return deliver(skb, arrived);
+			return tell_absent(skb, arrived);
+		return entry->flags & LOCAL_EID ? deliver(skb, arrived) : TC_ACT_UNSPEC;
 	}
 	// Proxies serve the EIDs of others: what has no EID, and what would come straight back, is the daemon's to refuse.
 	if (!is_aggregate(&source, AGGREGATE_EID))

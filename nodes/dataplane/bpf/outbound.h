@@ -9,13 +9,17 @@
 
 enum arrival { FROM_SITE, FROM_CORE, FROM_TUN };
 
-static __always_inline void tell_source(struct __sk_buff *skb, const struct eid_key *source)
+// Requirement X01: the source is not known to be here.
+__noinline int tell_source(struct __sk_buff *skb, const struct eid_key *source)
 {
-	struct event event = {.kind = EVENT_SOURCE, .scope = source->scope, .interface = skb->ifindex};
+	struct event event = {.kind = EVENT_SOURCE, .interface = skb->ifindex};
 
+	if (!source)
+		return 0;
+	event.scope = source->scope;
 	__builtin_memcpy(event.eid, source->address, sizeof(event.eid));
 	bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_source), event.mac, sizeof(event.mac));
-	tell(&event);
+	return tell(&event);
 }
 
 // Requirement S03: whether the source is an EID of this site, whose packets may be encapsulated now.
@@ -102,9 +106,6 @@ static __always_inline int outbound(struct __sk_buff *skb, enum arrival arrival,
 		return TC_ACT_UNSPEC;
 	if (!plan(skb, packet, mapping, &tunnel))
 		return TC_ACT_UNSPEC;
-	__u64 now = bpf_ktime_get_ns();
-	account(packet, mapping, &tunnel, now);
-	if (role == ROLE_ITR)
-		note_sending(packet, &tunnel, now);
+	account(packet, mapping, &tunnel, bpf_ktime_get_ns());
 	return encapsulate(skb, at, packet, &tunnel, ttl);
 }

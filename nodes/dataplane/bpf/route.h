@@ -3,7 +3,7 @@
 // The way on: asked for before a packet is changed, taken afterwards.
 #pragma once
 
-#include "packet.h"
+#include "account.h"
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -31,24 +31,33 @@ static __always_inline void set_ends(struct bpf_fib_lookup *way, __u8 version, c
 	}
 }
 
-// Send the frame, whose IP packet is of this version, the way that was found.
-__noinline int take(struct __sk_buff *skb, int found, const struct bpf_fib_lookup *way, __u8 version)
+// The next hop is known, its MAC address is not: the kernel asks for it. The next hop is said, lest the kernel looks for
+// the route again, by other rules than those that found it.
+static __always_inline int take_and_ask(const struct bpf_fib_lookup *way)
+{
+	struct bpf_redir_neigh next = {.nh_family = way->family};
+
+	__builtin_memcpy(next.ipv6_nh, way->ipv6_dst, sizeof(next.ipv6_nh));
+	return bpf_redirect_neigh(way->ifindex, &next, sizeof(next), 0);
+}
+
+static __always_inline int take_directly(struct __sk_buff *skb, const struct bpf_fib_lookup *way, __u8 version)
 {
 	struct ethhdr ethernet = {.h_proto = ethertype(version)};
-	struct bpf_redir_neigh next = {};
 
-	if (!way)
-		return TC_ACT_SHOT;
 	__builtin_memcpy(ethernet.h_dest, way->dmac, ETH_ALEN);
 	__builtin_memcpy(ethernet.h_source, way->smac, ETH_ALEN);
 	if (bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0)) {
 		count(STAT_DROP_KERNEL, 1);
 		return TC_ACT_SHOT;
 	}
-	if (found == BPF_FIB_LKUP_RET_SUCCESS)
-		return bpf_redirect(way->ifindex, 0);
-	next.nh_family = way->family;
-	// The next hop is said, lest the kernel looks for the route again, by other rules than those that found it.
-	__builtin_memcpy(next.ipv6_nh, way->ipv6_dst, sizeof(next.ipv6_nh));
-	return bpf_redirect_neigh(way->ifindex, &next, sizeof(next), 0);
+	return bpf_redirect(way->ifindex, 0);
+}
+
+// Send the frame, whose IP packet is of this version, the way that was found.
+__noinline int take(struct __sk_buff *skb, int found, const struct bpf_fib_lookup *way, __u8 version)
+{
+	if (!way)
+		return TC_ACT_SHOT;
+	return found == BPF_FIB_LKUP_RET_SUCCESS ? take_directly(skb, way, version) : take_and_ask(way);
 }
