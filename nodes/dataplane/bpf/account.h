@@ -22,6 +22,11 @@ static __always_inline __u32 bytes_of(const struct packet *packet)
 	return packet->length + (packet->count - 1) * packet->repeated;
 }
 
+static __always_inline bool is_passed(int verdict)
+{
+	return verdict != TC_ACT_UNSPEC && verdict != TC_ACT_SHOT;
+}
+
 static __always_inline void add(struct counter *counter, const struct packet *packet, __u64 now)
 {
 	__sync_fetch_and_add(&counter->packets, packet->count);

@@ -85,9 +85,10 @@ static __always_inline int strip(struct __sk_buff *skb, const struct arrived *ar
 {
 	const struct packet *inner = &arrived->inner;
 
-	if (shrink(skb, arrived->room, arrived->outer.version, inner->version, insist))
+	if (trim(skb, ETH_HLEN + arrived->room + inner->length) ||
+	    shrink(skb, arrived->room, arrived->outer.version, inner->version, insist))
 		return TC_ACT_UNSPEC;
-	if (trim(skb, ETH_HLEN + inner->length) || rewrite(skb, ETH_HLEN, inner, arrived->tos, arrived->ttl))
+	if (rewrite(skb, ETH_HLEN, inner, arrived->tos, arrived->ttl))
 		return drop(STAT_DROP_KERNEL);
 	return TC_ACT_OK;
 }
@@ -136,11 +137,6 @@ __noinline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 dev
 	return bpf_redirect(device, BPF_F_INGRESS);
 }
 
-static __always_inline bool is_passed(int verdict)
-{
-	return verdict != TC_ACT_UNSPEC && verdict != TC_ACT_SHOT;
-}
-
 static __always_inline int deliver(struct __sk_buff *skb, struct arrived *arrived)
 {
 	__u32 *device = bpf_map_lookup_elem(&devices, &arrived->instance);
@@ -182,11 +178,12 @@ __noinline int replace_outer(struct __sk_buff *skb, const struct arrived *arrive
 	before = arrived->outer.version;
 	after = tunnel->version;
 	room = overhead_over(after);
+	if (trim(skb, ETH_HLEN + arrived->room + inner->length))
+		return TC_ACT_UNSPEC;
 	if (before != after && (shrink(skb, arrived->room, before, inner->version, false) ||
 				grow(skb, room, after, inner->version)))
 		return drop(STAT_DROP_KERNEL);
-	if (trim(skb, ETH_HLEN + room + inner->length) ||
-	    rewrite(skb, ETH_HLEN + room, inner, arrived->tos, arrived->ttl) ||
+	if (rewrite(skb, ETH_HLEN + room, inner, arrived->tos, arrived->ttl) ||
 	    write_outer(skb, inner, tunnel, arrived->tos, arrived->ttl))
 		return drop(STAT_DROP_KERNEL);
 	return take(skb, tunnel->found, &tunnel->way, after);
@@ -198,6 +195,7 @@ static __always_inline int reencapsulate(struct __sk_buff *skb, struct arrived *
 {
 	struct mapping *mapping = bpf_map_lookup_elem(&map_cache, destination);
 	struct tunnel tunnel = {.instance = arrived->instance};
+	int verdict;
 
 	if (!mapping || mapping->action != ACTION_ENCAPSULATE || arrived->ttl <= 1 || !is_alive(skb, port))
 		return TC_ACT_UNSPEC;
@@ -207,10 +205,13 @@ static __always_inline int reencapsulate(struct __sk_buff *skb, struct arrived *
 	if (arrived->congested)
 		return drop(STAT_DROP_CONGESTION);
 	arrived->ttl--;
-	account(&arrived->inner, mapping, &tunnel, bpf_ktime_get_ns());
-	account_arrived(arrived);
-	count(STAT_REENCAPSULATED, arrived->inner.count);
-	return replace_outer(skb, arrived, &tunnel);
+	verdict = replace_outer(skb, arrived, &tunnel);
+	if (is_passed(verdict)) {
+		account(&arrived->inner, mapping, &tunnel, bpf_ktime_get_ns());
+		account_arrived(arrived);
+		count(STAT_REENCAPSULATED, arrived->inner.count);
+	}
+	return verdict;
 }
 
 // Requirement X06: whoever sends it here goes by an old mapping.

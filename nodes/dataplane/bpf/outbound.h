@@ -65,7 +65,9 @@ __noinline int encapsulate(struct __sk_buff *skb, __u32 at, const struct packet 
 	if (!packet || !tunnel)
 		return TC_ACT_UNSPEC;
 	room = overhead_over(tunnel->version);
-	if (trim(skb, at + packet->length) || grow(skb, room, tunnel->version, packet->version))
+	if (trim(skb, at + packet->length))
+		return TC_ACT_UNSPEC;
+	if (grow(skb, room, tunnel->version, packet->version))
 		goto refused;
 	if (ttl != packet->ttl && rewrite(skb, at + room, packet, packet->tos, ttl))
 		goto refused;
@@ -87,6 +89,7 @@ static __always_inline int outbound(struct __sk_buff *skb, enum arrival arrival,
 	struct tunnel tunnel = {.instance = port->instance};
 	struct eid_key destination;
 	struct mapping *mapping;
+	int verdict;
 
 	if (!is_unicast(packet) || !measure(skb, at, skb->len - at, packet))
 		return TC_ACT_UNSPEC;
@@ -106,6 +109,8 @@ static __always_inline int outbound(struct __sk_buff *skb, enum arrival arrival,
 		return TC_ACT_UNSPEC;
 	if (!plan(skb, packet, mapping, &tunnel))
 		return TC_ACT_UNSPEC;
-	account(packet, mapping, &tunnel, bpf_ktime_get_ns());
-	return encapsulate(skb, at, packet, &tunnel, ttl);
+	verdict = encapsulate(skb, at, packet, &tunnel, ttl);
+	if (is_passed(verdict))
+		account(packet, mapping, &tunnel, bpf_ktime_get_ns());
+	return verdict;
 }

@@ -229,7 +229,8 @@ __noinline int rewrite(struct __sk_buff *skb, __u32 at, const struct packet *pac
 	return rewrite_v6(skb, at, packet, tos, ttl);
 }
 
-// Cut off what stands behind the packet: the padding of short frames would arrive as data otherwise.
+// Cut off what stands behind the packet: the padding of short frames would arrive as data otherwise. To be done first:
+// the kernel does not do it inside a header, and then nothing has been changed yet.
 static __always_inline long trim(struct __sk_buff *skb, __u32 length)
 {
 	return skb->len > length && !skb->gso_size ? bpf_skb_change_tail(skb, length, 0) : 0;
