@@ -1,0 +1,135 @@
+"""The programs where they hang: at a TUN device's egress, at ports, and what they send on."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from nodes.dataplane.bpf.layout import Statistic
+from nodes.dataplane.decision import Encapsulate, decide_outbound
+from nodes.dataplane.packet import parse
+from nodes.linux import classifier
+from nodes.linux.classifier import Hook
+from nodes.linux.namespaces import inside
+from nodes.lisp.effects import Forwarding
+from tests.dataplane.router import CORE_MAC, ELSEWHERE, Router, frame
+from tests.dataplane.test_inbound import EID, lisp
+from tests.dataplane.test_outbound import outer_packet
+from tests.unit.data_path import by_family, install, ip_packet, locator, tables
+
+PRIORITY = 10
+SECONDS = 5.0
+ENDS = {4: ("192.168.1.1", "192.168.2.1"), 6: ("2001:db8:1::1", "2001:db8:2::1")}
+
+
+@contextmanager
+def hanging(router: Router) -> Iterator[None]:
+    """The programs at their hooks, and who is next to the router known by its MAC address."""
+    places = [
+        (router.site, "lisp_site", Hook.INGRESS),
+        (router.core, "lisp_core", Hook.INGRESS),
+        (router.devices.tuns[0], "lisp_tun", Hook.EGRESS),
+    ]
+    for index, name, hook in places:
+        descriptor = router.loaded.programs[name].descriptor
+        classifier.attach(router.kernel, index, descriptor, name, hook, PRIORITY)
+    for address in ("10.0.2.1 {} core", "2001:db8:0:2::1 {} core", "192.168.1.7 {} site", "2001:db8:1::7 {} site"):
+        router.ip("neighbour replace " + address.format(f"lladdr {ELSEWHERE} nud permanent dev"))
+    try:
+        yield
+    finally:
+        for index, _, hook in places:
+            classifier.detach(router.kernel, index, hook, PRIORITY)
+
+
+def listen(namespace: int, interface: str) -> socket.socket:
+    """Everything that comes in by an interface or leaves by it."""
+    with inside(namespace):
+        opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        opened.bind((interface, 3))
+    opened.settimeout(SECONDS)
+    return opened
+
+
+def into_tun(router: Router, packet: bytes) -> None:
+    """Route a packet into lisp0."""
+    with inside(router.namespace), socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(packet, ("lisp0", 0x0800 if packet[0] >> 4 == 4 else 0x86DD))
+
+
+def next_of(opened: socket.socket, what: bytes) -> bytes:
+    """The next frame whose IP packet ends like that, its Ethernet header included."""
+    while True:
+        found = opened.recv(4096)
+        if found.endswith(what):
+            return found
+
+
+def from_tun(router: Router) -> bytes | None:
+    """What the daemon would read, if anything waits."""
+    ready, _, _ = select.select([router.tuns[0]], [], [], 0)
+    return os.read(router.tuns[0], 4096) if ready else None
+
+
+@pytest.mark.parametrize("inner", [4, 6])
+@pytest.mark.parametrize("outer", [4, 6])
+def test_out_of_the_tun_device(router: Router, inner: int, outer: int) -> None:
+    """A hit leaves encapsulated, its TTL as the kernel left it; a miss waits for the daemon and is counted."""
+    into = tables()
+    rloc = locator("10.0.2.1" if outer == 4 else "2001:db8:0:2::1")
+    for prefix in ("192.168.2.0/24", "2001:db8:2::/64"):
+        install(into, prefix, Forwarding.ENCAPSULATE, rloc)
+    router.load(into)
+    with hanging(router), listen(router.outside, "net") as wire:
+        while from_tun(router) is not None:
+            pass
+        packet = ip_packet(*ENDS[inner], tos=0xB9, ttl=1)
+        into_tun(router, packet)
+        verdict = decide_outbound(parse(packet), into, by_family)
+        assert isinstance(verdict, Encapsulate)
+        sent = next_of(wire, packet[-8:])
+        assert sent[14:] == outer_packet(verdict, packet, 1)
+        assert sent[:6].hex(":") == ELSEWHERE
+        assert from_tun(router) is None
+        punted, before = router.loaded.maps["gates"].memory()[:8].tobytes(), router.statistics()
+        missing = ip_packet(*[one.replace("2.1", "9.1").replace("b8:2", "b8:9") for one in ENDS[inner]])
+        into_tun(router, missing)
+        assert from_tun(router) == missing
+        now = router.loaded.maps["gates"].memory()[:8].tobytes()
+        assert struct.unpack("=Q", now)[0] - struct.unpack("=Q", punted)[0] == 1
+        assert router.statistics()[Statistic.TO_STACK] - before[Statistic.TO_STACK] == 1
+
+
+@pytest.mark.parametrize("inner", [4, 6])
+@pytest.mark.parametrize("outer", [4, 6])
+def test_through_the_core_port_to_the_host(router: Router, inner: int, outer: int) -> None:
+    """Stripped, with the host's MAC address."""
+    router.load(tables())
+    packet = ip_packet(*EID[inner])
+    with hanging(router), listen(router.outside, "host") as host, listen(router.outside, "net") as wire:
+        wire.send(frame(lisp(outer, packet), CORE_MAC))
+        got = next_of(host, packet[-8:])
+    assert got[:6].hex(":") == ELSEWHERE
+    assert parse(got[14:]) == parse(packet)
+
+
+@pytest.mark.parametrize("outer", [4, 6])
+def test_a_packet_without_hops_left_is_the_stacks(router: Router, outer: int) -> None:
+    """D11: it enters by the TUN device, as out of the daemon's hand, and the kernel says so to its sender."""
+    router.load(tables())
+    with hanging(router), listen(router.namespace, "lisp0") as tun, listen(router.outside, "net") as wire:
+        router.ip("route replace 192.168.2.0/24 dev lisp0")
+        while from_tun(router) is not None:
+            pass
+        wire.send(frame(lisp(outer, ip_packet(*EID[4]), ttl=1), CORE_MAC))
+        ready, _, _ = select.select([router.tuns[0]], [], [], SECONDS)
+        assert ready
+        told = os.read(router.tuns[0], 4096)
+        assert (str(parse(told).destination), parse(told).protocol, told[20]) == (EID[4][0], 1, 11)
+        assert tun.recv(4096)[8] == 1
