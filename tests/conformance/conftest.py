@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from testbed.lab import Lab
+from tests.labs import world_with
 
 WORLDS = Path(__file__).with_name("worlds")
-
-DATA_PATHS = ("python",)
-"""What the routers of the data plane's tests forward by."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,21 +24,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root and tshark"))
 
 
-@pytest.fixture(scope="session", params=DATA_PATHS)
-def dataplane(request: pytest.FixtureRequest) -> str:
-    """By what the routers forward: the tests of the data plane are the same for each."""
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
-def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Lab]]:
-    """Boots a world by its name: one of ``worlds/`` here, or a topology of the testbed."""
+def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Lab]]:
+    """Boots a world by its name: one of ``worlds/`` here, or a topology of the testbed; with other keys, if told so."""
     labs: list[Lab] = []
 
-    def start(world: str) -> Lab:
-        file = WORLDS / f"{world}.yaml"
+    def start(world: str, **keys: str) -> Lab:
+        own, directory = WORLDS / f"{world}.yaml", tmp_path_factory.mktemp(world)
+        file = world_with(own if own.exists() else world, directory, **keys)
         name = f"conformance-{world}-{os.getpid()}-{len(labs)}"
-        lab = Lab(file if file.exists() else world, name=name, run_dir=tmp_path_factory.mktemp(world) / name)
+        lab = Lab(file, name=name, run_dir=directory / name)
         labs.append(lab)
         lab.boot()
         return lab
@@ -51,6 +44,6 @@ def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], L
 
 
 @pytest.fixture(scope="module")
-def lab(boot: Callable[[str], Lab]) -> Lab:
+def lab(boot: Callable[..., Lab]) -> Lab:
     """The world two-dc-static, one for each module."""
     return boot("two-dc-static")

@@ -1,0 +1,182 @@
+"""Which of several locators a flow goes to, and from which RLOC (RFC 9300 section 9; S05): the world ``locators``."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from testbed.lab import Lab
+from tests.conformance import packets, wire
+from tests.conformance.data_plane.conftest import PAIRS
+from tests.conformance.data_plane.pair import MARK, Cable, Seen
+from tests.conformance.packets import IPAddress, Tunnelled
+from tests.conformance.watch import SINK, eventually, frozen, in_background, map_cache
+
+FLOWS = 2000
+SHARE_POINTS = 0.03
+CORE = ("core1", "core2", "core3")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The near site, and a far one whose locators are of IP version ``outer``; hosts of IP version ``inner``."""
+
+    lab: Lab
+    inner: int
+    outer: int
+
+    @property
+    def target(self) -> IPAddress:
+        """The far host's EID."""
+        return self.lab[f"h{self.outer}"].address_of(self.inner)
+
+    def rlocs(self, router: str) -> dict[str, IPAddress]:
+        """The RLOCs of a router that count here, by the core router that they face."""
+        config = self.lab[router].lisp
+        assert config is not None
+        own = [one for one in config.rlocs if one.version == self.outer]
+        return dict(zip(config.core_interfaces, own, strict=True))
+
+    @property
+    def there(self) -> dict[str, IPAddress]:
+        """The far router's RLOCs."""
+        return self.rlocs(f"x{self.outer}")
+
+    def flow(self, number: int, target: IPAddress | None = None) -> bytes:
+        """A packet of a flow of its own."""
+        source = self.lab["hn"].address_of(self.inner)
+        return packets.datagram(source, target or self.target, (20000 + number, SINK), MARK + b"%d" % number)
+
+    def sent(self, *some: bytes) -> list[Tunnelled]:
+        """Packets of the near host, as they leave its router for the core."""
+        found: list[Tunnelled] = []
+        with Seen(self.lab, CORE) as seen, Cable(self.lab, "hn", "xn") as cable:
+            read = 0
+
+            def arrived(wanted: int) -> bool:
+                nonlocal read
+                new, read = seen.frames[read:], len(seen.frames)
+                seen_here = [packets.tunnelled(packets.read(one.data)) for one in new if one.interface == "xn"]
+                found.extend(one for one in seen_here if one and MARK in one.inner.packet)
+                return len(found) >= wanted
+
+            for begin in range(0, len(some), 250):
+                part = some[begin : begin + 250]
+                cable.send(*part)
+                seen.until(partial(arrived, begin + len(part)), "LISP packets")
+        assert len(found) == len(some)
+        return found
+
+    @contextmanager
+    def route(self, *words: object) -> Iterator[None]:
+        """A route of the near router, for a while."""
+        ip = ["ip", f"-{self.outer}", "route"]
+        assert self.lab.run("xn", [*ip, "add", *map(str, words)]).returncode == 0
+        try:
+            yield
+        finally:
+            assert self.lab.run("xn", [*ip, "del", *map(str, words)]).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def lab(boot: Callable[..., Lab], dataplane: str) -> Lab:
+    return boot("locators", dataplane=dataplane)
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: f"v{pair[0]}-over-v{pair[1]}")
+def site(request: pytest.FixtureRequest, lab: Lab) -> Site:
+    """D15; the near router knows the mapping."""
+    one = Site(lab, *request.param)
+    done = lab.run("hn", ["ping", "-n", "-c", "1", "-W", "2", str(one.target)])
+    assert done.returncode == 0, done.stdout
+    return one
+
+
+def test_the_best_priority_wins_and_weights_share(site: Site) -> None:
+    """D21: priorities 1, 1 and 2, weights 75 and 25: 2000 flows, within 3 percentage points."""
+    shares = Counter(one.outer.destination for one in site.sent(*map(site.flow, range(FLOWS))))
+    assert set(shares) == {site.there["core1"], site.there["core2"]}
+    assert abs(shares[site.there["core1"]] / FLOWS - 0.75) <= SHARE_POINTS
+
+
+def test_one_flow_has_one_locator_and_one_source(site: Site) -> None:
+    """D22, D02, S05: whatever the others do."""
+    found = site.sent(*(site.flow(number) for _ in range(10) for number in range(20)))
+    ways: dict[bytes, set[tuple[object, ...]]] = {}
+    for one in found:
+        way = (one.outer.source, one.outer.destination, one.source_port)
+        ways.setdefault(one.inner.text, set()).add(way)
+    assert len(ways) == 20
+    assert {len(one) for one in ways.values()} == {1}
+    assert len({destination for one in ways.values() for _, destination, _ in one}) == 2
+
+
+def test_the_route_to_the_locator_gives_the_source(site: Site) -> None:
+    """S05: each locator by another link: the source RLOC is that link's, and follows when the route changes."""
+    own, there = site.rlocs("xn"), site.there
+    flows = [site.flow(number) for number in range(60)]
+    assert {one.outer.source for one in site.sent(*flows)} == {own["core1"]}
+    gateway = next(one.ip for one in site.lab["core2"].link_to("xn").addresses if one.version == site.outer)
+    with site.route(there["core2"], "via", gateway):
+        found = {(one.outer.source, one.outer.destination) for one in site.sent(*flows)}
+        assert found == {(own["core1"], there["core1"]), (own["core2"], there["core2"])}
+    assert {one.outer.source for one in site.sent(*flows)} == {own["core1"]}
+
+
+def test_a_locator_without_a_route_is_not_used(site: Site) -> None:
+    """D21, S05: the next best takes its flows; when it is reachable again they come back."""
+    flows, there = [site.flow(number) for number in range(60)], site.there
+    with site.route("unreachable", there["core1"]):
+        assert {one.outer.destination for one in site.sent(*flows)} == {there["core2"]}
+        with site.route("unreachable", there["core2"]):
+            assert {one.outer.destination for one in site.sent(*flows)} == {there["core3"]}
+    assert {one.outer.destination for one in site.sent(*flows)} == {there["core1"], there["core2"]}
+
+
+def test_locators_that_are_not_to_be_used_are_not(site: Site) -> None:
+    """D21, D23: priority 255 and the R-bit 0; the third locator gets every flow."""
+    eid = site.target + 100
+    length = {4: 32, 6: 128}[site.inner]
+    first, second, third = site.there.values()
+    usable = wire.mapping(f"{eid}/{length}", 15, [(first, 255, 100), (second, 1, 100), (third, 9, 1)])
+    at = usable.index(second.packed) - 3
+    record = packets.put(usable, at, usable[at] & 0xFE)
+    with frozen(site.lab, "msmr"), Seen(site.lab, ["core3"]) as seen:
+        asking = in_background(lambda: site.lab.lig("xn", str(eid), timeout=1.0))
+        port, nonce = seen.until(lambda: question(seen), "a Map-Request")
+        reply = wire.map_reply(nonce, record)
+        ends = site.lab["msmr"].address_of(4), site.lab["xn"].address_of(4)
+        with Cable(site.lab, "core1", "xn") as cable:
+            cable.send(packets.datagram(*ends, (wire.CONTROL, port), reply))
+        asking.join()
+    eventually(lambda: f"{eid}/{length}" in map_cache(site.lab, "xn"), "the mapping is there")
+    found = site.sent(*(site.flow(number, eid) for number in range(40)))
+    assert {one.outer.destination for one in found} == {third}
+
+
+def question(seen: Seen) -> tuple[int, int] | None:
+    """The source port and nonce of the near router's Map-Request in an Encapsulated Control Message."""
+    for one in seen.packets("core3"):
+        if one.protocol == packets.UDP and one.ports[1] == wire.CONTROL and one.text[:1] == b"\x80":
+            inner = packets.Ip(one.text[4:])
+            return inner.ports[0], struct.unpack_from("!Q", inner.text, 4)[0]
+    return None
+
+
+def test_packets_to_any_rloc_of_the_router_are_delivered(site: Site) -> None:
+    """D15, S05: all three of them."""
+    host, router = f"h{site.outer}", f"x{site.outer}"
+    family = {4: socket.AF_INET, 6: socket.AF_INET6}[site.inner]
+    with Seen(site.lab, [host]) as seen, site.lab.socket(host, family, socket.SOCK_DGRAM) as ear:
+        ear.bind((str(site.target), SINK))
+        for number, (core, address) in enumerate(site.there.items()):
+            with Cable(site.lab, core, router) as cable:
+                cable.send(packets.lisp(site.rlocs("xn")["core1"], address, site.flow(number)))
+        seen.until(lambda: sorted(seen.texts(host)) == ["0", "1", "2"], "three packets")

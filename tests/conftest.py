@@ -1,0 +1,13 @@
+"""What tests of every kind share: the data path that the routers of a lab are to take."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.labs import DATA_PATHS
+
+
+@pytest.fixture(scope="session", params=DATA_PATHS)
+def dataplane(request: pytest.FixtureRequest) -> str:
+    """By what the routers forward: the tests of the data plane are the same for each."""
+    return str(request.param)
