@@ -88,6 +88,15 @@ class Pair:
         with Cable(self.lab, self.here, self.itr) as cable:
             cable.send(*sent)
 
+    def send(self, node: str, peer: str, *sent: bytes) -> None:
+        """Send packets from any node over its link to a peer, as they are."""
+        with Cable(self.lab, node, peer) as cable:
+            cable.send(*sent)
+
+    def between(self, source: IPAddress, target: IPAddress, text: object, **fields: Any) -> bytes:
+        """A packet of any two addresses; the keywords are those of :func:`packets.ip`."""
+        return packets.datagram(source, target, (7777, SINK), MARK + str(text).encode(), **fields)
+
     def answer(self, *sent: bytes) -> None:
         """Send packets from the far host."""
         with Cable(self.lab, self.there, self.etr) as cable:

@@ -1,0 +1,148 @@
+"""Between LISP sites and hosts that know nothing of LISP: the PITR and the PETR (RFC 6832)."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+
+from tests.conformance import packets
+from tests.conformance.data_plane.pair import Pair
+from tests.conformance.packets import IPAddress
+from tests.conformance.watch import SINK, in_background
+
+FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+STRANGER: dict[int, IPAddress] = {4: IPv4Address("198.51.100.7"), 6: IPv6Address("2001:db8:5555::7")}
+
+
+def client(pair: Pair) -> IPAddress:
+    """The host outside."""
+    return pair.lab["client"].address_of(pair.inner)
+
+
+def warm(pair: Pair) -> None:
+    """The PITR knows the mapping of the far site, the near router that the client has none."""
+    for host in (pair.here, pair.there):
+        done = pair.lab.run(host, ["ping", "-n", "-c", "1", "-W", "2", str(client(pair))])
+        assert done.returncode == 0, done.stdout
+
+
+def test_a_pitr_encapsulates_what_comes_from_outside(pair: Pair) -> None:
+    """M13, S10, D02, D11, D12: natively to the PITR, from there in a LISP header to the site's own RLOC."""
+    warm(pair)
+    sent = [pair.between(client(pair), pair.target, number, ttl=50, tos=number) for number in range(10)]
+    with pair.watch("pxtr", "core2", pair.there) as seen:
+        pair.send("client", "edge", *sent)
+        seen.until(lambda: len(seen.texts(pair.there)) == 10, "ten packets at the host")
+        native, tunnelled = seen.packets("pxtr"), seen.data("core2", "pxtr")
+        arrived = [one for one in seen.packets(pair.there) if one.text]
+    assert [one.ttl for one in native if one.source == client(pair)] == [48] * 10
+    assert {(one.outer.source, one.outer.destination) for one in tunnelled} == {
+        (pair.rloc("pxtr"), pair.rloc(pair.etr))
+    }
+    assert [(one.outer.ttl, one.inner.ttl, one.outer.tos) for one in tunnelled] == [(47, 47, tos) for tos in range(10)]
+    assert len({one.source_port for one in tunnelled}) == 1
+    assert [one.ttl for one in arrived] == [44] * 10
+
+
+def test_a_pitr_tells_the_outside_what_is_too_big(pair: Pair) -> None:
+    """D16: S is what fits the locator of the site."""
+    warm(pair)
+    fields = {"fragment": packets.DONT_FRAGMENT} if pair.inner == 4 else {}
+    size = pair.most + 1 - len(pair.between(client(pair), pair.target, ""))
+    with pair.watch("client", "core2") as seen:
+        pair.send("client", "edge", pair.between(client(pair), pair.target, "b" * size, **fields))
+        kind, at = {4: ((3, 4), 6), 6: ((2, 0), 4)}[pair.inner]
+        error = seen.until(
+            lambda: [one for one in seen.packets("client") if tuple(one.payload[:2]) == kind and one.protocol != 17],
+            "an ICMP error",
+        )[0]
+        assert int.from_bytes(error.payload[at:8], "big") == pair.most
+        assert not seen.data("core2", "pxtr")
+
+
+def test_a_petr_forwards_natively_what_a_site_sends_it(pair: Pair) -> None:
+    """M14, S10, D11 to D13: by the rules of decapsulation; then as any router, to where no LISP is."""
+    outer = pair.rloc(pair.itr), pair.rloc("pxtr")
+    inner = [pair.between(pair.source, client(pair), number, ttl=40, tos=0x02) for number in range(4)]
+    with pair.watch("client", "edge") as seen:
+        for number, one in enumerate(inner):
+            pair.send(
+                "core2", "pxtr", packets.lisp(*outer, one, ttl=(20, 60)[number % 2], tos=0xB8 | (2, 3)[number // 2])
+            )
+        seen.until(lambda: len(seen.texts("client")) == 4, "four packets at the client")
+        found = [one for one in seen.packets("client") if one.text]
+        assert not seen.data("edge", "core2")
+    # One hop less at the PETR, at core2 and at the edge.
+    assert [one.ttl for one in found] == [17, 37, 17, 37]
+    assert [one.tos for one in found] == [0xBA, 0xBA, 0xBB, 0xBB]
+    assert all(one.checksum_is_right for one in found)
+
+
+def test_an_itr_gives_its_petr_what_goes_outside(pair: Pair) -> None:
+    """M14, S04: natively-forward means through the PETR, in a LISP header; by IPv4, for every site has an IPv4 RLOC."""
+    warm(pair)
+    with pair.watch("core1", "client") as seen:
+        pair.leave(pair.between(pair.source, client(pair), "outside"))
+        found = seen.until(lambda: seen.arrived("client", "outside"), "the packet at the client")
+        (one,) = seen.data("core1", pair.itr)
+    assert one.outer.destination == pair.lab["pxtr"].address_of(4)
+    assert found is not None
+    # xn, core1 and core2 outside; pxtr, core2 and edge inside.
+    assert found.ttl == 64 - 6
+
+
+def test_a_petr_is_no_way_round_the_rules(pair: Pair) -> None:
+    """M14, S01, D28: from other sources, back into the aggregates, to RLOCs: dropped and counted."""
+    aggregate = next(one.network for one in pair.lab.topology.eid_aggregates if one.network.version == pair.inner)
+    nobody = aggregate[-2]
+    wrong = {
+        "source outside the aggregates": [(STRANGER[pair.inner], client(pair))],
+        "destination inside the aggregates": [(pair.source, pair.target), (pair.source, nobody)],
+        "destination is an RLOC": [(pair.source, pair.lab["msmr"].address_of(pair.inner))],
+    }
+    outer = pair.rloc(pair.itr), pair.rloc("pxtr")
+    before = pair.drops("pxtr")
+    with pair.watch("client", "core2", "msmr", pair.there) as seen:
+        stray = [pair.between(*ends, "stray") for pairs in wrong.values() for ends in pairs]
+        good = pair.between(pair.source, client(pair), "good")
+        pair.send("core2", "pxtr", *(packets.lisp(*outer, one) for one in (*stray, good)))
+        seen.until(lambda: seen.arrived("client", "good"), "the packet that is allowed")
+        assert [text for node in ("client", "core2", "msmr", pair.there) for text in set(seen.texts(node))] == [
+            "good"
+        ] * 2
+    assert pair.drops("pxtr") - before == {reason: len(pairs) for reason, pairs in wrong.items()}
+
+
+def test_a_pitr_does_not_forward_natively_into_its_aggregates(pair: Pair) -> None:
+    """M24: to an EID that nobody has; the packet does not come back to it until its TTL ends."""
+    aggregate = next(one.network for one in pair.lab.topology.eid_aggregates if one.network.version == pair.inner)
+    with pair.watch("pxtr", "client") as seen:
+        pair.send("client", "edge", pair.between(client(pair), aggregate[-3], "nowhere"))
+        errors = {packets.ICMP: 3, packets.ICMPV6: 1}
+        seen.until(
+            lambda: [one for one in seen.packets("client") if one.payload[0] == errors.get(one.protocol)], "a refusal"
+        )
+        assert seen.texts("pxtr") == ["nowhere"]
+
+
+def test_tcp_through_pitr_and_petr(pair: Pair) -> None:
+    """S10, D22: a session of a host outside with a host of a site: every byte, there and back."""
+    body = bytes(range(256)) * 2000
+    with pair.lab.socket(pair.there, FAMILY[pair.inner], socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(pair.target), SINK))
+        listener.listen()
+        with pair.lab.socket("client", FAMILY[pair.inner], socket.SOCK_STREAM) as out:
+            out.settimeout(10)
+            out.connect((str(pair.target), SINK))
+            far, _ = listener.accept()
+            with far:
+                far.settimeout(10)
+                for sender, receiver in ((out, far), (far, out)):
+                    sending = in_background(partial(sender.sendall, body))
+                    got = b""
+                    while len(got) < len(body) and (part := receiver.recv(1 << 18)):
+                        got += part
+                    sending.join()
+                    assert got == body
