@@ -1,25 +1,24 @@
-"""Worlds for tests that run once for each data path: what the routers forward by is the test's to say."""
+"""The data paths that tests of the data plane are run on, and why one of them may not run here."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import cache
 
-DATA_PATHS = ("python",)
+from nodes.dataplane.bpf.compiler import CompileError
+from nodes.linux import libbpf
+from testbed.dataplane import programs
+
+DATA_PATHS = ("python", "ebpf")
 """What the routers of the data plane's tests forward by."""
 
-TOPOLOGIES = Path(__file__).resolve().parents[1] / "topologies"
 
-
-def world_with(file: Path | str, directory: Path, **keys: str) -> Path:
-    """A copy of a world, in which some keys of the file itself are others.
-
-    Args:
-        file: Its file, or the name of a topology.
-        directory: Where the copy is made, under the same name.
-        keys: The keys and their values, such as ``dataplane="python"``.
-    """
-    source = file if isinstance(file, Path) else TOPOLOGIES / f"{file}.yaml"
-    lines = [one for one in source.read_text().splitlines() if one.split(":")[0] not in keys]
-    copy = directory / source.name
-    copy.write_text("\n".join((*lines, *(f"{key}: {value}" for key, value in keys.items()), "")))
-    return copy
+@cache
+def missing_for(dataplane: str) -> str:
+    """Why no lab can have that data path on this machine, or "" if it can."""
+    if dataplane == "python":
+        return ""
+    try:
+        libbpf.Object(programs()).close()
+    except (CompileError, OSError) as error:
+        return f"no eBPF data plane here: {error}"
+    return ""

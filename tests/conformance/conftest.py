@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from testbed.lab import Lab
-from tests.labs import world_with
 
 WORLDS = Path(__file__).with_name("worlds")
 
@@ -26,14 +25,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Lab]]:
-    """Boots a world by its name: one of ``worlds/`` here, or a topology of the testbed; with other keys, if told so."""
+    """Boots a world by its name: one of ``worlds/`` here, or a topology of the testbed."""
     labs: list[Lab] = []
 
-    def start(world: str, **keys: str) -> Lab:
-        own, directory = WORLDS / f"{world}.yaml", tmp_path_factory.mktemp(world)
-        file = world_with(own if own.exists() else world, directory, **keys)
+    def start(world: str, dataplane: str | None = None) -> Lab:
+        file = WORLDS / f"{world}.yaml"
         name = f"conformance-{world}-{os.getpid()}-{len(labs)}"
-        lab = Lab(file, name=name, run_dir=directory / name)
+        run_dir = tmp_path_factory.mktemp(world) / name
+        lab = Lab(file if file.exists() else world, name=name, run_dir=run_dir, dataplane=dataplane)
         labs.append(lab)
         lab.boot()
         return lab

@@ -10,7 +10,6 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.conftest import WORLDS
 from tests.conformance.data_plane.pair import Pair
-from tests.labs import world_with
 
 PAIRS = [(4, 4), (6, 4), (4, 6), (6, 6)]
 
@@ -19,9 +18,11 @@ PAIRS = [(4, 4), (6, 4), (4, 6), (6, 6)]
 def families(dataplane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The lab, in which every pair of hosts has exchanged packets."""
     name = f"families-{dataplane}-{getpid()}"
-    directory = tmp_path_factory.mktemp("families")
-    world = world_with(WORLDS / "families.yaml", directory, dataplane=dataplane)
-    with Lab(world, name=name, run_dir=directory / name) as lab:
+    run_dir = tmp_path_factory.mktemp("families") / name
+    with Lab(WORLDS / "families.yaml", name=name, run_dir=run_dir, dataplane=dataplane) as lab:
+        for router in lab.topology.lisp_routers:
+            shown = lab.show(router.name, "statistics").get("dataplane")
+            assert shown is None or shown["runs"] == dataplane, f"{router.name}: {shown}"
         for inner, outer in PAIRS:
             pair = Pair(lab, dataplane, inner, outer)
             done = lab.run(pair.here, ["ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", str(pair.target)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ OVERHEAD = {4: 36, 6: 56}
 CORE_MTU = 1500
 MARK = b"packet "
 """What the payload of the tests' own datagrams begins with."""
+
+BEHIND = ("behind, fast", "behind, slow")
+"""Of the packets behind those that a test is about: when they have arrived, the others have or never will."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,24 @@ class Pair:
         with Cable(self.lab, self.there, self.etr) as cable:
             cable.send(*sent)
 
-    def arrive(self, *sent: bytes, behind: bool = True) -> None:
-        """Send packets from the core to the far router as they are, and behind them one that is in order."""
+    def slow(self, packet: bytes) -> bytes:
+        """A LISP packet with an outer option or extension header, which only the Python path handles."""
+        plain = Ip(packet)
+        fields: dict[str, Any] = {"ttl": plain.ttl, "tos": plain.tos}
+        if plain.version == 4:
+            return packets.ip(plain.source, plain.destination, plain.payload, options=b"\x01" * 4, **fields)
+        padding = struct.pack("!BBBBI", packets.UDP, 0, 1, 4, 0)  # one PadN option of four bytes
+        return packets.ip(plain.source, plain.destination, padding + plain.payload, protocol=60, **fields)
+
+    def arrive(self, *sent: bytes) -> None:
+        """Send packets from the core to the far router as they are; behind them one that is in order on each path."""
         with Cable(self.lab, "core3", self.etr) as cable:
-            cable.send(*sent, *([self.tunnel(self.datagram("behind"))] if behind else []))
+            fast, slow = (self.tunnel(self.datagram(text)) for text in BEHIND)
+            cable.send(*sent, fast, self.slow(slow))
+
+    def all_arrived(self, seen: Seen) -> None:
+        """Wait until what is behind the packets of :meth:`arrive` is at the far host."""
+        seen.until(lambda: all(seen.arrived(self.there, text) for text in BEHIND), "the packets behind them")
 
     @contextmanager
     def watch(self, *nodes: str) -> Iterator[Seen]:
@@ -115,6 +133,20 @@ class Pair:
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ear.bind((str(self.target), SINK))
             yield seen
+
+    def counted(self, router: str, kind: str) -> int:
+        """How many packets a router's kernel has "encapsulated", "decapsulated", "natively_forwarded"."""
+        return int(self.lab.show(router, "statistics")["data"].get(f"{kind}_fast_packets", 0))
+
+    @contextmanager
+    def fast(self, router: str, kind: str, count: int) -> Iterator[None]:
+        """Of what happens meanwhile, a router's kernel handles so many packets, if it has the programs.
+
+        Exactly so many: no packet that a test judges gets by on the other path, unseen.
+        """
+        before = self.counted(router, kind)
+        yield
+        assert self.counted(router, kind) - before == (count if self.dataplane == "ebpf" else 0)
 
     def drops(self, router: str) -> Counter[str]:
         """The packets that a router's data path has dropped, by reason."""
@@ -158,8 +190,9 @@ class Seen(Watch):
         return [one for one in found if one]
 
     def texts(self, node: str) -> list[str]:
-        """What the tests' own datagrams said that arrived at a node without a LISP header, in order."""
-        return [one.text[len(MARK) :].decode() for one in self.packets(node) if one.text.startswith(MARK)]
+        """What the tests' own datagrams said that arrived at a node without a LISP header; all but :data:`BEHIND`."""
+        found = [one.text[len(MARK) :].decode() for one in self.packets(node) if one.text.startswith(MARK)]
+        return [one for one in found if one not in BEHIND]
 
     def arrived(self, node: str, text: object) -> Ip | None:
         """The datagram with that text."""

@@ -15,8 +15,8 @@ DYNAMIC_PORTS = 49152
 
 
 def encapsulated(pair: Pair, *sent: bytes) -> list[Tunnelled]:
-    """Packets of the near host as the core sees them, in that order."""
-    with pair.watch("core1") as seen:
+    """Packets of the near host as the core sees them, in that order; all of them by the fast path."""
+    with pair.watch("core1") as seen, pair.fast(pair.itr, "encapsulated", len(sent)):
         pair.leave(*sent)
         return seen.all_of(len(sent), lambda: seen.data("core1", pair.itr), "LISP packets")
 
@@ -45,7 +45,7 @@ def test_fragments_go_by_their_addresses_alone(pair: Pair) -> None:
     whole = [pair.datagram("fragment " * 8, port=20000 + flow) for flow in range(8)]
     sent = [piece for number, one in enumerate(whole) for piece in packets.fragments(one, 32, number)]
     assert len(sent) == 24
-    with pair.watch("core1") as seen:
+    with pair.watch("core1") as seen, pair.fast(pair.itr, "encapsulated", 24):
         pair.leave(*sent)
         found = seen.all_of(24, lambda: fragments_of(seen.packets("core1", pair.itr)), "LISP packets with fragments")
     assert len({one.source_port for one in found}) == 1
