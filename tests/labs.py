@@ -15,7 +15,7 @@ DATA_PATHS = ("python", "ebpf")
 @cache
 def missing_for(dataplane: str) -> str:
     """Why no lab can have that data path on this machine, or "" if it can."""
-    if dataplane == "python":
+    if dataplane != "ebpf":
         return ""
     try:
         libbpf.Object(programs()).close()

@@ -16,17 +16,21 @@ from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
 from tests.conformance import wire
 from tests.conformance.watch import Watch, facing, inject, inner_request, map_cache, rloc, sink, uplink
+from tests.labs import missing_for
 
 
-@pytest.fixture(scope="module", params=["static", "ospf-bgp"])
+@pytest.fixture(scope="module", params=["static-python", "static-ebpf", "ospf-bgp-auto"])
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The world two-dc-static, and the same one where the PxTR announces the aggregates to its core by BGP."""
+    """The world two-dc-static by each data path, and the one where the PxTR announces the aggregates by BGP."""
+    routing, dataplane = request.param.rsplit("-", 1)
+    if missing := missing_for(dataplane):
+        pytest.skip(missing)
     name = f"forwarding-{request.param}"
     directory = tmp_path_factory.mktemp(name)
     text = (Path(__file__).parents[2] / "topologies" / "two-dc-static.yaml").read_text()
     file = directory / f"{name}.yaml"
-    file.write_text(text.replace("address-space:", f"routing: {request.param}\naddress-space:", 1))
-    with Lab(file, name=name, run_dir=directory / name) as booted:
+    file.write_text(text.replace("address-space:", f"routing: {routing}\naddress-space:", 1))
+    with Lab(file, name=name, run_dir=directory / name, dataplane=dataplane) as booted:
         yield booted
 
 

@@ -29,8 +29,9 @@ TABLE = "1000000000"  # instance 0's own routes
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(WORLD, name="test-stretched", run_dir=tmp_path_factory.mktemp("runs") / "test-stretched") as running:
+def lab(tmp_path_factory: pytest.TempPathFactory, dataplane: str) -> Iterator[Lab]:
+    run_dir = tmp_path_factory.mktemp("runs") / "test-stretched"
+    with Lab(WORLD, name="test-stretched", run_dir=run_dir, dataplane=dataplane) as running:
         eventually(lambda: len(hosts(running, "router1")) + len(hosts(running, "router2")) == 2, "both hosts found")
         yield running
 
@@ -96,6 +97,22 @@ def test_one_subnet_in_two_data_centres(lab: Lab) -> None:
     assert seen == {("200.1.247.1", str(PC1)), ("200.1.247.2", str(PC2))}
     for host, far, router, switch in (("pc1", PC2, "router1", "switch1"), ("pc2", PC1, "router2", "switch2")):
         assert lab[router].link_to(switch).mac in lab.run(host, ["ip", "neigh", "show", str(far)]).stdout
+
+
+def test_hosts_that_were_found_take_the_fast_path(lab: Lab, dataplane: str) -> None:
+    """S06, X01: once a host is known its packets need the daemon no more; both ways, at both routers."""
+
+    def counted(router: str) -> list[int]:
+        data = lab.show(router, "statistics")["data"]
+        return [data.get(f"{kind}_fast_packets", 0) for kind in ("encapsulated", "decapsulated")]
+
+    ping(lab, "pc1", str(PC2))
+    before = [counted(router) for router in ("router1", "router2")]
+    done = lab.run("pc1", ["ping", "-n", "-c", "20", "-i", "0.01", "-W", "2", str(PC2)])
+    assert " 0% packet loss" in done.stdout, done.stdout
+    after = [counted(router) for router in ("router1", "router2")]
+    wanted = [[20, 20], [20, 20]] if dataplane == "ebpf" else [[0, 0], [0, 0]]
+    assert [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)] == wanted
 
 
 def test_the_world_does_what_its_file_implies(lab: Lab) -> None:

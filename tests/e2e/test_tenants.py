@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from nodes.linux import links, namespaces, netlink, routes
-from nodes.lisp.config import DatabaseMapping, Delegation, Locator, NodeConfig, RegistrationSite, SitePrefix
+from nodes.lisp.config import DatabaseMapping, DataPlane, Delegation, Locator, NodeConfig, RegistrationSite, SitePrefix
 from nodes.lisp.eid import EidPrefix
+from testbed.dataplane import programs
 from testbed.lab import Lab
 from tests.e2e.daemon_world import KEY, World, ms_config, xtr_config
 
@@ -39,6 +40,12 @@ def xtr(number: int) -> NodeConfig:
         site_instances=(RED, BLUE),
         database=tuple(DatabaseMapping(prefix, locators) for prefix in tenant_prefixes(number)),
     )
+
+
+def by(dataplane: str, config: NodeConfig) -> NodeConfig:
+    """A configuration whose node forwards by that data plane."""
+    compiled = str(programs()) if dataplane == "ebpf" else ""
+    return replace(config, dataplane=DataPlane(dataplane), bpf_object=compiled)
 
 
 def mapping_system() -> NodeConfig:
@@ -67,13 +74,13 @@ def add_tenant(world: World, number: int) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, dataplane: str) -> Iterator[World]:
     made = World(tmp_path)
     try:
         made.without_dad()
         for number in (1, 2):
             add_tenant(made, number)
-        made.boot(mapping_system(), xtr(1), xtr(2))
+        made.boot(*(by(dataplane, one) for one in (mapping_system(), xtr(1), xtr(2))))
         yield made
     finally:
         made.close()
@@ -137,12 +144,12 @@ def test_nothing_leads_from_one_tenant_to_another(world: World) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_restarted_daemon_finds_its_tenants_again(world: World) -> None:
+def test_a_restarted_daemon_finds_its_tenants_again(world: World, dataplane: str) -> None:
     """S13: tables, rules and marks are the same after a restart."""
     before = {version: list(routes.list_rules(world.kernel["xtr1"], version)) for version in (4, 6)}
     assert world.ask("xtr1", {"op": "stop"})["ok"]
     world.event("exited", "xtr1")
-    report = world.start(xtr(1))
+    report = world.start(by(dataplane, xtr(1)))
     world.wait_for(report, "registered", "xtr1")
     os.close(report)
     assert {version: list(routes.list_rules(world.kernel["xtr1"], version)) for version in (4, 6)} == before
@@ -151,9 +158,15 @@ def test_a_restarted_daemon_finds_its_tenants_again(world: World) -> None:
         assert world.ping(host, "192.168.1.254").returncode == 0
 
 
-def test_ten_tenants_with_the_same_prefixes(tmp_path: Path) -> None:
+def fast(lab: Lab) -> int:
+    """How many packets the kernel of xtr2 has decapsulated."""
+    return int(lab.show("xtr2", "statistics")["data"].get("decapsulated_fast_packets", 0))
+
+
+def test_ten_tenants_with_the_same_prefixes(tmp_path: Path, dataplane: str) -> None:
     """S13, D20: what each host sends to one and the same address reaches the host of its own tenant, and no other."""
-    with Lab("tenants", name="test-tenants", run_dir=tmp_path / "test-tenants") as lab, ExitStack() as opened:
+    run_dir = tmp_path / "test-tenants"
+    with Lab("tenants", name="test-tenants", run_dir=run_dir, dataplane=dataplane) as lab, ExitStack() as opened:
         far = {f"a{number}": f"b{number}" for number in range(1, 11)}
         assert len({lab[host].address for host in far.values()}) == 1
         ears = {host: opened.enter_context(lab.socket(host)) for host in far.values()}
@@ -166,6 +179,13 @@ def test_ten_tenants_with_the_same_prefixes(tmp_path: Path) -> None:
                     sender.sendto(host.encode(), (str(lab[other].address), 9999))
         for host, other in far.items():
             assert [ears[other].recv(100) for _ in range(3)] == [host.encode()] * 3
+        before = fast(lab)
+        for host, other in far.items():
+            with lab.socket(host) as sender:
+                for number in range(10):
+                    sender.sendto(b"%d" % number, (str(lab[other].address), 9999))
+            assert [ears[other].recv(100) for _ in range(10)] == [b"%d" % number for number in range(10)]
+        assert fast(lab) - before == (100 if dataplane == "ebpf" else 0)
         for ear in ears.values():
             ear.setblocking(False)
             with pytest.raises(BlockingIOError):
