@@ -16,11 +16,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ci.benches.dataplane import cold, rtt, tcp, udp, worlds
+from ci.benches.dataplane import cache, cold, rtt, tcp, udp, worlds
 from ci.benches.dataplane.cpus import pinned
 from ci.benches.dataplane.figures import MEASURES
 from ci.benches.dataplane.worlds import EBPF, PATHS, PLAIN, PYTHON
-from testbed.lab import Lab
+from testbed.lab import Lab, LabError
 
 ROUNDS = 5
 FIRST_PINGS = 6
@@ -77,12 +77,14 @@ class Bench:
         """Everything that is measured in the worlds without delays."""
         steps = {name: step for name, step in self._steps.items() if name in self._wanted}
         firsts = "cold_first" in self._wanted
-        if not steps and not firsts:
+        caches = bool({"cache100k", "install"} & set(self._wanted))
+        if not steps and not firsts and not caches:
             return
         with ExitStack() as stack:
             labs = {path: stack.enter_context(_up(path)) for path in (PLAIN, EBPF, PYTHON)}
             for path in PATHS:
                 worlds.add_fresh_addresses(labs[path], "h3", worlds.FRESH)
+                cache.prepare(labs[path])
             for number in range(rounds):
                 order = _turned(list(labs), number)
                 self._trials = {}
@@ -91,6 +93,10 @@ class Bench:
                     values[name] = {path: step(labs[path]) for path in order}
                 if firsts:
                     values["cold_first"] = {path: _first_pings(labs[path], number) for path in order if path != PLAIN}
+                if caches:
+                    filled = {path: cache.measure(labs[path], number, self._cpu) for path in order if path != PLAIN}
+                    values["cache100k"] = filled
+                    values["install"] = {path: one.pop("install") for path, one in filled.items()}
                 yield number, values | self._trials
 
     def cold(self, rounds: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -139,6 +145,10 @@ def _up(path: str) -> Iterator[Lab]:
         pairs = (("h1", "h2", 4), ("h1", "h2", 6), ("client", "h1", 4), ("h1", "client", 4))
         for source, destination, version in pairs:
             rtt.first(lab, source, str(lab[destination].address_of(version)))
+        for node in lab.topology.lisp_routers:
+            running = lab.show(node.name, "statistics").get("dataplane", {"runs": path})  # an MS forwards nothing
+            if running["runs"] != path:
+                raise LabError(f"{node.name} of {lab.name} runs {running['runs']} ({running['why']}), not {path}")
         yield lab
 
 
@@ -158,6 +168,8 @@ def _in_words(values: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"({', '.join(f'{name} {one:.3g}' for name, one in value.items())})"
     return " ".join(f"{one:.3g}" for one in value) if isinstance(value, list) else f"{value:.3g}"
 
 

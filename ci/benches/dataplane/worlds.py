@@ -44,7 +44,7 @@ sites:
     routers: {{xtr1: {{links: core1}}}}
     hosts: {{h1: {{mtu: {mtu}}}}}
   site2:
-    eid-prefixes: [192.168.2.0/24, 2001:db8:e1d:2::/64]
+    eid-prefixes: [192.168.2.0/24, 172.20.0.0/14, 2001:db8:e1d:2::/64]
     locators: ipv4
     key: site2-secret
     routers: {{xtr2: {{links: core1}}}}
