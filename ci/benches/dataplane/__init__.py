@@ -77,7 +77,7 @@ class Bench:
         """Everything that is measured in the worlds without delays."""
         steps = {name: step for name, step in self._steps.items() if name in self._wanted}
         firsts = "cold_first" in self._wanted
-        caches = bool({"cache100k", "install"} & set(self._wanted))
+        caches = bool({"cache100k", "spread", "install"} & set(self._wanted))
         if not steps and not firsts and not caches:
             return
         with ExitStack() as stack:
@@ -95,8 +95,12 @@ class Bench:
                     values["cold_first"] = {path: _first_pings(labs[path], number) for path in order if path != PLAIN}
                 if caches:
                     filled = {path: cache.measure(labs[path], number, self._cpu) for path in order if path != PLAIN}
-                    values["cache100k"] = filled
                     values["install"] = {path: one.pop("install") for path, one in filled.items()}
+                    values["cache100k"] = filled
+                    values["spread"] = {
+                        path: {"spread": one["cache100k_spread"], "ten_spread": one["ten_spread"]}
+                        for path, one in filled.items()
+                    }
                 yield number, values | self._trials
 
     def cold(self, rounds: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,7 +1,8 @@
 """A map-cache of 100 000 mappings against one of ten, for the very same packets.
 
-The packets go to 4096 addresses in turn, spread over all mappings: a single flow would find its mapping in the CPU's
-cache, however many others there are. With ten mappings, those cover the same addresses.
+One flow, as in the measurement without LISP; and, because the mapping of one flow stays in the CPU's cache however many
+others there are, packets to 1024 addresses in turn, spread over all mappings. With ten mappings, those cover the same
+addresses.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from testbed.lab import Lab, LabError
 
 _FIRST = int(IPv4Address("172.21.0.0"))
 _SPACE = ("172.21.0.0/16", "172.22.0.0/16")  # MANY host EIDs lie in it
-_ADDRESSES = 4096
+_ADDRESSES = 1024  # well below the 4096 contacts that the ETR's kernel remembers: those are not what is measured
 _SIZE = 64
 
 
@@ -45,15 +46,17 @@ def measure(lab: Lab, number: int, cpu: int) -> dict[str, float]:
         cpu: Where the sender runs.
 
     Returns:
-        Thousands of packets a second that arrive (``ten``, ``cache100k``), mappings installed a second (``install``).
+        Thousands of packets a second that arrive (``ten``, ``cache100k``, both with ``_spread``), and mappings installed
+        a second (``install``).
     """
     found = {}
     for name, size in (("ten", TEN), ("cache100k", MANY))[:: -1 if number % 2 else 1]:
         lab.restart("xtr1")  # with an empty map-cache
         done = lab.add_mappings("xtr1", _mappings(lab, size))
-        with pinned(cpu):
-            best, _ = udp.best_delivered(lab, "h1", "h2", _SIZE, _destinations())
-        found[name] = best.arrived / 1000
+        for kind, addresses in (("", _destinations()[:1]), ("_spread", _destinations())):
+            with pinned(cpu):
+                best, _ = udp.best_delivered(lab, "h1", "h2", _SIZE, addresses)
+            found[name + kind] = best.arrived / 1000
         if size == MANY:
             found["install"] = done["mappings"] / done["install_s"]
     return found
@@ -68,6 +71,6 @@ def _mappings(lab: Lab, size: int) -> Iterator[dict[str, Any]]:
 
 
 def _destinations() -> list[str]:
-    """Not in their order: the next is far from the one before. 37 and 4096 have no common divisor."""
+    """Not in their order: the next is far from the one before. 37 and 1024 have no common divisor."""
     step = MANY // _ADDRESSES
     return [str(IPv4Address(_FIRST + number * 37 % _ADDRESSES * step)) for number in range(_ADDRESSES)]

@@ -128,6 +128,8 @@ def _panel(panel: Panel, top: float) -> Iterator[str]:
     x = _x(panel, 1)
     yield f'<line class="one" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>'
     for number_, (measure, *_) in enumerate(panel.rows):
+        if measure.goal is None:
+            continue
         x, y = _x(panel, measure.goal), top + _ROW * number_
         yield f'<line class="goal" x1="{x:.1f}" x2="{x:.1f}" y1="{y + 5:.1f}" y2="{y + _ROW - 5:.1f}">'
         yield f"<title>goal: {'at least' if measure.at_least else 'at most'} {measure.goal:g}</title></line>"

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ci.benches.dataplane.figures import Figure, Measure, by_measure
-from ci.benches.dataplane.worlds import EBPF
+from ci.benches.dataplane.worlds import EBPF, PLAIN
 from testbed.observe.tables import draw
 
 TICK, CROSS = "✓", "✗"
@@ -21,7 +21,7 @@ def show(found: Sequence[Figure]) -> None:
     for title in ("", "Goal", "eBPF", "", "Python", "Beside", "Key"):
         drawn.add_column(title, justify="right" if title in ("Goal", "eBPF", "Python", "Beside") else "left")
     for measure, ebpf, python in by_measure(found):
-        met = "" if ebpf is None else TICK if ebpf.met else CROSS
+        met = "" if ebpf is None or measure.goal is None else TICK if ebpf.met else CROSS
         drawn.add_row(
             measure.title, goal(measure), spread(ebpf), met, spread(python), beside(ebpf or python), measure.key
         )
@@ -39,6 +39,8 @@ def markdown(found: Sequence[Figure]) -> str:
 
 def goal(measure: Measure) -> str:
     """What is to be reached."""
+    if measure.goal is None:
+        return ""
     return f"{'at least' if measure.at_least else 'at most'} {measure.goal:,g}".replace(",", " ")
 
 
@@ -64,5 +66,5 @@ def beside(figure: Figure | None) -> str:
     if figure is None or figure.measure.against is None:
         return ""
     values = figure.raw[figure.measure.against]
-    name = {"plain": "plain", "ten": f"10 entries, {figure.path if figure.path != EBPF else 'eBPF'}"}
-    return f"{name[figure.measure.against]}: {statistics.median(values):.3g} {figure.measure.unit}"
+    name = "plain" if figure.measure.against == PLAIN else f"10 mappings, {'eBPF' if figure.path == EBPF else 'Python'}"
+    return f"{name}: {statistics.median(values):.3g} {figure.measure.unit}"

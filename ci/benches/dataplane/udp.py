@@ -25,7 +25,7 @@ _BATCH = 64
 _SO_MEMINFO, _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 55, 32, 33
 _DROPS = 8  # the ninth number of SO_MEMINFO
 _LITTLE_LOSS = 0.01
-_TRIALS, _MORE, _BETTER = 6, 1.25, 1.02
+_BETWEEN = 1.4
 _QUIET_SECONDS, _PATIENCE_SECONDS = 0.05, 3.0
 
 
@@ -137,7 +137,8 @@ def best_delivered(
     """The most that arrives from one node at another, at whatever offered load.
 
     First as much as one CPU can send. If some of that is lost, a path that has to share CPUs with the sender may
-    deliver more when it is offered less: a quarter more than has arrived so far, as long as that helps.
+    deliver more when it is offered less: a half, a quarter, ... until nothing is lost or no more could arrive; then a
+    little more and a little less than what was best.
 
     Args:
         lab: The lab.
@@ -158,13 +159,18 @@ def best_delivered(
         counter = Counter(there, "0.0.0.0" if addresses else own)
         sender = Sender(here, size, [(one, counter.port) for one in addresses or [own]])
         trials = [_run(sender, counter, None)]
-        best = trials[0]
-        while best.arrived < trials[-1].sent * (1 - _LITTLE_LOSS) and len(trials) < _TRIALS:
-            _await_quiet(counter)
-            trials.append(_run(sender, counter, best.arrived * _MORE))
-            if trials[-1].arrived < best.arrived * _BETTER:
+        offered = trials[0].sent
+        while trials[-1].arrived < trials[-1].sent * (1 - _LITTLE_LOSS):
+            offered /= 2
+            if offered < max(one.arrived for one in trials):
                 break
-            best = trials[-1]
+            _await_quiet(counter)
+            trials.append(_run(sender, counter, offered))
+        best = max(trials, key=lambda one: one.arrived)
+        for factor in (_BETWEEN, 1 / _BETWEEN) if len(trials) > 1 else ():
+            if best.sent * factor > best.arrived:
+                _await_quiet(counter)
+                trials.append(_run(sender, counter, best.sent * factor))
     best = max(trials, key=lambda one: one.arrived)
     if not best.arrived:
         raise LabError(f"nothing arrives from {source} at {destination} in {lab.name}")
