@@ -46,8 +46,8 @@ def measure(lab: Lab, number: int, cpu: int) -> dict[str, float]:
         cpu: Where the sender runs.
 
     Returns:
-        Thousands of packets a second that arrive (``ten``, ``cache100k``, both with ``_spread``), and mappings installed
-        a second (``install``).
+        Thousands of packets a second that arrive (``ten``, ``cache100k``, and both with ``_spread``), and mappings
+        installed a second (``install``).
     """
     found = {}
     for name, size in (("ten", TEN), ("cache100k", MANY))[:: -1 if number % 2 else 1]:
