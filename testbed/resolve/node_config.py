@@ -100,7 +100,7 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             delegations=_delegations(lisp_sites, plan, members) if Role.MAP_RESOLVER in roles else (),
             xtr_id=_xtr_id(name, node) if asks or registers else "",
             site_id=lisp_sites.index(site) + 1 if site and tunnels else 0,
-            dataplane=_dataplane(topology, node, roles),
+            dataplane=_dataplane(topology, node),
             probing=_said(node.probing, topology.probing, DEFAULT_PROBING),
             path_mtu_discovery=_said(node.path_mtu_discovery, topology.path_mtu_discovery, False),
             locator_status_bits=_said(node.locator_status_bits, topology.locator_status_bits, False),
@@ -116,11 +116,9 @@ def _said(of_node: At[T] | None, of_all: At[T] | None, default: T) -> T:
     return said.value if said else default
 
 
-def _dataplane(topology: TopologyRow, node: NodeRow, roles: frozenset[Role]) -> DataPlane:
-    """What the file says of the node, else of all; an ITR that sends Locator-Status-Bits has the daemon write them."""
+def _dataplane(topology: TopologyRow, node: NodeRow) -> DataPlane:
+    """What the file says of the node, else of all."""
     said = node.dataplane or topology.dataplane
-    if Role.ITR in roles and _said(node.locator_status_bits, topology.locator_status_bits, False):
-        return DataPlane.PYTHON
     return DataPlane(said.value) if said else DataPlane.AUTO
 
 

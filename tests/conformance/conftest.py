@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def boot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Lab]]:
-    """Boots a world by its name: one of ``worlds/`` here, or a topology of the testbed."""
+    """Boots a world by its name: one of ``worlds/`` here, or a topology of the testbed; if asked with a data plane."""
     labs: list[Lab] = []
 
     def start(world: str, dataplane: str | None = None) -> Lab:
