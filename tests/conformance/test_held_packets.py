@@ -118,10 +118,16 @@ def losses(lab: Lab, node: str) -> tuple[int, float]:
             echo = pinger.send("h1", target)
             pinger.wait([echo], echo.sent + 0.003)
         took = time.monotonic() - begun
-        last = [pinger.send("h1", target) for _ in range(3)]
-        pinger.wait(last, last[-1].sent + 2)
-        assert all(one.rtt is not None for one in last)
-        return sum(one.rtt is None for one in pinger.echoes), took
+        meanwhile = list(pinger.echoes)
+
+        def answered() -> bool:
+            echo = pinger.send("h1", target)
+            return pinger.wait([echo], echo.sent + 0.1) and echo.rtt is not None
+
+        # C35: a kernel without its daemon says port unreachable, so the locator is down until a probe finds it again.
+        eventually(answered, "an echo is answered again", within=1)
+        pinger.wait(meanwhile, time.monotonic() + 0.5)
+        return sum(one.rtt is None for one in meanwhile), took
 
 
 @pytest.mark.parametrize("node", ["ms", "mr"])

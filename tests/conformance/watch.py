@@ -185,8 +185,8 @@ def registrations(lab: Lab, node: str) -> dict[str, dict[str, Any]]:
 
 
 def lasting(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The rows without the columns that time alone changes."""
-    passing = ("uptime_s", "expires_s", "age_s")
+    """The rows without the columns that time and packets change."""
+    passing = ("uptime_s", "expires_s", "age_s", "idle_s", "packets", "bytes", "fast_packets")
     return {eid: {key: value for key, value in row.items() if key not in passing} for eid, row in rows.items()}
 
 

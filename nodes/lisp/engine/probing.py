@@ -29,9 +29,12 @@ MOST_BESIDE = 64
 MAX_ITR_RLOCS = 8
 ICMP_BURST, ICMP_INTERVAL = 3, 10.0
 """How often an ICMP error is believed about one RLOC: three times at once, then once in 10 seconds."""
+LEAST_RETRY, RETRY_SHARE = 0.1, 0.25
+"""Seconds until a locator that is down is probed again, and the share of the time that it has been down for, up to the
+interval: a router that was restarted within a second is found a quarter of a second later."""
 RETRY, PARDON = 10.0, 60.0
-"""Without probing, seconds between two tests of a locator that an ICMP error took down, and after which it is tried
-again in any case: its ETR may not answer probes."""
+"""Without probing, the longest time between tests of a locator that an ICMP error took down, and seconds after which it
+is tried again anyway: its ETR may not answer probes."""
 
 _ALL = {4: EidPrefix(ip_network("0.0.0.0/0")), 6: EidPrefix(ip_network("::/0"))}
 
@@ -232,7 +235,7 @@ class Prober:
             self._timers.set(probed.rloc, now + PATIENCE * self._interval)
         elif probed.up and probed.tries:
             yield from self._set(probed, False, f"{TRIES} probes unanswered", now)
-            self._timers.set(probed.rloc, self._next_round(probed, now))
+            self._set_retry(probed, now)
         elif not probed.up and not self._context.config.probing and now - probed.since >= PARDON:
             # No lasting harm by an ICMP error that somebody forged about an ETR that answers no probes.
             self._forget_nonces(probed)
@@ -246,7 +249,14 @@ class Prober:
         probed.own += bool(probed.tries)  # the round before went without an answer
         probed.tries, probed.round_at = 0, now
         yield self._probe(probed, now)
-        self._timers.set(probed.rloc, now + PATIENCE * self._interval if probed.up else self._next_round(probed, now))
+        if probed.up:
+            self._timers.set(probed.rloc, now + PATIENCE * self._interval)
+        else:
+            self._set_retry(probed, now)
+
+    def _set_retry(self, probed: Probed, now: float) -> None:
+        wait = max(LEAST_RETRY, RETRY_SHARE * (now - probed.since))
+        self._timers.set(probed.rloc, min(now + wait, self._next_round(probed, now)))
 
     def _next_round(self, probed: Probed, now: float) -> float:
         return max(now, probed.round_at + self._context.jitter(self._interval, JITTER))
