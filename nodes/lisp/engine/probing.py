@@ -20,6 +20,8 @@ JITTER = 0.2
 """The share of the interval by which a probe may come early (RFC 9301 section 7.1: a jittered timer interval)."""
 TRIES = 3
 """Probes of one round: the locator is down when none is answered."""
+OUTSTANDING = 8
+"""The last probes of an RLOC, an answer to any of which counts: one that is late says that the locator is there."""
 PATIENCE = 0.25
 """The share of the interval that each of them is waited for: a locator is down 1.75 intervals after its end at most."""
 MOST_LOCATORS = 128
@@ -266,7 +268,7 @@ class Prober:
         # RFC 9301 section 7.1: the EID-prefix is that of the map-cache entry. A PETR has none: the question is for all.
         asked = self._map_cache.next_mapping(rloc) or self._siblings.get(rloc) or _ALL[rloc.version]
         nonce = self._context.nonce()
-        while len(probed.sent) >= TRIES:
+        while len(probed.sent) >= OUTSTANDING:
             oldest = next(iter(probed.sent))
             del probed.sent[oldest], self._by_nonce[oldest]
         probed.sent[nonce] = asked, now
