@@ -197,12 +197,14 @@ class Site:
         eid_prefixes: Its EID-prefixes; empty for a non-LISP site.
         subnets: The subnets of its hosts.
         dynamic_eids: The prefixes in which hosts are found by what they send, each registered as a host EID.
+        via: The RTRs that packets from other LISP sites pass on their way to its hosts, the first one first.
     """
 
     name: str
     eid_prefixes: tuple[EidPrefix, ...]
     subnets: tuple[IPNetwork, ...]
     dynamic_eids: tuple[EidPrefix, ...] = ()
+    via: tuple[str, ...] = ()
 
     @property
     def is_lisp(self) -> bool:
@@ -215,6 +217,7 @@ class Path(StrEnum):
 
     LOCAL = "local"  # inside one site; never seen in the core
     ENCAPSULATED = "encapsulated"  # LISP, from xTR to xTR
+    REENCAPSULATED = "reencapsulated"  # LISP, from xTR to xTR by way of RTRs
     PROXIED = "proxied"  # through the PxTR: LISP on one side, native on the other
     NATIVE = "native"  # across the core without a LISP header
     UNREACHABLE = "unreachable"

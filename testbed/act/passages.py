@@ -6,13 +6,13 @@ A packet is counted where it enters the core, so once for each tunnel and once n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nodes.lisp.eid import IPAddress
-from testbed.act.tunnels import routers_by_rloc, serves
-from testbed.model import Path, Topology
+from testbed.act.tunnels import relays, routers_by_rloc, serves
+from testbed.model import Node, Path, Topology
 from testbed.observe.capture import Frame
 from testbed.observe.decoder import decode
 
@@ -33,7 +33,8 @@ class Passage:
         tunnel: The tunnel, or None: natively.
         source: The router that encapsulates, "" for none or one that nobody knows, and ``destination`` the other end.
         packets: How many, estimated from the sample.
-        share: Their share of all encapsulated packets, or of all native ones, 0 to 1.
+        share: Their share of all encapsulated packets (of those of one leg, where there are RTRs on the way), or of all
+            native ones, 0 to 1.
     """
 
     tunnel: Tunnel | None
@@ -65,11 +66,13 @@ class Direction:
         expected: The path that the topology says, or None when it says nothing of these two nodes.
         passages: The ways, the busiest first; empty when the core saw nothing.
         strays: Tunnel ends that have no business between these two nodes, by name or address.
+        relays: The RTRs that packets passed.
     """
 
     expected: Path | None
     passages: tuple[Passage, ...]
     strays: tuple[str, ...]
+    relays: tuple[str, ...] = ()
 
     @property
     def seen(self) -> Path:
@@ -77,7 +80,8 @@ class Direction:
         tunnelled = any(one.tunnel for one in self.passages)
         natively = any(one.tunnel is None for one in self.passages)
         if tunnelled:
-            return Path.PROXIED if natively else Path.ENCAPSULATED
+            detour = Path.REENCAPSULATED if self.relays else Path.ENCAPSULATED
+            return Path.PROXIED if natively else detour
         return Path.NATIVE if natively else Path.LOCAL
 
     @property
@@ -123,22 +127,34 @@ class Way:
         totals: Counter[Tunnel | None] = Counter()
         for (_, tunnel), packets in self._packets.items():
             totals[tunnel] += packets
+        passed = relays(((one.source, one.destination) for one in totals if one), routers)
+        wanted = set(topology.sites[topology[ends[1]].site].via) if expected is Path.REENCAPSULATED else set()
         passages = []
         for tunnel, packets in totals.most_common():
             names = []
             for rloc in (tunnel.source, tunnel.destination) if tunnel else ():
                 router = routers.get(rloc)
                 names.append(router.name if router else "")
-                if router is None or not serves(router, sites):
+                if router is None or not (router.name in passed & wanted or serves(router, sites)):
                     strays[f"{names[-1] or 'nobody'} ({rloc})"] = None
-            alike = sum(number for one, number in totals.items() if (one is None) == (tunnel is None))
+            # A packet that passes an RTR is counted in each of its tunnels: shares are those of one leg.
+            leg = _leg(tunnel, routers, passed)
+            alike = sum(number for one, number in totals.items() if _leg(one, routers, passed) == leg)
             first, last = names or ("", "")
             passages.append(Passage(tunnel, first, last, packets, packets / alike))
-        return Direction(expected, tuple(passages), tuple(strays))
+        return Direction(expected, tuple(passages), tuple(strays), tuple(sorted(passed)))
 
     def of_flow(self, flow: int) -> list[Tunnel]:
         """The tunnels that one flow took, the busiest first."""
         return [tunnel for (port, tunnel), _ in self._packets.most_common() if port == flow and tunnel]
+
+
+def _leg(tunnel: Tunnel | None, routers: Mapping[IPAddress, Node], passed: set[str]) -> str | None:
+    """Which part of the way a tunnel is: from an RTR by its name, from anybody else "", or None: natively."""
+    if tunnel is None:
+        return None
+    begins = routers.get(tunnel.source)
+    return begins.name if begins and begins.name in passed else ""
 
 
 def count(

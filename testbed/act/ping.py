@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from nodes.lisp.eid import IPAddress
 from testbed.act.echo import Echo, Pinger
-from testbed.act.tunnels import routers_by_rloc, serves
+from testbed.act.tunnels import relays, routers_by_rloc, serves
 from testbed.client.channel import LabError
 from testbed.model import Expectation, Node, Topology
 from testbed.model import Path as Via
@@ -191,13 +191,19 @@ def judge(
     evidence = []
     strays = []
     homes = {topology[one.source].site, topology[one.destination].site}
+    passed = relays(outers, routers)
+    wanted = set(topology.sites[topology[one.destination].site].via) if one.path is Via.REENCAPSULATED else set()
     for outer in outers:
         ends = [routers.get(rloc) for rloc in outer]
         names = [f"{node.name if node else 'nobody'} ({rloc})" for node, rloc in zip(ends, outer, strict=True)]
         evidence.append(f"encapsulated from {names[0]} to {names[1]}")
-        strays += [name for name, node in zip(names, ends, strict=True) if not (node and serves(node, homes))]
+        for name, node in zip(names, ends, strict=True):
+            if node is None or not (node.name in passed & wanted or serves(node, homes)):
+                strays.append(name)
     if natively:
         evidence.append(f"native at {', '.join(natively)}")
+    if missed := sorted(wanted - passed) if crossed else []:
+        evidence.append(f"not re-encapsulated by {', '.join(missed)}")
     if not crossed:
         evidence.append("not seen in the core")
     if strays:
@@ -210,11 +216,12 @@ def judge(
         seen = Via.UNREACHABLE
         evidence.append(f"refused by {echo.refused_by}" if echo.refused_by else "no reply")
     elif outers:
-        seen = Via.PROXIED if natively else Via.ENCAPSULATED
+        detour = Via.REENCAPSULATED if passed else Via.ENCAPSULATED
+        seen = Via.PROXIED if natively else detour
     else:
         seen = Via.NATIVE if natively else Via.LOCAL
     rtt_ms = None if echo.rtt is None else round(echo.rtt * 1000, 3)
-    ok = seen is one.path and not strays and not leaked
+    ok = seen is one.path and not strays and not leaked and not missed
     return PairResult(
         one.source, one.destination, one.version, one.path, seen, bool(outers), rtt_ms, ok, "; ".join(evidence)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from nodes.lisp.config import Role
 from nodes.lisp.eid import IPAddress
 from testbed.model import Node, Topology
@@ -16,3 +18,11 @@ def serves(router: Node, sites: set[str]) -> bool:
     """Whether a tunnel between two of ``sites`` may end at ``router``: it stands in one of them, or it is a proxy."""
     proxy = router.lisp is not None and bool(router.lisp.roles & {Role.PITR, Role.PETR})
     return proxy or router.site in sites
+
+
+def relays(tunnels: Iterable[tuple[IPAddress, IPAddress]], routers: Mapping[IPAddress, Node]) -> set[str]:
+    """The RTRs that took packets out of one of ``tunnels`` and put them into another: both were seen."""
+    seen = list(tunnels)
+    begun = {node.name for source, _ in seen if (node := routers.get(source))}
+    ended = {node.name: node for _, destination in seen if (node := routers.get(destination))}
+    return {name for name, node in ended.items() if name in begun and node.lisp and Role.RTR in node.lisp.roles}

@@ -10,7 +10,7 @@ from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.address.plan import Addresses, Plan, free_subnets, of_version
 from testbed.language.prefixes import Claim, inside, overlaps
 from testbed.language.problems import Problems
-from testbed.language.segments import default_roles
+from testbed.language.segments import default_roles, rloc_versions
 from testbed.language.shapes import At
 from testbed.language.tables import TopologyRow
 from testbed.model import IPInterface, Routing
@@ -24,18 +24,20 @@ _ROOMY = {4: 20, 6: 60}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A link that needs a subnet of each IP version.
+    """A link that needs a subnet of each of its IP versions.
 
     Attributes:
         name: (node, link), or None between core routers.
         upper: What the file gives of the end with the higher address, and ``lower`` of the other.
         who: The link, in words.
+        versions: Its IP versions.
     """
 
     name: tuple[str, str] | None
     upper: tuple[At[IPInterface], ...]
     lower: tuple[At[IPInterface], ...]
     who: str
+    versions: frozenset[int]
 
     def given(self, version: int) -> tuple[At[IPInterface] | None, At[IPInterface] | None]:
         """The ends that the file gives of one IP version, the upper one first."""
@@ -82,33 +84,38 @@ def loopback_block(plan: Plan, version: int, count: int) -> IPNetwork:
 
 def allot_links(topology: TopologyRow, plan: Plan, problems: Problems) -> None:
     """Give both ends of every link of the core their addresses."""
-    wanted = list(_wanted(topology))
+    wanted = list(_wanted(topology, plan))
     _claim(wanted, plan, problems)
-    ends: dict[int, list[tuple[IPInterface, IPInterface]]] = {}
+    ends: dict[int, dict[int, tuple[IPInterface, IPInterface]]] = {}
     for version in plan.versions:
-        allotted = _subnets(topology, wanted, plan, version)
-        if len(allotted) < len(wanted):
+        mine = {number: one for number, one in enumerate(wanted) if version in one.versions}
+        allotted = _subnets(topology, list(mine.values()), plan, version)
+        if len(allotted) < len(mine):
             line = topology.address_space.line if topology.address_space else 1
             problems.add(line, f"the RLOC space has no room for {len(wanted)} links", "allowed is a larger one")
             return
-        ends[version] = allotted
+        ends[version] = dict(zip(mine, allotted, strict=True))
     for number, one in enumerate(wanted):
-        upper: Addresses = tuple(ends[version][number][0] for version in plan.versions)
-        lower: Addresses = tuple(ends[version][number][1] for version in plan.versions)
+        versions = [version for version in plan.versions if version in one.versions]
+        upper: Addresses = tuple(ends[version][number][0] for version in versions)
+        lower: Addresses = tuple(ends[version][number][1] for version in versions)
         if one.name is None:
             plan.core_links.append((lower, upper))
         else:
             plan.uplinks[one.name] = (upper, lower)
 
 
-def _wanted(topology: TopologyRow) -> Iterator[Wanted]:
+def _wanted(topology: TopologyRow, plan: Plan) -> Iterator[Wanted]:
     for core_link in topology.core.links:
         if len(core_link.between) == 2:
             who = f"link {core_link.between[0]} - {core_link.between[1]}"
-            yield Wanted(None, core_link.addresses[1::2], core_link.addresses[::2], who)
+            addresses = core_link.addresses
+            yield Wanted(None, addresses[1::2], addresses[::2], who, frozenset(plan.versions))
     for node, _, _ in default_roles(topology):
         for link in node.links:
-            yield Wanted((node.name, link.name), link.address, link.peer_address, f"{node.name} - {link.name}")
+            who = f"{node.name} - {link.name}"
+            versions = rloc_versions(topology, node)
+            yield Wanted((node.name, link.name), link.address, link.peer_address, who, versions)
 
 
 def _claim(wanted: Sequence[Wanted], plan: Plan, problems: Problems) -> None:

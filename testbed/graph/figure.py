@@ -18,6 +18,7 @@ _ROLES = {
     Role.ETR: "ETR",
     Role.PITR: "PITR",
     Role.PETR: "PETR",
+    Role.RTR: "RTR",
     Role.MAP_SERVER: "Map-Server",
     Role.MAP_RESOLVER: "Map-Resolver",
 }
@@ -193,7 +194,7 @@ def _look(node: Node) -> Look:
     """A site's routers are of the site's colour, whatever else they do."""
     if node.lisp is None or node.site != "core":
         return Look.SITE
-    return Look.PROXY if node.lisp.roles & {Role.PITR, Role.PETR} else Look.MAPPING
+    return Look.PROXY if node.lisp.roles & {Role.PITR, Role.PETR, Role.RTR} else Look.MAPPING
 
 
 def _lisp_lines(node: Node) -> Iterable[Line]:
@@ -243,6 +244,8 @@ def _site_lines(site: Site) -> tuple[Line, ...]:
     lines = [Line(site.name, 12.5, bold=True)]
     lines += [Line(f"EID-prefix {text}", 10.5) for text in _by_network(site.eid_prefixes)]
     lines += [Line(f"dynamic-EIDs in {text}", 10.5) for text in _by_network(site.dynamic_eids)]
+    if site.via:
+        lines.append(Line(f"reached via {', then '.join(site.via)}", 10.5))
     if not site.is_lisp:
         lines += [Line(f"no LISP · {subnet}", 10.5) for subnet in site.subnets]
     return tuple(lines)

@@ -31,7 +31,8 @@ _RULES = """\
   `ci/lab validate FILE --resolved` prints it with all of them filled in, a topology file itself; so is
   `topology.yaml` in a lab's run directory.
 - IPv4 and IPv6: the prefixes of `address-space` decide. With both in `rloc`, every link of the core has both and every
-  LISP node RLOCs of both; with both in `eid`, every site that names no prefixes gets both.
+  LISP node RLOCs of both, unless its `versions` say otherwise; with both in `eid`, every site that names no prefixes
+  gets both.
 - One value may stand for a list of one: `links: core1`. Things with names are a name, a list of names, or a mapping
   from names to what is said of them: `hosts: h1`, `hosts: [h1, h2]`, `hosts: {h1: {delay: 5}, h2: }`.
 - An interface has the name of the node at its other end: `core1` of `xtr1` leads to core1; a second link is `core1-2`.
@@ -40,10 +41,14 @@ _RULES = """\
 - Of the roles, `xtr` is `itr` and `etr`, `pxtr` is `pitr` and `petr`, `msmr` is `map-server` and `map-resolver`. If
   left out, a node is an `msmr` under `mapping-system`, a `pxtr` under `proxies`, an `xtr` in a LISP site. One node may
   have them all.
+- Packets for a site with `via` pass RTRs: the site registers Explicit Locator Paths (RFC 8060), and who sends to it
+  knows by them which RTR is next. So sites whose RLOCs have no IP version in common reach each other, through an RTR
+  that has both. An RTR carries between EIDs, in every instance; one that is also a PITR or PETR, in instance 0 alone.
 - Sites that share a prefix of `dynamic-eids` stretch one subnet over several places. They are one site to the
   Map-Server, which takes the key of any of them.
 - What `ci/lab ping` expects of a pair of hosts follows from the file: `local` inside a site, `encapsulated` between
-  LISP sites, `proxied` between LISP and non-LISP sites through a PxTR, `native` without one, else `unreachable`.
+  LISP sites, `reencapsulated` where they are reached via RTRs, `proxied` between LISP and non-LISP sites through a
+  PxTR, `native` without one, else `unreachable`.
   `expect` overrides it. Hosts of two instances never meet: nothing is expected of them.
 """
 

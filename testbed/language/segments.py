@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nodes.lisp.config import ROLE_SETS, Role
-from testbed.language.tables import NodeRow, PortRow, SiteRow, TenantRow, TopologyRow
+from testbed.language.tables import FAMILIES, NodeRow, PortRow, SiteRow, TenantRow, TopologyRow
 
 SegmentKey = tuple[str, str]
 """The site's name and the tenant's, "" where the site has no tenants."""
@@ -69,6 +69,26 @@ def roles_of(node: NodeRow, default: str = "") -> frozenset[Role]:
     """The roles of a node; ``default`` stands for those that are left out."""
     names = [role.value for role in node.roles] or ([default] if default else [])
     return frozenset(role for name in names for role in ROLE_SETS[name])
+
+
+def rloc_versions(topology: TopologyRow, node: NodeRow) -> frozenset[int]:
+    """The IP versions of a node's RLOCs."""
+    space = topology.address_space
+    of_space = frozenset(at.value.version for at in space.rloc) if space else frozenset()
+    wanted = frozenset(FAMILIES[at.value] for at in node.versions)
+    return of_space & wanted if wanted else of_space
+
+
+def locator_versions(topology: TopologyRow, site: SiteRow) -> frozenset[int]:
+    """The IP versions of the RLOCs in a site's locator-set."""
+    wanted = frozenset(FAMILIES[at.value] for at in site.locators) or frozenset(FAMILIES.values())
+    etrs = [one for one in site.routers if Role.ETR in roles_of(one, "xtr")]
+    return frozenset(version for one in etrs for version in rloc_versions(topology, one) & wanted)
+
+
+def proxy_reply(site: SiteRow) -> bool:
+    """Whether the Map-Servers answer for a site: where packets come via RTRs, its ETRs may not reach who asks."""
+    return site.proxy_reply.value if site.proxy_reply else bool(site.via)
 
 
 def default_roles(topology: TopologyRow) -> Iterator[tuple[NodeRow, SiteRow | None, str]]:

@@ -135,8 +135,14 @@ class NodeRow(NamedRow):
 
     roles: tuple[At[str], ...] = item(Many(word("role", ROLE_SETS)), "What it does", default=())
     links: tuple[LinkRow, ...] = item(Named(LinkRow), "The core routers it is linked to", required=True, default=())
+    versions: tuple[At[str], ...] = item(
+        Many(word("IP version", FAMILIES)),
+        "Of which IP versions its links to the core and its RLOCs are, as an xTR, RTR, Map-Server or Map-Resolver; of "
+        "every one of the RLOC space, if left out",
+        default=(),
+    )
     map_resolvers: tuple[At[str], ...] = item(
-        Many(NAME), "The Map-Resolvers it asks as a PITR; all, if left out", default=()
+        Many(NAME), "The Map-Resolvers it asks as a PITR or RTR; all, if left out", default=()
     )
     dataplane: At[str] | None = item(
         One(_DATAPLANE), "What forwards its packets as a LISP node; what the whole topology says, if left out"
@@ -267,7 +273,15 @@ class SiteRow(SegmentRow):
         "Of which IP versions the RLOCs in its locator-set are; of every one that it has, if left out",
         default=(),
     )
-    proxy_reply: At[bool] | None = item(One(BOOLEAN), "Whether the Map-Servers answer for the site; false if left out")
+    via: tuple[At[str], ...] = item(
+        Many(NAME),
+        "The RTRs that packets from other LISP sites pass on their way to its hosts, the first one first; it registers "
+        "Explicit Locator Paths",
+        default=(),
+    )
+    proxy_reply: At[bool] | None = item(
+        One(BOOLEAN), "Whether the Map-Servers answer for the site; if left out, only where packets come via RTRs"
+    )
     accept_more_specifics: At[bool] | None = item(
         One(BOOLEAN), "Whether the Map-Servers accept more-specific EID-prefixes; false if left out"
     )
@@ -338,7 +352,7 @@ class TopologyRow(Row):
     )
     core: CoreRow = item(Table(CoreRow), "A mapping of routers and links", required=True, default=CoreRow())
     mapping_system: tuple[NodeRow, ...] = item(Named(NodeRow), "Map-Servers and Map-Resolvers", default=())
-    proxies: tuple[NodeRow, ...] = item(Named(NodeRow), "PxTRs, PITRs and PETRs", default=())
+    proxies: tuple[NodeRow, ...] = item(Named(NodeRow), "PxTRs, PITRs, PETRs and RTRs", default=())
     sites: tuple[SiteRow, ...] = item(Named(SiteRow), "Sites by name, LISP or not", required=True, default=())
     expect: tuple[ExpectRow, ...] = item(
         Listed(Table(ExpectRow)), "What differs from what the topology itself implies of each pair of hosts", default=()

@@ -74,4 +74,5 @@ def _site(site: SiteRow, plan: Plan) -> Site:
         tuple(EidPrefix(one, instance_id) for instance_id, planned in places for one in planned.eid_prefixes),
         tuple(dict.fromkeys(one for _, planned in places for one in planned.subnets)),
         tuple(EidPrefix(one, instance_id) for instance_id, planned in places for one in planned.dynamic_eids),
+        tuple(at.value for at in site.via),
     )

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from nodes.lisp.config import Role
 from testbed.address import Plan
-from testbed.language.segments import Segment, SegmentKey, all_segments, default_roles, is_lisp, roles_of
+from testbed.language.segments import (
+    Segment,
+    SegmentKey,
+    all_segments,
+    default_roles,
+    is_lisp,
+    locator_versions,
+    proxy_reply,
+    rloc_versions,
+    roles_of,
+)
 from testbed.language.tables import FAMILIES, SiteRow, TopologyRow
 from testbed.model import Expectation, Path
 
@@ -22,6 +32,10 @@ class Abilities:
         receives: It has an ETR.
         uses_petr: Packets for non-LISP sites leave through a PETR elsewhere (RFC 6832 section 6).
         draws: Every PITR is one of its routers: what non-LISP sites send to its hosts needs no tunnel.
+        reaches: The IP versions of the RLOCs that its ITRs can send to.
+        entered: The IP versions of the RLOCs that others send its packets to: its own, or the first RTR's.
+        answers: The IP versions of those who get an answer to a Map-Request for it.
+        detour: Whether packets for it pass RTRs.
     """
 
     lisp: bool
@@ -29,6 +43,10 @@ class Abilities:
     receives: bool
     uses_petr: bool
     draws: bool
+    reaches: frozenset[int]
+    entered: frozenset[int]
+    answers: frozenset[int]
+    detour: bool
 
 
 def expectations(topology: TopologyRow, plan: Plan) -> tuple[Expectation, ...]:
@@ -67,7 +85,7 @@ def _paths(
     nodes = [(site, roles_of(node, default)) for node, site, default in default_roles(topology)]
     present = frozenset(role for _, roles in nodes for role in roles)
     proxies = [site for site, roles in nodes if Role.PITR in roles]
-    sites = {site.name: _abilities(site, present, proxies) for site in topology.sites}
+    sites = {site.name: _abilities(topology, site, present, proxies) for site in topology.sites}
     one_way = {
         (a, b): _one_way(sites[a], sites[b], Role.PITR in present, crosses_natively) for a in sites for b in sites
     }
@@ -80,7 +98,9 @@ def _paths(
     return found
 
 
-def _abilities(site: SiteRow, present: frozenset[Role], proxies: list[SiteRow | None]) -> Abilities:
+def _abilities(
+    topology: TopologyRow, site: SiteRow, present: frozenset[Role], proxies: list[SiteRow | None]
+) -> Abilities:
     roles = (
         frozenset(role for router in site.routers for role in roles_of(router, "xtr")) if is_lisp(site) else frozenset()
     )
@@ -88,7 +108,23 @@ def _abilities(site: SiteRow, present: frozenset[Role], proxies: list[SiteRow | 
     # A site that has a PETR of its own forwards natively there.
     uses_petr = wants_petr and Role.PETR in present and Role.PETR not in roles
     draws = bool(proxies) and all(one is site for one in proxies)
-    return Abilities(is_lisp(site), Role.ITR in roles, Role.ETR in roles, uses_petr, draws)
+    itrs = [one for one in site.routers if Role.ITR in roles_of(one, "xtr")]
+    etrs = [one for one in site.routers if Role.ETR in roles_of(one, "xtr")]
+    own = locator_versions(topology, site)
+    rtrs = {node.name: node for node, _, _ in default_roles(topology)}
+    return Abilities(
+        lisp=is_lisp(site),
+        sends=Role.ITR in roles,
+        receives=Role.ETR in roles,
+        uses_petr=uses_petr,
+        draws=draws,
+        reaches=frozenset(version for one in itrs for version in rloc_versions(topology, one)),
+        entered=rloc_versions(topology, rtrs[site.via[0].value]) if site.via else own,
+        answers=frozenset((4, 6))
+        if proxy_reply(site)
+        else frozenset(version for one in etrs for version in rloc_versions(topology, one)),
+        detour=bool(site.via),
+    )
 
 
 def _one_way(source: Abilities, destination: Abilities, pitr: bool, crosses_natively: bool) -> Path:
@@ -101,12 +137,17 @@ def _one_way(source: Abilities, destination: Abilities, pitr: bool, crosses_nati
         crosses_natively: Whether the core routes this IP version.
     """
     if source.lisp and destination.lisp:
-        return Path.ENCAPSULATED if source.sends and destination.receives else Path.UNREACHABLE
+        reaches = source.reaches & destination.entered and source.reaches & destination.answers
+        if not (source.sends and destination.receives and reaches):
+            return Path.UNREACHABLE
+        # RFC 9300 section 3: an RTR takes off the LISP header and puts on another.
+        return Path.REENCAPSULATED if destination.detour else Path.ENCAPSULATED
     if not crosses_natively:
         return Path.UNREACHABLE
     if destination.lisp:
-        # RFC 6832 section 5: only a PITR draws packets for EIDs out of the core.
-        if not (pitr and destination.receives):
+        # RFC 6832 section 5: only a PITR draws packets for EIDs out of the core. It has RLOCs of every IP version. An
+        # RTR carries between EIDs alone.
+        if not (pitr and destination.receives) or (destination.detour and not destination.draws):
             return Path.UNREACHABLE
         return Path.NATIVE if destination.draws else Path.PROXIED
     if not source.lisp:

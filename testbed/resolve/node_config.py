@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 from nodes.lisp.config import (
@@ -22,7 +23,7 @@ from nodes.lisp.config import (
 )
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
-from testbed.language.segments import default_roles, is_lisp, roles_of, segments
+from testbed.language.segments import default_roles, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
 from testbed.language.tables import ALGORITHMS, FAMILIES, NodeRow, SiteRow, TopologyRow
 from testbed.model import Side
@@ -47,15 +48,42 @@ class Members:
 
     Attributes:
         having: The names of the nodes of each role.
-        first: The RLOC at which others speak to a node: its first.
+        rlocs: The RLOCs of each node.
     """
 
     having: dict[Role, list[str]]
-    first: dict[str, IPAddress]
+    rlocs: dict[str, tuple[IPAddress, ...]]
 
-    def of(self, role: Role, chosen: Sequence[object] = ()) -> list[IPAddress]:
-        """Where to reach the nodes of a role: the chosen ones in that order, or all."""
-        return [self.first[name] for name in ([str(one) for one in chosen] or self.having[role])]
+    def of(self, role: Role, asker: str, chosen: Sequence[object] = ()) -> list[IPAddress]:
+        """Where ``asker`` reaches the nodes of a role: the chosen ones in that order, or all.
+
+        Each at its first RLOC of an IP version that the asker has; those without one are left out.
+        """
+        mine = {own.version for own in self.rlocs[asker]}
+        names = [str(one) for one in chosen] or self.having[role]
+        found = [next((own for own in self.rlocs[name] if own.version in mine), None) for name in names]
+        return [one for one in found if one is not None]
+
+    def ways(self, via: Sequence[str], version: int) -> list[tuple[IPAddress, ...]]:
+        """The RLOCs of RTRs at which packets arrive on a path to an RLOC of an IP version: a way for each way in.
+
+        Who begins the path has RLOCs of one IP version, or of the other. After that the RTRs have their choice: that of
+        the end, where they can, or the first that two of them share. None if the path is broken.
+        """
+        versions = [{own.version for own in self.rlocs[name]} for name in via]
+        if version not in versions[-1]:
+            return []
+        shared = [here & there for here, there in pairwise(versions)]
+        if not all(shared):
+            return []
+        rest = [version if version in common else min(common) for common in shared]
+        return [
+            tuple(self._first(name, one) for name, one in zip(via, (entry, *rest), strict=True))
+            for entry in sorted(versions[0])
+        ]
+
+    def _first(self, name: str, version: int) -> IPAddress:
+        return next(own for own in self.rlocs[name] if own.version == version)
 
 
 def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> dict[str, NodeConfig]:
@@ -70,8 +98,9 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
     nodes = [(node, site, roles_of(node, default)) for node, site, default in default_roles(topology)]
     rlocs = {node.name: plan.rlocs(node.name, [link.name for link in node.links]) for node, _, _ in nodes}
     having = {role: [node.name for node, _, roles in nodes if role in roles] for role in Role}
-    members = Members(having, {name: own[0] for name, own in rlocs.items()})
     lisp_sites = [site for site in topology.sites if is_lisp(site)]
+    members = Members(having, rlocs)
+    instances_used = {segment.instance_id for site in lisp_sites for segment in segments(site)}
     configs: dict[str, NodeConfig] = {}
     for node, site, roles in nodes:
         if not roles:
@@ -89,15 +118,15 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             core_interfaces=tuple(one.name for one in interfaces if one.side is Side.CORE),
             site_interfaces=tuple(one.name for one in site_side),
             site_instances=instances if any(instances) else (),
-            database=_database(site, plan) if site and tunnels else (),
-            dynamic_eids=_dynamic_eids(site, plan) if site and tunnels else (),
-            map_resolvers=tuple(members.of(Role.MAP_RESOLVER, resolvers)) if asks else (),
-            map_servers=_peers(site, members) if site and registers else (),
-            petrs=_petrs(site, roles, members),
-            eid_aggregates=tuple(EidPrefix(one) for one in plan.eid_space),
+            database=_database(site, plan, members) if site and tunnels else (),
+            dynamic_eids=_dynamic_eids(site, plan, members) if site and tunnels else (),
+            map_resolvers=tuple(members.of(Role.MAP_RESOLVER, node.name, resolvers)) if asks else (),
+            map_servers=_peers(site, node.name, members) if site and registers else (),
+            petrs=_petrs(site, node.name, roles, members),
+            eid_aggregates=_aggregates(plan, roles, instances_used),
             rloc_space=plan.rloc_space,
             sites=_served(node, lisp_sites, plan) if Role.MAP_SERVER in roles else (),
-            delegations=_delegations(lisp_sites, plan, members) if Role.MAP_RESOLVER in roles else (),
+            delegations=_delegations(node.name, lisp_sites, plan, members) if Role.MAP_RESOLVER in roles else (),
             xtr_id=_xtr_id(name, node) if asks or registers else "",
             site_id=lisp_sites.index(site) + 1 if site and tunnels else 0,
             dataplane=_dataplane(topology, node),
@@ -134,20 +163,31 @@ def site_key(site: SiteRow) -> Key:
     )
 
 
-def _locators(site: SiteRow, plan: Plan) -> tuple[Locator, ...]:
-    """The RLOCs of all the site's ETRs (RFC 9301 section 5.4), of the IP versions that it wants."""
+def _aggregates(plan: Plan, roles: frozenset[Role], instances: set[int]) -> tuple[EidPrefix, ...]:
+    """The EID space. An RTR carries it in every instance; a proxy joins instance 0 alone to the world outside."""
+    everywhere = Role.RTR in roles and not roles & {Role.PITR, Role.PETR}
+    return tuple(
+        EidPrefix(one, number) for number in sorted(instances | {0} if everywhere else {0}) for one in plan.eid_space
+    )
+
+
+def _locators(site: SiteRow, plan: Plan, members: Members) -> tuple[Locator, ...]:
+    """The RLOCs of all the site's ETRs (RFC 9301 section 5.4), of the versions it wants, and the ways to them."""
     wanted = {FAMILIES[at.value] for at in site.locators} or {4, 6}
+    via = [at.value for at in site.via]
     return tuple(
         Locator(
             own.ip,
             link.priority.value if link.priority else DEFAULT_PRIORITY,
             link.weight.value if link.weight else DEFAULT_WEIGHT,
+            way,
         )
         for router in site.routers
         if Role.ETR in roles_of(router, "xtr")
         for link in router.links
         for own in plan.uplinks[router.name, link.name][0]
         if own.version in wanted
+        for way in (members.ways(via, own.version) if via else [()])
     )
 
 
@@ -155,9 +195,9 @@ def _ttl(site: SiteRow) -> int:
     return site.ttl_minutes.value if site.ttl_minutes else DEFAULT_TTL_MINUTES
 
 
-def _database(site: SiteRow, plan: Plan) -> tuple[DatabaseMapping, ...]:
+def _database(site: SiteRow, plan: Plan, members: Members) -> tuple[DatabaseMapping, ...]:
     """The EID-prefixes of the site and its tenants."""
-    locators = _locators(site, plan)
+    locators = _locators(site, plan, members)
     return tuple(
         DatabaseMapping(EidPrefix(one, segment.instance_id), locators, _ttl(site))
         for segment in segments(site)
@@ -165,9 +205,9 @@ def _database(site: SiteRow, plan: Plan) -> tuple[DatabaseMapping, ...]:
     )
 
 
-def _dynamic_eids(site: SiteRow, plan: Plan) -> tuple[DynamicEid, ...]:
+def _dynamic_eids(site: SiteRow, plan: Plan, members: Members) -> tuple[DynamicEid, ...]:
     """The prefixes in which its hosts are found by what they send (requirements X01, X02)."""
-    locators = _locators(site, plan)
+    locators = _locators(site, plan, members)
     requests = site.nbr_proxy_reply.value if site.nbr_proxy_reply else DEFAULT_NBR_PROXY_REPLY
     return tuple(
         DynamicEid(EidPrefix(one, segment.instance_id), locators, _ttl(site), requests)
@@ -176,17 +216,16 @@ def _dynamic_eids(site: SiteRow, plan: Plan) -> tuple[DynamicEid, ...]:
     )
 
 
-def _peers(site: SiteRow, members: Members) -> tuple[MapServerPeer, ...]:
-    proxy_reply = site.proxy_reply.value if site.proxy_reply else False
-    addresses = members.of(Role.MAP_SERVER, site.map_servers)
-    return tuple(MapServerPeer(address, site_key(site), proxy_reply) for address in addresses)
+def _peers(site: SiteRow, router: str, members: Members) -> tuple[MapServerPeer, ...]:
+    addresses = members.of(Role.MAP_SERVER, router, site.map_servers)
+    return tuple(MapServerPeer(address, site_key(site), proxy_reply(site)) for address in addresses)
 
 
-def _petrs(site: SiteRow | None, roles: frozenset[Role], members: Members) -> tuple[IPAddress, ...]:
+def _petrs(site: SiteRow | None, router: str, roles: frozenset[Role], members: Members) -> tuple[IPAddress, ...]:
     """The PETRs of an ITR (RFC 6832 section 6); one that is a PETR itself forwards natively on its own."""
     if site is None or Role.ITR not in roles or Role.PETR in roles or (site.use_petr and not site.use_petr.value):
         return ()
-    return tuple(members.of(Role.PETR, site.petrs))
+    return tuple(members.of(Role.PETR, router, site.petrs))
 
 
 def _served(node: NodeRow, sites: list[SiteRow], plan: Plan) -> tuple[RegistrationSite, ...]:
@@ -195,7 +234,7 @@ def _served(node: NodeRow, sites: list[SiteRow], plan: Plan) -> tuple[Registrati
     return registration_sites(mine, plan, site_key)
 
 
-def _delegations(sites: list[SiteRow], plan: Plan, members: Members) -> tuple[Delegation, ...]:
+def _delegations(resolver: str, sites: list[SiteRow], plan: Plan, members: Members) -> tuple[Delegation, ...]:
     """Which Map-Servers hold which prefix, as a Map-Resolver is told (RFC 9301 section 8.4)."""
     found = {
         Delegation(EidPrefix(one, segment.instance_id), address): None
@@ -203,7 +242,7 @@ def _delegations(sites: list[SiteRow], plan: Plan, members: Members) -> tuple[De
         for segment in segments(site)
         for prefixes in (plan.segments[segment.key].eid_prefixes, plan.segments[segment.key].dynamic_eids)
         for one in prefixes
-        for address in members.of(Role.MAP_SERVER, site.map_servers)
+        for address in members.of(Role.MAP_SERVER, resolver, site.map_servers)
     }
     return tuple(found)
 

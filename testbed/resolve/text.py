@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from nodes.lisp.config import DataPlane, Role
 from testbed.address import Plan
-from testbed.language.segments import Segment, default_roles, is_lisp, roles_of, segments
+from testbed.language.segments import Segment, default_roles, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
 from testbed.language.tables import CableRow, NodeRow, SiteRow, TopologyRow
 from testbed.model import Routing
@@ -97,6 +97,8 @@ def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Ite
         yield f"path-mtu-discovery: {_boolean(node.path_mtu_discovery)}"
     if node.locator_status_bits:
         yield f"locator-status-bits: {_boolean(node.locator_status_bits)}"
+    if node.versions:
+        yield f"versions: {_names(node.versions)}"
     if node.map_resolvers:
         yield f"map-resolvers: {_names(node.map_resolvers)}"
     yield "links:"
@@ -145,15 +147,17 @@ def _choices(site: SiteRow) -> Iterator[str]:
         ("map-resolvers", site.map_resolvers),
         ("petrs", site.petrs),
         ("locators", site.locators),
+        ("via", site.via),
     ):
         if chosen:
             yield f"{name}: {_names(chosen)}"
-    for name, flag, default in (
-        ("use-petr", site.use_petr, True),
-        ("proxy-reply", site.proxy_reply, False),
-        ("accept-more-specifics", site.accept_more_specifics, False),
+    specifics = site.accept_more_specifics
+    for name, flag in (
+        ("use-petr", site.use_petr.value if site.use_petr else True),
+        ("proxy-reply", proxy_reply(site)),
+        ("accept-more-specifics", specifics.value if specifics else False),
     ):
-        yield f"{name}: {str(flag.value if flag else default).lower()}"
+        yield f"{name}: {str(flag).lower()}"
     if any(segment.row.dynamic_eids for segment in segments(site)):
         yield f"nbr-proxy-reply: {site.nbr_proxy_reply or DEFAULT_NBR_PROXY_REPLY}"
     yield f"ttl-minutes: {site.ttl_minutes or DEFAULT_TTL_MINUTES}"

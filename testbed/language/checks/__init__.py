@@ -10,6 +10,7 @@ from testbed.language.checks.names import check_expectations, check_macs, check_
 from testbed.language.checks.roles import check_roles
 from testbed.language.checks.sites import check_site
 from testbed.language.checks.spaces import check_spaces
+from testbed.language.checks.versions import check_versions
 from testbed.language.problems import Problems
 from testbed.language.tables import TopologyRow
 
@@ -28,3 +29,4 @@ def check(topology: TopologyRow, problems: Problems) -> None:
             check_site(site, problems)
     check_roles(topology, problems)
     check_expectations(topology, problems)
+    check_versions(topology, problems)

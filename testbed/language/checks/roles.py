@@ -27,9 +27,9 @@ def check_roles(topology: TopologyRow, problems: Problems) -> None:
                 problems.add(
                     tunnel.line, f"role {tunnel} of node {node.name}, which stands in no site", one_of(allowed)
                 )
-        if node.map_resolvers and Role.PITR not in roles:
-            what = f"map-resolvers of {node.KIND} {node.name}, which is no PITR"
-            where = "allowed are map-resolvers of a PITR" + (", or of the site" if site else "")
+        if node.map_resolvers and not roles & {Role.PITR, Role.RTR}:
+            what = f"map-resolvers of {node.KIND} {node.name}, which is no PITR or RTR"
+            where = "allowed are map-resolvers of a PITR or RTR" + (", or of the site" if site else "")
             problems.add(node.map_resolvers[0].line, what, where)
         plane, bits = node.dataplane or topology.dataplane, node.locator_status_bits or topology.locator_status_bits
         if Role.ITR in roles and plane and plane.value == DataPlane.EBPF and bits and bits.value:
@@ -43,11 +43,12 @@ def check_roles(topology: TopologyRow, problems: Problems) -> None:
     hint = "with the role {0} or msmr, under mapping-system or in a site"
     if having[Role.ETR] and not having[Role.MAP_SERVER]:
         problems.add(line, "no map-server, but sites that register", f"needed: a node {hint.format('map-server')}")
-    if (having[Role.ITR] or having[Role.PITR]) and not having[Role.MAP_RESOLVER]:
+    if (having[Role.ITR] or having[Role.PITR] or having[Role.RTR]) and not having[Role.MAP_RESOLVER]:
         problems.add(line, "no map-resolver, but nodes that ask", f"needed: a node {hint.format('map-resolver')}")
     for owner, role, at in _chosen(topology):
         if at.value not in having[role]:
-            what = f"{role}s of {owner}: '{at}' is no {role}"
+            key = "via" if role is Role.RTR else f"{role}s"
+            what = f"{key} of {owner}: '{at}' is no {role}"
             problems.add(at.line, what, one_of(having[role], at.value))
 
 
@@ -58,6 +59,7 @@ def _chosen(topology: TopologyRow) -> Iterator[tuple[str, Role, At[str]]]:
             (Role.MAP_SERVER, site.map_servers),
             (Role.MAP_RESOLVER, site.map_resolvers),
             (Role.PETR, site.petrs),
+            (Role.RTR, site.via),
         ):
             for at in chosen:
                 yield f"site {site.name}", role, at

@@ -112,6 +112,7 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
         ("petrs", next(iter(site.petrs), None)),
         ("use-petr", site.use_petr),
         ("locators", next(iter(site.locators), None)),
+        ("via", next(iter(site.via), None)),
         ("proxy-reply", site.proxy_reply),
         ("accept-more-specifics", site.accept_more_specifics),
         ("nbr-proxy-reply", site.nbr_proxy_reply),
