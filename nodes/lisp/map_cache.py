@@ -12,7 +12,7 @@ from nodes.lisp.config import Locator
 from nodes.lisp.effects import Forwarding, ForwardingEntry, Install, Remove
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
-from nodes.lisp.locators import usable
+from nodes.lisp.locators import next_hop, usable
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Action, EidRecord, LocatorRecord
 
@@ -220,13 +220,13 @@ class MapCache:
 
         Args:
             now: Seconds of the engine's clock.
-            down: The RLOCs that are found to be down, whatever the mappings say.
+            down: The RLOCs that are found to be down, whatever the mappings say: of a path, its next hop.
         """
         shown: EidTable[MapCacheEntry] = EidTable()
         for table in (self._defaults, self._learned):
             for prefix, entry in table.items():
                 shown.set(prefix, entry)
-        return [_row(prefix, entry, now, down) for prefix, entry in shown.items()]
+        return [self._row(prefix, entry, now, down) for prefix, entry in shown.items()]
 
     def __len__(self) -> int:
         return len(self._learned)
@@ -280,30 +280,31 @@ class MapCache:
         default = self._defaults.get(prefix)
         return Install(default.forwarding) if default else Remove(prefix)
 
+    def _row(self, prefix: EidPrefix, entry: MapCacheEntry, now: float, down: Collection[IPAddress]) -> dict[str, Any]:
+        forwarding = entry.forwarding
+        return {
+            "eid": str(prefix.network),
+            "instance_id": prefix.instance_id,
+            "action": f"{forwarding.forwarding}/{forwarding.reason}"
+            if forwarding.reason
+            else str(forwarding.forwarding),
+            "locators": [
+                {
+                    "rloc": str(one.address),
+                    "priority": one.priority,
+                    "weight": one.weight,
+                    "state": "up" if one.reachable and next_hop(one.address, self._rlocs) not in down else "down",
+                }
+                for one in entry.locators
+            ],
+            "uptime_s": round(now - entry.installed_at, 1),
+            "expires_s": None if entry.expires_at is None else round(entry.expires_at - now, 1),
+            "source": "static" if entry.static else "default" if entry.expires_at is None else "map-reply",
+        }
+
 
 def _towards(prefix: EidPrefix, locators: tuple[Locator, ...]) -> ForwardingEntry:
     """What the data path is to do about a mapping with a locator-set, of which these can be used."""
     if locators:
         return ForwardingEntry(prefix, Forwarding.ENCAPSULATE, locators)
     return ForwardingEntry(prefix, Forwarding.DROP, reason="no-usable-locator")
-
-
-def _row(prefix: EidPrefix, entry: MapCacheEntry, now: float, down: Collection[IPAddress]) -> dict[str, Any]:
-    forwarding = entry.forwarding
-    return {
-        "eid": str(prefix.network),
-        "instance_id": prefix.instance_id,
-        "action": f"{forwarding.forwarding}/{forwarding.reason}" if forwarding.reason else str(forwarding.forwarding),
-        "locators": [
-            {
-                "rloc": str(one.address),
-                "priority": one.priority,
-                "weight": one.weight,
-                "state": "up" if one.reachable and one.address not in down else "down",
-            }
-            for one in entry.locators
-        ],
-        "uptime_s": round(now - entry.installed_at, 1),
-        "expires_s": None if entry.expires_at is None else round(entry.expires_at - now, 1),
-        "source": "static" if entry.static else "default" if entry.expires_at is None else "map-reply",
-    }

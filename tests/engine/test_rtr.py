@@ -11,16 +11,20 @@ import pytest
 from nodes.lisp.config import DatabaseMapping, Locator, NodeConfig, Role
 from nodes.lisp.effects import ChangeLocator, Forwarding, Miss
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.engine.acceptance import refusal_of_probe
 from nodes.lisp.locators import explicit_path, forbidden, next_hop, rlocs_of, usable
+from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import (
     Address,
     AfiList,
+    EidRecord,
     ExplicitLocatorPath,
     LocatorRecord,
     MapNotify,
     MapRegister,
     MapReply,
     MapRequest,
+    NoAddress,
     ReencapHop,
     RequestRecord,
 )
@@ -187,6 +191,36 @@ def test_an_rtr_answers_probes_and_nothing_else() -> None:
     assert reply.port == 60000
     world.inject("rtr", MapRequest(6, H1.address, (XTR1,), (question,)).encode(), XTR1, 60000)
     assert world["rtr"].drops == {"map-request-bare": 1}
+
+
+def test_the_end_of_a_path_answers_the_probes_of_the_last_rtr() -> None:
+    """C14, C36: the p-bit stands at the first of the paths that end at the RLOC that was probed."""
+    world = mixed()
+    world.inject("xtr2", MapRequest(5, NoAddress(), (RTR6,), (RequestRecord.of(DC2),), probe=True).encode(), RTR6)
+    reply = world.sent(MapReply, XTR6)[-1].message
+    assert isinstance(reply, MapReply)
+    assert [one.probed for one in reply.records[0].locators] == [True, False]
+    assert refusal_of_probe(reply, DC2, XTR6) == ""
+    assert refusal_of_probe(reply, DC2, RTR6) == "probe-reply-other-locator"
+
+
+@pytest.mark.parametrize(
+    ("own", "down", "states"),
+    [
+        (XTR1, RTR4, ["down", "up"]),  # at an ITR the RTR is the locator
+        (XTR1, XTR2, ["up", "up"]),
+        (RTR4, XTR2, ["down", "down"]),  # at the RTR the ETR is
+    ],
+)
+def test_a_path_whose_next_hop_is_down_is_shown_as_down(own: IPAddress, down: IPAddress, states: list[str]) -> None:
+    """C37."""
+    paths = [LocatorRecord(path(str(first), str(XTR2)), 1, 100) for first in (RTR4, OTHER4)]
+    if own == RTR4:
+        paths = [LocatorRecord(path(str(RTR4), str(XTR2)), one, 100) for one in (1, 2)]
+    cache = MapCache((), (own,))
+    assert list(cache.store(EidRecord.of(DC2, 10, paths), 0.0))
+    [row] = cache.rows(0.0, {down})
+    assert [one["state"] for one in row["locators"]] == states
 
 
 def test_an_rtr_asks_again_when_it_is_solicited() -> None:

@@ -42,6 +42,14 @@ sites:
     hosts: client
 """
 
+RTR = ("  pxtr: {", "  rtr: {roles: rtr, links: core1}\n  rtr2: {roles: rtr, links: core1}\n  pxtr: {")
+DUAL_SPACE = ("  rloc: 10.0.0.0/16", "  rloc: [10.0.0.0/16, 2001:db8:10c::/48]")
+DUAL_RTRS = (
+    *DUAL_SPACE,
+    "  pxtr: {",
+    "  rtr: {roles: rtr, links: core1, versions: ipv4}\n  rtr2: {roles: rtr, links: core1, versions: ipv6}\n  pxtr: {",
+)
+
 REPLACEMENTS: list[tuple[str, ...]] = [
     ("unknown key", "    fabric: sw1", "    fabrik: sw1"),
     ("unknown key at the top", "proxies:", "proxy:"),
@@ -299,6 +307,45 @@ REPLACEMENTS: list[tuple[str, ...]] = [
         "",
     ),
     ("expectation of no version", "sites:\n", "expect:\n  - {from: h1, to: h2, path: local, version: 4}\nsites:\n"),
+    ("via a node that is not there", "    fabric: sw1", "    fabric: sw1\n    via: rtr"),
+    ("via a node that is no RTR", "    fabric: sw1", "    fabric: sw1\n    via: pxtr"),
+    ("via a misspelt RTR", *RTR, "    fabric: sw1", "    fabric: sw1\n    via: rtrr"),
+    ("via an RTR twice", *RTR, "    fabric: sw1", "    fabric: sw1\n    via: [rtr, rtr2, rtr]"),
+    ("via of a non-LISP site", *RTR, "    lisp: false", "    lisp: false\n    via: rtr"),
+    ("RTRs without a common IP version", *DUAL_RTRS, "    fabric: sw1", "    fabric: sw1\n    via: [rtr, rtr2]"),
+    (
+        "RTR that cannot reach the site",
+        *DUAL_RTRS,
+        "    fabric: sw1",
+        "    fabric: sw1\n    locators: ipv4\n    via: rtr2",
+    ),
+    ("RTR without a Map-Resolver", *RTR, "roles: map-resolver, links", "roles: map-server, links"),
+    ("versions that the RLOC space has not", "xtr2: {roles: xtr,", "xtr2: {roles: xtr, versions: ipv6,"),
+    ("versions unknown", "xtr2: {roles: xtr,", "xtr2: {roles: xtr, versions: [4, 6],"),
+    ("versions of a proxy", "  pxtr: {roles: pxtr,", "  pxtr: {roles: pxtr, versions: ipv4,"),
+    ("versions of a plain router", "      edge: {links: core1}", "      edge: {links: core1, versions: ipv4}"),
+    (
+        "versions of the Map-Servers",
+        *DUAL_SPACE,
+        "  ms: {",
+        "  ms: {versions: ipv4, ",
+        "xtr2: {",
+        "xtr2: {versions: ipv6, ",
+    ),
+    (
+        "versions of the Map-Resolvers",
+        *DUAL_SPACE,
+        "  mr: {",
+        "  mr: {versions: ipv4, ",
+        "xtr2: {",
+        "xtr2: {versions: ipv6, ",
+    ),
+    (
+        "address of a version left out",
+        *DUAL_SPACE,
+        "xtr2: {roles: xtr, links: core2}",
+        "xtr2: {versions: ipv6, links: {core2: {address: 10.0.9.2/30}}}",
+    ),
     (
         "several mistakes",
         "core2]\nmapping-system:\n  ms: {roles: map-server,",

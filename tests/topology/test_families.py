@@ -120,3 +120,100 @@ def test_a_narrow_ipv6_space_gives_links_that_follow_one_another() -> None:
     ]
     assert all(one.subnet_of(ip_network("2001:db8:10c::/120")) for one in networks if one.prefixlen == 126)
     assert sum(one.prefixlen == 126 for one in networks) == len(networks)
+
+
+RTRS = """\
+address-space: {rloc: [10.0.0.0/16, 2001:db8:10c::/48], eid: 192.168.0.0/16}
+core: {routers: [core1, core2], links: [[core1, core2]]}
+mapping-system: {ms: {roles: msmr, links: core1}}
+proxies:
+  both: {roles: rtr, links: [core1, core2]}
+  four: {roles: rtr, links: core1, versions: ipv4}
+  pxtr: {links: core2}
+sites:
+  old: {key: secret, routers: {xtr1: {links: core1, versions: ipv4}}, hosts: h1}
+  new: {key: secret, via: [four, both], routers: {xtr2: {links: core2, versions: ipv6}}, hosts: h2}
+  dual: {key: secret, via: both, proxy-reply: false, routers: {xtr3: {links: core2}}, hosts: h3}
+  plain: {lisp: false, subnets: 203.0.113.0/24, routers: {edge: {links: core1}}, hosts: client}
+"""
+
+
+def ways(topology: Topology, xtr: str) -> list[list[str]]:
+    """The locators of an xTR: the RTRs on the way, by name, and its own RLOC."""
+    lisp = topology[xtr].lisp
+    assert lisp is not None
+    names = {rloc: f"{one.name}/{rloc.version}" for one in topology.lisp_routers if one.lisp for rloc in one.lisp.rlocs}
+    return [[names[hop] for hop in (*one.via, one.address)] for one in lisp.database[0].locators]
+
+
+def test_nodes_have_the_versions_that_they_want() -> None:
+    topology = loads(RTRS)
+    found = {node.name: [one.version for one in node.lisp.rlocs] for node in topology.lisp_routers if node.lisp}
+    assert found == {
+        "ms": [4, 6],
+        "both": [4, 4, 6, 6],
+        "four": [4],
+        "pxtr": [4, 6],
+        "xtr1": [4],
+        "xtr2": [6],
+        "xtr3": [4, 6],
+    }
+    assert [one.version for one in topology["core1"].link_to("xtr1").addresses] == [4]
+    assert {route.prefix.version for route in topology["xtr2"].routes} == {6}
+    assert loads(topology.source).source == topology.source
+
+
+def test_each_is_spoken_to_in_a_version_that_it_has() -> None:
+    topology = loads(RTRS)
+    for name, version in (("xtr1", 4), ("xtr2", 6), ("four", 4)):
+        lisp = topology[name].lisp
+        assert lisp is not None
+        spoken_to = [*lisp.map_resolvers, *(one.address for one in lisp.map_servers), *lisp.petrs]
+        assert {one.version for one in spoken_to} == {version}
+
+
+def test_paths_lead_through_each_rtr_to_each_rloc_of_the_site() -> None:
+    """RFC 8060 section 4.6: a way for each IP version of who begins it; within it every RTR reaches the next hop."""
+    topology = loads(RTRS)
+    assert ways(topology, "xtr1") == [["xtr1/4"]]
+    assert ways(topology, "xtr2") == [["four/4", "both/4", "xtr2/6"]]
+    assert ways(topology, "xtr3") == [
+        ["both/4", "xtr3/4"],
+        ["both/6", "xtr3/4"],
+        ["both/4", "xtr3/6"],
+        ["both/6", "xtr3/6"],
+    ]
+
+
+def test_map_servers_answer_for_sites_behind_rtrs_unless_the_file_says_otherwise() -> None:
+    """M08: the ETR may have no RLOC of the family of who asks."""
+    topology = loads(RTRS)
+    answered = {
+        one.name: one.lisp.map_servers[0].proxy_reply
+        for one in topology.lisp_routers
+        if one.lisp and one.lisp.map_servers
+    }
+    assert answered == {"xtr1": False, "xtr2": True, "xtr3": False}
+
+
+def test_what_hosts_behind_rtrs_see_of_each_other() -> None:
+    topology = loads(RTRS)
+    # From new, the RLOC of old is of the other family: no answer comes back, so neither gets through.
+    assert judged(topology, "h1", "h2") == judged(topology, "h2", "h1") == {4: Path.UNREACHABLE}
+    assert judged(topology, "h1", "h3") == {4: Path.REENCAPSULATED}
+    assert judged(topology, "h3", "h1") == {4: Path.ENCAPSULATED}
+    # The first RTR of new has only IPv4: dual can enter there.
+    assert judged(topology, "h3", "h2") == judged(topology, "h2", "h3") == {4: Path.REENCAPSULATED}
+    # An RTR carries between EIDs alone.
+    assert judged(topology, "client", "h3") == judged(topology, "h3", "client") == {4: Path.UNREACHABLE}
+
+
+def test_an_rtr_carries_every_instance_and_as_a_proxy_only_one() -> None:
+    """D20."""
+    text = RTRS.replace(
+        "sites:\n", "sites:\n  tenant: {key: secret, instance-id: 7, routers: {xtr4: {links: core1}}, hosts: h4}\n"
+    )
+    for roles, expected in (("rtr", [0, 7]), ("[rtr, pxtr]", [0])):
+        lisp = loads(text.replace("both: {roles: rtr", f"both: {{roles: {roles}"))["both"].lisp
+        assert lisp is not None
+        assert [one.instance_id for one in lisp.eid_aggregates] == expected

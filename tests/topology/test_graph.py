@@ -114,6 +114,12 @@ def test_roles_aggregates_and_weights_are_told() -> None:
     assert "priority 1 · weight 25" in lines
 
 
+def test_rtrs_and_the_sites_behind_them_are_told() -> None:
+    lines = texts(graph(load("mixed-families")))
+    assert "RTR" in lines
+    assert lines.count("reached via rtr") == 3
+
+
 def test_tenants_show_their_instances() -> None:
     lines = texts(graph(load("tenants")))
     assert "EID-prefix 192.168.1.0/24 in instances 101-110" in lines

@@ -121,3 +121,45 @@ def test_a_tunnel_of_another_tenant_fails(world: Topology) -> None:
     result = scene.judged()
     assert not result.ok
     assert "wrong instance-ID 0" in result.evidence
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Topology:
+    return load("mixed-families")
+
+
+def test_by_way_of_the_rtr_is_reencapsulated(mixed: Topology) -> None:
+    """Both tunnels were seen, and one begins where the other ends."""
+    scene = Scene(mixed, "h1", "h3", Path.REENCAPSULATED)
+    scene.tunnel("core1", "xtr1", "rtr")
+    scene.tunnel("core2", "xtr1", "rtr")
+    scene.tunnel("core2", "rtr", "xtr3")
+    result = scene.judged()
+    assert (result.ok, result.seen, result.encapsulated) == (True, Path.REENCAPSULATED, True)
+    assert result.evidence.count("encapsulated from") == 2
+
+
+@pytest.mark.parametrize(
+    "tunnels",
+    [
+        [("xtr1", "xtr3")],  # past the RTR
+        [("xtr1", "rtr")],  # where did it go from there?
+        [("rtr", "xtr3")],
+        [("xtr1", "rtr"), ("xtr1", "xtr3")],
+        [("xtr1", "msmr"), ("msmr", "xtr3")],  # a node that is no RTR
+    ],
+)
+def test_any_other_way_than_by_the_rtr_fails(mixed: Topology, tunnels: list[tuple[str, str]]) -> None:
+    scene = Scene(mixed, "h1", "h3", Path.REENCAPSULATED)
+    for source, destination in tunnels:
+        scene.tunnel("core2", source, destination)
+    assert not scene.judged().ok
+
+
+def test_by_way_of_an_rtr_where_none_is_expected_fails(mixed: Topology) -> None:
+    scene = Scene(mixed, "h1", "h3", Path.ENCAPSULATED)
+    scene.tunnel("core1", "xtr1", "rtr")
+    scene.tunnel("core2", "rtr", "xtr3")
+    result = scene.judged()
+    assert (result.ok, result.seen) == (False, Path.REENCAPSULATED)
+    assert "wrong tunnel end: rtr" in result.evidence

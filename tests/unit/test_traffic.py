@@ -94,6 +94,21 @@ def test_only_this_run_counts(world: Topology) -> None:
     assert core.there(40000).seen is Path.LOCAL
 
 
+def test_packets_that_pass_an_rtr() -> None:
+    """Each is seen in two tunnels: shares are those of one leg of the way."""
+    mixed = load("mixed-families")
+    core = Core(mixed)
+    inner = segment(str(mixed["h1"].address), str(mixed["h3"].address), 40000, SERVER)
+    core.tunnel(inner, "xtr1", "rtr", stands_for=8)
+    seen = core.there(40000, ends=("h1", "h3"), expected=Path.REENCAPSULATED)
+    assert (seen.seen, seen.ok) == (Path.ENCAPSULATED, False)
+    core.tunnel(inner, "rtr", "xtr3", stands_for=8)
+    seen = core.there(40000, ends=("h1", "h3"), expected=Path.REENCAPSULATED)
+    assert (seen.seen, seen.ok, seen.relays) == (Path.REENCAPSULATED, True, ("rtr",))
+    assert [one.share for one in seen.passages] == [1.0, 1.0]
+    assert not core.there(40000, ends=("h1", "h3"), expected=Path.ENCAPSULATED).ok
+
+
 def test_shares_are_of_what_is_alike(world: Topology) -> None:
     """Proxied: all of it is native in one place, and encapsulated in another."""
     core = Core(world)

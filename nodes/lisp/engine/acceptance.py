@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodes.lisp.eid import EidPrefix, IPAddress
-from nodes.lisp.locators import forbidden
+from nodes.lisp.locators import forbidden, last_hop
 from nodes.lisp.wire import MapReply
 
 
@@ -23,8 +23,9 @@ def refusal_of_probe(reply: MapReply, asked: EidPrefix, rloc: IPAddress) -> str:
     # RFC 9301 section 5.4, P-bit: the A-bit of each EID-Record is 1, or the reply is discarded.
     if not all(record.authoritative for record in reply.records):
         return "probe-reply-not-authoritative"
-    # RFC 9301 section 5.4, p-bit: the locator that was probed; of several, the first one counts.
-    named = [next((one.address for one in record.locators if one.probed), rloc) for record in reply.records]
+    # RFC 9301 section 5.4, p-bit: the locator that was probed; of several, the first one counts. Of an Explicit Locator
+    # Path that is the end, where its ETR is.
+    named = [next((last_hop(one.address) for one in record.locators if one.probed), rloc) for record in reply.records]
     if any(one != rloc for one in named):
         return "probe-reply-other-locator"
     return _refusal_of_records(reply, asked) if reply.records else ""

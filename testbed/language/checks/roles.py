@@ -47,9 +47,11 @@ def check_roles(topology: TopologyRow, problems: Problems) -> None:
         problems.add(line, "no map-resolver, but nodes that ask", f"needed: a node {hint.format('map-resolver')}")
     for owner, role, at in _chosen(topology):
         if at.value not in having[role]:
-            key = "via" if role is Role.RTR else f"{role}s"
-            what = f"{key} of {owner}: '{at}' is no {role}"
-            problems.add(at.line, what, one_of(having[role], at.value))
+            if role is Role.RTR:
+                hint = one_of(having[role], at.value) if having[role] else "needed: a node with the role rtr"
+                problems.add(at.line, f"via of {owner}: '{at}' is no RTR", hint)
+            else:
+                problems.add(at.line, f"{role}s of {owner}: '{at}' is no {role}", one_of(having[role], at.value))
 
 
 def _chosen(topology: TopologyRow) -> Iterator[tuple[str, Role, At[str]]]:

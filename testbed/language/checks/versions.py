@@ -61,7 +61,7 @@ def _node(node: NodeRow, site: SiteRow | None, default: str, of_space: set[int],
     if not node.versions:
         return
     if site is not None and not is_lisp(site):
-        problems.add(node.versions[0].line, f"versions of {owner}, which is no LISP node", "allowed are links of each")
+        problems.add(node.versions[0].line, f"versions of {owner}, which is no LISP node", "allowed are those of one")
     elif "roles" not in node.broken and roles_of(node, default) & {Role.PITR, Role.PETR}:
         what = f"versions of {owner}, which is a proxy"
         problems.add(node.versions[0].line, what, "allowed are versions of an xTR, an RTR or the mapping system")

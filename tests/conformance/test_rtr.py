@@ -1,0 +1,188 @@
+"""An RTR between sites of different address families, and what Explicit Locator Paths look like to tshark.
+
+Between west and north all RLOCs are IPv4; from west to east packets come in over IPv4 and go on over IPv6.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.lab import Lab
+from testbed.load import SHIPPED, loads
+from testbed.observe.decoder import Packet, decode
+from tests.conformance import wire
+from tests.conformance.watch import SINK, Watch, dissect, eventually, inject, map_cache, rloc, sink, uplink
+
+NOT_ECT, ECT_1, ECT_0, CE = range(4)
+EF = 46 << 2
+TIME_EXCEEDED, UNREACHABLE = 11, 3
+HOST_UNREACHABLE, TOO_BIG = 1, 4
+
+
+@pytest.fixture(scope="module", params=["python", "auto"])
+def warm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The lab by each data path, with every mapping that the tests need in the map-caches."""
+    text = (SHIPPED / "mixed-families.yaml").read_text(encoding="utf-8") + f"\ndataplane: {request.param}\n"
+    name = f"rtr-{request.param}-{os.getpid()}"
+    with Lab(loads(text, name="mixed-families"), name=name, run_dir=tmp_path_factory.mktemp("rtr") / name) as lab:
+        for there in ("h2", "h3"):
+            assert lab.run("h1", ["ping", "-c", "1", "-W", "3", str(lab[there].address)]).returncode == 0
+        yield lab
+
+
+def to_north(lab: Lab, text: str = "inner", *, outer_ttl: int = 64, outer_tos: int = 0, **inner: int) -> bytes:
+    """What xtr1 sends the RTR with a datagram from h1 to h3 in it."""
+    datagram = wire.datagram(lab["h1"].address, lab["h3"].address, (7777, SINK), text.encode(), **inner)
+    return wire.lisp_data((rloc(lab, "xtr1"), rloc(lab, "rtr")), datagram, ttl=outer_ttl, tos=outer_tos)
+
+
+def carried(watch: Watch) -> list[Packet]:
+    """The packets that the RTR sent on."""
+    packets = [decode(frame.data) for frame in watch.frames if frame.interface == "rtr"]
+    return [one for one in packets if one is not None and one.lisp is not None]
+
+
+def exchange(lab: Lab, *packets: bytes) -> tuple[list[Packet], dict[bytes, wire.Datagram]]:
+    """Give the RTR packets: what it sends on, and what h3 receives, by its text; "last" comes behind all of them."""
+    with sink(lab, "h3"), Watch(lab, [uplink(lab, "rtr"), "h3"]) as watch:
+        inject(lab, uplink(lab, "rtr"), *packets, to_north(lab, "last"))
+
+        def received() -> dict[bytes, wire.Datagram]:
+            return {one.payload: one for _, one in watch.datagrams(SINK, "h3")}
+
+        watch.until(lambda: b"last" in received(), "the last packet at h3")
+        return carried(watch), received()
+
+
+def errors(watch: Watch, node: str) -> list[tuple[int, int, int]]:
+    """The ICMP errors that arrived at a host: type, code and next-hop MTU."""
+    found = []
+    for frame in watch.frames:
+        ip = frame.data[14:]
+        if frame.node == node and frame.data[12:14] == b"\x08\x00" and ip[9] == 1 and ip[20] in (3, 11):
+            kind, code, _, _, mtu = struct.unpack_from("!BBHHH", ip, 20)
+            found.append((kind, code, mtu))
+    return found
+
+
+def test_one_header_goes_and_another_comes(warm: Lab) -> None:
+    """D28, D11, D12: never two LISP headers; TTL falls by one, the DSCP that was seen outside goes on."""
+    (first, _), received = exchange(warm, to_north(warm, ttl=40, outer_ttl=50, outer_tos=EF))
+    assert [(str(one.source), str(one.destination)) for one in first.headers] == [
+        (str(rloc(warm, "rtr")), str(rloc(warm, "xtr3"))),
+        (str(warm["h1"].address), str(warm["h3"].address)),
+    ]
+    assert [one.ttl for one in first.headers] == [39, 39]
+    assert [one.traffic_class for one in first.headers] == [EF, EF]
+    assert first.lisp is not None
+    assert (first.lisp.flags, first.lisp.checksum) == (0, 0)
+    inner = received[b"inner"]
+    # One hop of the core before xtr3, which forwards as well.
+    assert (inner.ttl, inner.tos) == (39 - 1 - 1, EF)
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "then"),
+    [
+        (NOT_ECT, NOT_ECT, NOT_ECT),
+        (NOT_ECT, ECT_0, NOT_ECT),
+        (NOT_ECT, CE, None),
+        (ECT_0, NOT_ECT, ECT_0),
+        (ECT_0, ECT_1, ECT_1),
+        (ECT_0, CE, CE),
+        (ECT_1, ECT_0, ECT_1),
+        (CE, NOT_ECT, CE),
+    ],
+)
+def test_ecn_is_that_of_decapsulation_and_encapsulation(warm: Lab, inner: int, outer: int, then: int | None) -> None:
+    """D14: congestion that was met before the RTR is known behind it, outside and at the host, or ends the packet."""
+    packets, received = exchange(warm, to_north(warm, tos=inner, outer_tos=outer))
+    fields = [[one.traffic_class & 3 for one in packet.headers] for packet in packets[:-1]]
+    assert fields == ([] if then is None else [[then, then]])
+    assert [one.tos & 3 for text, one in received.items() if text == b"inner"] == ([] if then is None else [then])
+
+
+def test_a_packet_whose_ttl_ends_at_the_rtr(warm: Lab) -> None:
+    """D11: its sender is told, through the tunnels: ICMP time exceeded."""
+    with Watch(warm, ["h1", "h3"]) as watch:
+        inject(warm, uplink(warm, "rtr"), to_north(warm, ttl=1))
+        watch.until(lambda: errors(watch, "h1"), "an ICMP error at h1")
+        assert [one[:2] for one in errors(watch, "h1")] == [(TIME_EXCEEDED, 0)]
+        assert watch.datagrams(SINK, "h3") == []
+
+
+def test_the_next_tunnel_is_narrower(warm: Lab) -> None:
+    """D16: from IPv4 to IPv6 the header grows by 20 bytes; the RTR says what fits, and that gets through."""
+    target = str(warm["h2"].address)
+
+    def ping(length: int) -> int:
+        command = ["ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", str(length - 28), target]
+        return warm.run("h1", command).returncode
+
+    with Watch(warm, ["h1"]) as watch:
+        assert ping(1500 - 56 + 1) != 0
+        watch.until(lambda: errors(watch, "h1"), "an ICMP error at h1")
+        assert errors(watch, "h1") == [(UNREACHABLE, TOO_BIG, 1500 - 56)]
+    assert ping(1500 - 56) == 0
+
+
+def test_an_eid_that_nobody_registered(warm: Lab) -> None:
+    """M24: inside the aggregates, an RTR forwards nothing natively: its sender is told."""
+    nobody = "192.168.99.9"
+    inner = wire.datagram(warm["h1"].address, nobody, (7777, SINK), b"nobody")
+    packet = wire.lisp_data((rloc(warm, "xtr1"), rloc(warm, "rtr")), inner)
+    with Watch(warm, ["h1", uplink(warm, "rtr")]) as watch:
+        inject(warm, uplink(warm, "rtr"), packet)
+        watch.until(lambda: errors(watch, "h1"), "an ICMP error at h1")
+        assert errors(watch, "h1")[0][:2] == (UNREACHABLE, HOST_UNREACHABLE)
+        assert watch.datagrams(SINK) == []
+
+
+def test_strangers_get_nothing_through(warm: Lab) -> None:
+    """S01: from a source outside the aggregates, or to a destination outside: nothing goes on."""
+    h1, h3 = warm["h1"].address, warm["h3"].address
+    for source, destination in (("203.0.113.7", h3), (h1, "203.0.113.7"), (h1, rloc(warm, "xtr3"))):
+        inner = wire.datagram(source, destination, (7777, SINK), b"stray")
+        packets, received = exchange(warm, wire.lisp_data((rloc(warm, "xtr1"), rloc(warm, "rtr")), inner))
+        assert len(packets) == 1
+        assert set(received) == {b"last"}
+
+
+def test_it_counts_what_it_carries(warm: Lab) -> None:
+    before = warm.show("rtr", "statistics")["data"]["reencapsulated_packets"]
+    exchange(warm, to_north(warm))
+    assert eventually(
+        lambda: warm.show("rtr", "statistics")["data"]["reencapsulated_packets"] == before + 2, "two packets more"
+    )
+
+
+def test_tables_show_paths(warm: Lab) -> None:
+    """C16: behind one another the hops of a path, in the map-cache of who sends and of who carries."""
+    east = str(warm.topology.sites["east"].eid_prefixes[0].network)
+    paths = [f"{own} > {rloc(warm, 'xtr2')}" for own in warm["rtr"].lisp.rlocs]  # type: ignore[union-attr]
+    for node in ("xtr1", "rtr"):
+        row = map_cache(warm, node)[east]
+        assert ([one["rloc"] for one in row["locators"]], row["action"]) == (paths, "encapsulate")
+
+
+def test_tshark_reads_the_path(warm: Lab, tmp_path: Path) -> None:
+    """M20: an Explicit Locator Path in a Map-Reply, with the bits of its hops."""
+    asker, eid = rloc(warm, "xtr1"), warm["h2"].address
+    with Watch(warm, ["xtr1"]) as watch, warm.socket("xtr1", socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind((str(asker), 0))
+        ecm = wire.ecm(asker, opened.getsockname()[1], eid, wire.map_request(7, [eid], [asker]))
+        opened.sendto(ecm, (str(rloc(warm, "msmr")), wire.CONTROL))
+        watch.until(lambda: [one for _, one in watch.datagrams(node="xtr1") if one.payload[0] >> 4 == 2], "a Map-Reply")
+        watch.write(tmp_path / "reply.pcap")
+    hop = "lisp.lcaf.elp_hop"
+    fields = (f"{hop}.ipv4", f"{hop}.ipv6", f"{hop}.flags.probe", "lisp.lcaf_elp_hop.flags.strict", "_ws.malformed")
+    rows = dissect(tmp_path / "reply.pcap", *fields, only="lisp.type == 2")
+    four, six = warm["rtr"].lisp.rlocs  # type: ignore[union-attr]
+    end = rloc(warm, "xtr2")
+    assert rows == [[str(four), f"{end},{six},{end}", "1,1,1,1", "1,1,1,1", ""]]
