@@ -21,6 +21,7 @@ from nodes.kinds import impairment
 from nodes.linux import classifier, qdisc
 from nodes.linux.namespaces import scratch_network
 from nodes.linux.netlink import Connection
+from testbed.act.ping import first_reply
 from testbed.client.box import Box, parent_of
 from testbed.client.channel import Channel
 from testbed.lab import Lab, LabError
@@ -116,6 +117,7 @@ def test_delay_keeps_the_order_and_loses_nothing(lab: Lab) -> None:
 @pytest.mark.parametrize(("link", "per_cent"), [("lossy", 10.0), ("plain", 0.0)])
 def test_loss_is_exact_to_a_point(lab: Lab, link: str, per_cent: float) -> None:
     packets = 10_000
+    first_reply(lab, f"{link}-a", f"{link}-b", within=10)  # an ARP request that was lost would cost them all
     with Ends(lab, link, timeout=0.5) as ends:
         for number in range(packets):
             ends.a.send(struct.pack("!I", number))

@@ -48,6 +48,7 @@ def test_a_veth_pair_between_two_namespaces(pair: Pair) -> None:
     bridge = links.add_bridge(pair[1], "fabric")
     links.set_master(pair[1], ends[1].index, bridge)
     assert links.get(pair[1], "left").master == bridge
+    links.set_up(pair[0], ends[0].index, False)  # Linux 6.1 renames no interface that is up
     links.set_name(pair[0], ends[0].index, "core1")
     links.set_mac(pair[0], ends[0].index, "02:00:00:00:00:09")
     links.set_mtu(pair[0], ends[0].index, 1300)
