@@ -36,6 +36,24 @@ def test_what_the_shipped_worlds_leave_out(tmp_path: Path) -> None:
     assert [pair.to_json() for pair in result.failures] == []
 
 
+def test_two_rtrs_one_after_the_other_carry_a_tenant(tmp_path: Path) -> None:
+    """D20, D28: the instance-ID goes from header to header, whatever the number of RTRs."""
+    text = (SHIPPED / "mixed-families.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        ("  rtr: {roles: rtr, links: core2}", "  rtr: {roles: rtr, links: core2}\n  rtr0: {roles: rtr, links: core1}"),
+        ("    key: west-secret", "    key: west-secret\n    instance-id: 7"),
+        ("    key: east-secret\n    via: rtr", "    key: east-secret\n    instance-id: 7\n    via: [rtr0, rtr]"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    with Lab(loads(text, name="chain"), name="world-chain", run_dir=tmp_path / "chain") as lab:
+        result = ping(lab, lab.run_dir)
+    assert len(result.pairs) == 4
+    assert [pair.to_json() for pair in result.failures] == []
+    assert all(pair.evidence.endswith("instance-ID 7") for pair in result.pairs)
+    assert [pair.evidence.count("encapsulated from") for pair in result.pairs] == [3, 3, 2, 2]
+
+
 @pytest.mark.parametrize("rloc_space", ["10.0.0.0/16", "2001:db8:10c::/48"])
 def test_the_second_link_carries_when_the_first_is_down(rloc_space: str, tmp_path: Path) -> None:
     """S05: the default route follows the links that are up, in the order of the file."""
