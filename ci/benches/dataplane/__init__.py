@@ -22,7 +22,7 @@ from ci.benches.dataplane.figures import MEASURES
 from ci.benches.dataplane.worlds import EBPF, PATHS, PLAIN, PYTHON
 from testbed.lab import Lab, LabError
 
-ROUNDS = 5
+ROUNDS, MOST_ROUNDS = 5, 25
 FIRST_PINGS = 6
 """In each round; with five rounds more than twenty."""
 
@@ -107,10 +107,11 @@ class Bench:
         """Packets to cold EIDs over a core that delays."""
         if not {"cold_lost", "cold_reordered"} & set(self._wanted):
             return
+        fresh = rounds * cold.TRIES
         with ExitStack() as stack:
-            labs = {path: stack.enter_context(Lab(worlds.cold_world(path, rounds))) for path in PATHS}
+            labs = {path: stack.enter_context(Lab(worlds.cold_world(path, fresh))) for path in PATHS}
             for lab in labs.values():
-                worlds.add_fresh_addresses(lab, "h2", rounds)
+                worlds.add_fresh_addresses(lab, "h2", fresh)
             for number in range(rounds):
                 order = _turned(list(labs), number)
                 bursts = {path: cold.burst(labs[path], "h1", "h2", number, self._cpu) for path in order}

@@ -12,6 +12,8 @@ from ci.benches.dataplane.worlds import fresh_address
 from testbed.lab import Lab, LabError
 
 PACKETS, RATE = 2000, 20_000
+TRIES = 3
+"""A machine that is busy elsewhere may not send as fast as that at the first try; each takes another fresh EID."""
 
 _SO_RCVBUFFORCE = 33
 _QUIET_SECONDS = 1.5  # more than a resolution over the delayed core takes, and the way of the packets after it
@@ -35,11 +37,19 @@ class Burst:
 
 
 def burst(lab: Lab, source: str, destination: str, number: int, cpu: int) -> Burst:
-    """Send 2000 numbered packets, 20 000 a second, to the fresh EID of that number.
+    """Send 2000 numbered packets, 20 000 a second, to a fresh EID of the round of that number.
 
     Raises:
         LabError: The machine could not send as fast as that.
     """
+    for attempt in range(number * TRIES, (number + 1) * TRIES):
+        done = _burst(lab, source, destination, attempt, cpu)
+        if done.kpps >= 0.9 * RATE / 1000:
+            return done
+    raise LabError(f"{lab.name}: only {done.kpps:.1f} kpps could be sent to a cold EID; is the machine busy?")
+
+
+def _burst(lab: Lab, source: str, destination: str, number: int, cpu: int) -> Burst:
     with lab.socket(source) as here, lab.socket(destination) as there:
         there.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         there.bind((fresh_address(number), 0))
@@ -52,10 +62,7 @@ def burst(lab: Lab, source: str, destination: str, number: int, cpu: int) -> Bur
             while len(seen) < PACKETS:
                 arrived.append(int.from_bytes(there.recv(64), "big"))
                 seen.add(arrived[-1])
-    kpps = PACKETS / took / 1000
-    if kpps < 0.9 * RATE / 1000:
-        raise LabError(f"{lab.name}: only {kpps:.1f} kpps could be sent to a cold EID; is the machine busy?")
-    return judge(arrived, kpps)
+    return judge(arrived, PACKETS / took / 1000)
 
 
 def judge(arrived: list[int], kpps: float = 0.0) -> Burst:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ci.benches import check_output, check_writable, versions, write_json
-from ci.benches.dataplane import KEYS, ROUNDS, chart, measure, table
+from ci.benches.dataplane import KEYS, MOST_ROUNDS, ROUNDS, chart, measure, table
 from ci.benches.dataplane.figures import Figure, figures
 from testbed.commands.values import number
 from testbed.lab import LabError
@@ -40,7 +40,7 @@ def run(
         for key in keys:
             if key not in KEYS:
                 raise LabError(f"bench dataplane: there is no figure {key}; there are {', '.join(KEYS)}")
-        measured = measure(number(rounds, "rounds", 100) if rounds else ROUNDS, keys)
+        measured = measure(number(rounds, "rounds", MOST_ROUNDS) if rounds else ROUNDS, keys)
         found = figures(measured["rounds"])
         write_json(json_file, _result(found, measured))
         print(f"raw rounds are in {json_file}")

@@ -95,6 +95,7 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """The figure with its spread; goals are those of the eBPF path."""
         told: dict[str, Any] = {
+            "value": self.value,
             "median": statistics.median(self.values),
             "min": min(self.values),
             "max": max(self.values),
