@@ -112,6 +112,7 @@ class KernelPath:
     def locator_changed(self, rloc: IPAddress) -> None:
         """A locator went down or came up, or the MTU of its path is another."""
         self._try("locators", rloc, lambda: self._locators.rewrite(rloc))
+        self._try("local", rloc, self._local.locators_changed)
 
     # When a write fails
 

@@ -15,7 +15,7 @@ from functools import cache
 from ipaddress import ip_address
 
 from nodes.dataplane.bpf import compiler
-from nodes.dataplane.bpf.layout import NUMBER, Statistic
+from nodes.dataplane.bpf.layout import NUMBER, PORT, Statistic
 from nodes.dataplane.decision import SourceOf, Tables
 from nodes.dataplane.devices import Devices
 from nodes.dataplane.kernel_path import KernelPath
@@ -105,6 +105,18 @@ class Router:
 
     def from_core(self, packet: bytes, **how: int) -> TestRun:
         return self.run("lisp_core", packet, self.core, CORE_MAC, **how)
+
+    @contextmanager
+    def in_instance(self, instance_id: int) -> Iterator[None]:
+        """The site port has hosts of this instance."""
+        there, key = self.loaded.maps["ports"], NUMBER.pack(self.site)
+        before = there.lookup(key)
+        assert before is not None
+        there.update(key, PORT.pack(instance_id, self.devices.tuns[instance_id], 0))
+        try:
+            yield
+        finally:
+            there.update(key, before)
 
     def statistics(self) -> dict[Statistic, int]:
         """What the programs have counted since they were loaded."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import Counter
+from ipaddress import ip_address
 
 import pytest
 
@@ -16,7 +17,7 @@ from nodes.lisp.checksum import checksum
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, IPAddress
 from tests.dataplane import chance as by_chance
-from tests.dataplane.router import LEFT, REDIRECTED, Router
+from tests.dataplane.router import INSTANCE, LEFT, REDIRECTED, Router
 from tests.unit.data_path import PXTR, XTR, by_family, install, ip_packet, locator, tables
 
 HEADER = 14
@@ -87,6 +88,27 @@ def test_a_flow_keeps_port_and_locator_between_the_paths(router: Router) -> None
         chosen[verdict.locator] += 1
         assert router.from_site(packet).packet[HEADER:] == outer_packet(verdict, packet, 63)
     assert sorted(chosen.values()) == sorted([chosen[candidates[0].address], chosen[candidates[1].address]])
+
+
+@pytest.mark.parametrize("instance_id", [0, INSTANCE])
+def test_locator_status_bits(router: Router, instance_id: int) -> None:
+    """D09: where the node sends them; 32, or 8 beside an instance-ID. They follow the site's locators."""
+    into = tables(instance_id=instance_id)
+    install(into, "192.168.2.0/24", Forwarding.ENCAPSULATE, locator("10.0.2.1"), instance_id=instance_id)
+    rlocs = tuple(ip_address(f"10.0.1.{number}") for number in range(1, 12))
+    into.registered.set(EidPrefix.of("192.168.1.0/24", instance_id), rlocs)
+    path = router.load(into)
+    sent = set()
+    with router.in_instance(instance_id):
+        for down in (rlocs[0], rlocs[9], rlocs[3]):
+            into.down.add(down)
+            path.locator_changed(down)
+            verdict = decide_outbound(parse(TO_SITE_2), into, by_family, instance_id)
+            assert isinstance(verdict, Encapsulate)
+            assert verdict.status_bits is not None
+            assert router.from_site(TO_SITE_2).packet[HEADER:] == outer_packet(verdict, TO_SITE_2, 63)
+            sent.add(verdict.status_bits)
+    assert len(sent) == (2 if instance_id else 3)
 
 
 def test_padding_stays_behind(router: Router) -> None:

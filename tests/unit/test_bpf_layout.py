@@ -68,6 +68,6 @@ def test_the_maps_of_the_object(tmp_path: Path) -> None:
 
 
 def test_members_are_packed_in_their_order() -> None:
-    packed = layout.LOCAL.pack(layout.LocalFlag.EID | layout.LocalFlag.HOST, 1, 7)
+    packed = layout.LOCAL.pack(layout.LocalFlag.EID | layout.LocalFlag.HOST, 1, 0, 0, 7)
     assert packed == bytes([5, 1, 0, 0, 0, 0, 0, 0]) + (7).to_bytes(8, "little")
-    assert layout.LOCAL.unpack(packed) == (5, 1, 7)
+    assert layout.LOCAL.unpack(packed) == (5, 1, 0, 0, 7)

@@ -9,13 +9,14 @@
 #include "route.h"
 
 #define LISP_PORT 4341
+#define LISP_L bpf_htonl(0x40000000)  // Locator-Status-Bits are there
 #define LISP_I bpf_htonl(0x08000000)  // the Instance ID bit
 #define LISP_KK bpf_htonl(0x03000000) // the key of an encrypted packet (RFC 8061)
 #define DONT_FRAGMENT 0x4000
 
 struct lisp_header {
 	__be32 flags;
-	__be32 instance; // << 8
+	__be32 instance; // << 8 | Locator-Status-Bits
 };
 
 struct over_ipv4 {
@@ -38,6 +39,8 @@ static __always_inline __u32 overhead_over(__u8 version)
 // Where a packet goes, and by what header.
 struct tunnel {
 	__u32 instance;
+	__u32 tells; // 1: with `status_bits`
+	__u32 status_bits;
 	__u32 hash;
 	__u32 index; // of the locator
 	__u32 version; // of the locator
@@ -89,10 +92,14 @@ static __always_inline void fill_udp(struct udphdr *udp, struct lisp_header *lis
 	udp->source = source_port(tunnel->hash);
 	udp->dest = bpf_htons(LISP_PORT);
 	udp->len = bpf_htons(packet->length + sizeof(*udp) + sizeof(*lisp));
-	// Section 5.3: the checksum stays 0. N, L, E, V and the reserved bits do, too (requirements D08, D10).
-	if (tunnel->instance) {
-		lisp->flags = LISP_I;
-		lisp->instance = bpf_htonl(tunnel->instance << 8);
+	// Section 5.3: the checksum stays 0. N, E, V and the reserved bits do, too (requirements D08, D10).
+	if (tunnel->tells) {
+		lisp->flags = LISP_L;
+		lisp->instance = bpf_htonl(tunnel->status_bits);
+	}
+	if (tunnel->instance) { // it leaves room for eight bits
+		lisp->flags |= LISP_I;
+		lisp->instance = bpf_htonl(tunnel->instance << 8 | (tunnel->status_bits & 0xFF));
 	}
 }
 

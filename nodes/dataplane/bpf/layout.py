@@ -115,7 +115,7 @@ MAPPING = Layout(
     candidates=f"{MOST_CANDIDATES * CANDIDATE.size}s",
 )
 LOCATOR = Layout(version="B", usable="B", mtu="H", reserved="4x", source="16s", address="16s")
-LOCAL = Layout(flags="B", open="B", reserved="6x", open_until="Q")
+LOCAL = Layout(flags="B", open="B", tells="B", reserved="x", status_bits="I", open_until="Q")
 PORT = Layout(instance="I", device="I", gate="I")
 RLOC_KEY = Layout(version="I", address="16s")
 GATE = Layout(punted="Q", handled="Q")

@@ -67,8 +67,10 @@ enum local_flag {
 // What an entry of `local` says is the union of what all prefixes say that cover it.
 struct local {
 	__u8 flags;
-	__u8 open; // as in struct mapping
-	__u16 reserved[3];
+	__u8 open;  // as in struct mapping
+	__u8 tells; // 1: its packets carry `status_bits`
+	__u8 reserved;
+	__u32 status_bits; // which locators of the site are up (requirement D09)
 	__u64 open_until;
 };
 

@@ -36,13 +36,17 @@ static __always_inline bool may_send(struct __sk_buff *skb, enum arrival arrival
 
 // Who encapsulates: the ITR for its site's EIDs, the PITR for sources that have none (RFC 6832 section 5), or nobody (0).
 static __always_inline __u32 role_for(struct __sk_buff *skb, enum arrival arrival, __u32 roles, const struct port *port,
-				      const struct packet *packet, const struct eid_key *destination)
+				      const struct packet *packet, const struct eid_key *destination,
+				      struct tunnel *tunnel)
 {
 	struct eid_key source = host_key(port->instance, packet->version, packet->source);
 	struct local *entry = bpf_map_lookup_elem(&local, &source);
 
-	if (arrival != FROM_CORE && roles & ROLE_ITR && entry)
+	if (arrival != FROM_CORE && roles & ROLE_ITR && entry) {
+		tunnel->tells = entry->tells;
+		tunnel->status_bits = entry->status_bits;
 		return may_send(skb, arrival, port, &source, entry) ? ROLE_ITR : 0;
+	}
 	if (arrival == FROM_SITE || !(roles & ROLE_PITR) || port->instance)
 		return 0;
 	if (arrival == FROM_CORE && entry) // forged: the site's hosts are not behind the core
@@ -100,7 +104,7 @@ static __always_inline int outbound(struct __sk_buff *skb, enum arrival arrival,
 	route = bpf_map_lookup_elem(&native, &destination);
 	if (route && *route != NATIVE_NULL0)
 		return TC_ACT_UNSPEC;
-	role = role_for(skb, arrival, roles, port, packet, &destination);
+	role = role_for(skb, arrival, roles, port, packet, &destination, &tunnel);
 	if (!role)
 		return TC_ACT_UNSPEC;
 	// Requirement S04: the map-cache decides.

@@ -129,9 +129,9 @@ class Locator:
         return "empty" if self.address is None else f"{self.address} from {self.source} {state} mtu {self.mtu}"
 
 
-def local(flags: int, is_open: bool, open_until: int) -> bytes:
-    """``struct local``."""
-    return layout.LOCAL.pack(flags, is_open, open_until)
+def local(flags: int, is_open: bool, open_until: int, status_bits: int | None = None) -> bytes:
+    """``struct local``; ``status_bits`` None: its packets carry no Locator-Status-Bits."""
+    return layout.LOCAL.pack(flags, is_open, status_bits is not None, status_bits or 0, open_until)
 
 
 def local_flags(value: bytes) -> LocalFlag:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from nodes.dataplane.bpf.layout import NUMBER, AggregateFlag, LocalFlag, NativeRoute
+from nodes.dataplane.bpf.layout import LOCAL, NUMBER, AggregateFlag, LocalFlag, NativeRoute
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.kernel import encoding
 from nodes.dataplane.kernel.mappings import GATE_NS
 from nodes.dataplane.kernel.maps import KernelMap
+from nodes.dataplane.status_bits import status_bits
 from nodes.lisp.eid import EidPrefix, host_prefix
 
 
@@ -129,9 +130,20 @@ class LocalTable:
         prefixes = [prefix for table in (tables.local, tables.dynamic) for prefix, _ in table.items()]
         return {prefix: flags_of(prefix, tables) for prefix in prefixes}
 
+    def locators_changed(self) -> None:
+        """Other locators of the site are up: its packets tell that (requirement D09). Raises OSError."""
+        for prefix, old in list(self._trie.items()) if self._tables.registered else ():
+            flags, is_open, _, _, until = LOCAL.unpack(old)
+            self._trie.set(prefix, encoding.local(flags, is_open, until, self._status_bits(prefix)))
+
     def items(self) -> Iterable[tuple[EidPrefix, LocalFlag]]:
         """What the kernel has. Raises OSError."""
         return ((prefix, encoding.local_flags(value)) for prefix, value in self._trie.items())
 
     def _value(self, prefix: EidPrefix) -> bytes:
-        return encoding.local(flags_of(prefix, self._tables), False, self._monotonic_ns() + GATE_NS)
+        until = self._monotonic_ns() + GATE_NS
+        return encoding.local(flags_of(prefix, self._tables), False, until, self._status_bits(prefix))
+
+    def _status_bits(self, prefix: EidPrefix) -> int | None:
+        found = self._tables.registered.lookup(prefix)
+        return None if found is None else status_bits(found[1], self._tables.down, prefix.instance_id)
