@@ -34,7 +34,7 @@ int lisp_site(struct __sk_buff *skb)
 {
 	struct settings *settings = current_settings();
 	struct port *port = port_of(skb);
-	struct packet packet;
+	struct packet packet = {}; // kernels before 6.3 hand no memory to a function that nobody has written to
 
 	if (!settings || !settings->enabled || !port || !is_for_us(skb, &packet))
 		return TC_ACT_UNSPEC;
@@ -64,7 +64,7 @@ int lisp_tun(struct __sk_buff *skb)
 	struct settings *settings = current_settings();
 	struct port *port = port_of(skb);
 	int verdict = TC_ACT_UNSPEC;
-	struct packet packet;
+	struct packet packet = {}; // kernels before 6.3 hand no memory to a function that nobody has written to
 
 	if (!settings || !port)
 		return TC_ACT_UNSPEC;
