@@ -175,6 +175,8 @@ class MapCache:
                 yield self._take_out(prefix)
             return
         if prefix not in self._learned and len(self._learned) >= self._max_entries:
+            if self._expiry.first() is None:  # full of mappings that never end
+                return
             yield from self._evict()
         entry = MapCacheEntry(self._forwarding(record), record.locators, now, self._expires_at(record, now))
         self._take_in(prefix, entry)
