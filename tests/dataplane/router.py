@@ -29,6 +29,9 @@ from nodes.linux.tun import open_tun
 from tests.unit.data_path import by_family
 
 SITE_MAC, CORE_MAC, ELSEWHERE = "02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:99"
+OLD_KERNEL = tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 3)
+"""It cannot be told that another IP version comes out of a header: such packets may be left to the stack."""
+
 REDIRECTED, LEFT, DROPPED = 7, -1, 2
 INSTANCE = 7
 _IFINDEX_AT = 40  # in struct __sk_buff

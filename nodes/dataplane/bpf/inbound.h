@@ -180,8 +180,9 @@ __noinline int replace_outer(struct __sk_buff *skb, const struct arrived *arrive
 	room = overhead_over(after);
 	if (trim(skb, ETH_HLEN + arrived->room + inner->length))
 		return TC_ACT_UNSPEC;
-	if (before != after && (shrink(skb, arrived->room, before, inner->version, false) ||
-				grow(skb, room, after, inner->version)))
+	if (before != after && shrink(skb, arrived->room, before, inner->version, false))
+		return TC_ACT_UNSPEC; // a kernel before 6.3, and a packet shorter than the outer IP header
+	if (before != after && grow(skb, room, after, inner->version))
 		return drop(STAT_DROP_KERNEL);
 	if (rewrite(skb, ETH_HLEN + room, inner, arrived->tos, arrived->ttl) ||
 	    write_outer(skb, inner, tunnel, arrived->tos, arrived->ttl))
