@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
@@ -23,12 +24,14 @@ from nodes.dataplane.devices import Devices
 from nodes.dataplane.kernel import encoding
 from nodes.dataplane.kernel_path import FIRST_RETRY, KernelPath
 from nodes.linux import libbpf, routes
-from nodes.lisp.config import DataPlane, NodeConfig
+from nodes.lisp.config import DataPlane, DynamicEid, Locator, NodeConfig
 from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix
+from testbed.commands import verify
+from testbed.lab import Lab, LabError
 from tests.conformance.watch import eventually
 from tests.e2e.daemon_world import World, ms_config, xtr_config
-from tests.unit.data_path import by_family, locator, tables
+from tests.unit.data_path import by_family, ip_packet, locator, tables
 
 PORT = 9999
 SITE2 = EidPrefix.of("192.168.2.0/24")
@@ -235,6 +238,34 @@ def delete_behind_its_back(pid: int, key: bytes) -> None:
     raise AssertionError("the daemon has no such map")
 
 
+@pytest.mark.parametrize("dataplane", [DataPlane.PYTHON, DataPlane.EBPF])
+def test_who_sends_to_a_host_that_is_not_here_is_told(tmp_path: Path, dataplane: DataPlane) -> None:
+    """X06, on both paths, and once a second."""
+    prefix = EidPrefix.of("192.168.2.0/24")
+    config = replace(
+        fast(xtr_config("xtr2")),
+        dataplane=dataplane,
+        database=(),
+        dynamic_eids=(DynamicEid(prefix, (Locator(ip_address("10.0.2.1")),)),),
+    )
+    world = World(tmp_path)
+    try:
+        world.boot(ms_config(), config)
+        sender = world.socket("net", socket.SOCK_DGRAM)
+        inner = ip_packet("192.168.1.1", "192.168.2.77")
+        for _ in range(5):
+            sender.sendto(b"\x08" + bytes(7) + inner, ("10.0.2.1", 4341))
+
+        def told() -> list[dict[str, Any]]:
+            return [one["fields"] for one in world.log("xtr2") if one["event"] == "host-not-here"]
+
+        eventually(lambda: bool(told()), "the daemon is told")
+        assert told() == [{"eid": "192.168.2.77/32", "rloc": "203.0.113.9"}]
+        assert world.show("xtr2", "statistics")["control"]["host-not-here"] == 1
+    finally:
+        world.close()
+
+
 def test_ebpf_that_cannot_run_is_refused_in_one_line(tmp_path: Path) -> None:
     broken = tmp_path / "broken.o"
     broken.write_bytes(b"no object")
@@ -286,3 +317,40 @@ def test_a_map_that_is_full_stops_the_fast_path_until_there_is_room() -> None:
         path.expire()
         assert events[-1][0] == "dataplane-in-step"
         assert path.differences() == []
+
+
+def daemon_of(lab: Lab, router: str) -> int:
+    """The process ID of a router's daemon, as this process sees it: who has its log open."""
+    log = lab.log_path(router).resolve()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            named = (process / "comm").read_text() == f"lisp:{router}\n"
+            if named and log in [one.readlink() for one in (process / "fd").iterdir()]:
+                return int(process.name)
+        except OSError:
+            continue
+    raise AssertionError(f"{router} has no daemon")
+
+
+def test_show_verify_says_so_by_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Lab("two-dc-static", name="test-verify", run_dir=tmp_path / "verify", dataplane="ebpf") as lab:
+        assert lab.run("h1", ["ping", "-c", "1", "-W", "2", str(lab["h4"].address)]).returncode == 0
+        assert verify(lab.name, "xtr1", "map-cache") == 0
+        assert "say what the engine says" in capsys.readouterr().out
+        delete_behind_its_back(daemon_of(lab, "xtr1"), encoding.eid_key(SITE2))
+        assert verify(lab.name, "xtr1", "map-cache") == 1
+        shown = capsys.readouterr().out
+        assert "192.168.2.0/24" in shown
+        assert "map_cache" in shown
+        assert verify(lab.name, "xtr1", "map-cache", as_json=True) == 1
+        assert [row["key"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["192.168.2.0/24"]
+        with pytest.raises(LabError, match="not for roles"):
+            verify(lab.name, "xtr1", "roles")
+
+
+def test_show_verify_of_a_python_node_says_that_there_is_nothing_to_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Lab("two-dc-static", name="test-verify-python", run_dir=tmp_path / "python", dataplane="python") as lab:
+        assert verify(lab.name, "xtr1", "map-cache") == 0
+        assert "the data plane is python" in capsys.readouterr().out
