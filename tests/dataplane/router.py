@@ -163,6 +163,7 @@ def a_router() -> Iterator[Router]:
             indices = {name: links.index_of(kernel, name) for name in ("site", "core", "lisp0", f"lisp{INSTANCE}")}
             for one in tuns:
                 links.set_mtu(kernel, indices[f"lisp{one}"], 1464)
+                write_sysctl(f"net/ipv6/conf/lisp{one}/addr_gen_mode", 1)  # no packets of its own
                 links.set_up(kernel, indices[f"lisp{one}"])
                 write_sysctl(f"net/ipv4/conf/lisp{one}/rp_filter", 0)
         devices = Devices({indices["site"]: 0}, (indices["core"],), {one: indices[f"lisp{one}"] for one in tuns})
