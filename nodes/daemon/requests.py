@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -121,11 +122,16 @@ class Requests:
         """Put mappings into the map-cache by hand: those of the field ``mappings``, or of a file, one a line."""
         if not self._config.roles & {Role.ITR, Role.PITR, Role.RTR}:
             raise ValueError(f"{self._config.name} is no ITR, PITR or RTR and has no map-cache")
-        mappings = tuple(_mappings(request))
-        effects = self._engine.step(AddMappings(mappings), self._now())
-        begun = time.perf_counter()
-        self._carry_out(effects)
-        seconds = time.perf_counter() - begun
+        # Nothing here is garbage: the collector would only look at each of a hundred thousand entries once more.
+        gc.disable()
+        try:
+            mappings = tuple(_mappings(request))
+            effects = self._engine.step(AddMappings(mappings), self._now())
+            begun = time.perf_counter()
+            self._carry_out(effects)
+            seconds = time.perf_counter() - begun
+        finally:
+            gc.enable()
         wanted = {prefix for prefix, _ in mappings}
         added = sum(isinstance(one, Install) and one.entry.prefix in wanted for one in effects)
         if added < len(mappings):

@@ -85,7 +85,7 @@ class Holding:
 
     def covered(self, prefix: EidPrefix) -> list[EidPrefix]:
         """The EIDs inside ``prefix`` that packets wait for, in the order of their first packets."""
-        return [eid for eid in self._waiting if prefix.covers(eid)]
+        return [eid for eid in self._waiting if prefix.covers(eid)] if self._waiting else []
 
     def expired(self, now: float) -> list[EidPrefix]:
         """The EIDs whose packets have waited too long."""
