@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -46,6 +46,12 @@ def held(lab: Lab) -> dict[str, int]:
 def lost(lab: Lab) -> int:
     """Packets that found no room."""
     return int(lab.show("xtr1", "statistics")["drops"].get("holding queue full", 0))
+
+
+@pytest.fixture(scope="module")
+def lab(boot: Callable[..., Lab], dataplane: str) -> Lab:
+    """Of its own, by each data path: what was held leaves by the slow one, what comes later by the fast one."""
+    return boot("two-dc-static", dataplane=dataplane)
 
 
 @pytest.fixture

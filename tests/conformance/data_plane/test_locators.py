@@ -29,6 +29,7 @@ class Site:
     """The near site, and a far one whose locators are of IP version ``outer``; hosts of IP version ``inner``."""
 
     lab: Lab
+    dataplane: str
     inner: int
     outer: int
 
@@ -55,7 +56,8 @@ class Site:
         return packets.datagram(source, target or self.target, (20000 + number, SINK), MARK + b"%d" % number)
 
     def sent(self, *some: bytes) -> list[Tunnelled]:
-        """Packets of the near host, as they leave its router for the core."""
+        """Packets of the near host, as they leave its router for the core; all of them by the fast path."""
+        before = self.counted
         found: list[Tunnelled] = []
         with Seen(self.lab, CORE) as seen, Cable(self.lab, "hn", "xn") as cable:
             read = 0
@@ -72,7 +74,13 @@ class Site:
                 cable.send(*part)
                 seen.until(partial(arrived, begin + len(part)), "LISP packets")
         assert len(found) == len(some)
+        assert self.counted - before == (len(some) if self.dataplane == "ebpf" else 0)
         return found
+
+    @property
+    def counted(self) -> int:
+        """How many packets the near router's kernel has encapsulated."""
+        return int(self.lab.show("xn", "statistics")["data"].get("encapsulated_fast_packets", 0))
 
     @contextmanager
     def route(self, *words: object) -> Iterator[None]:
@@ -91,9 +99,9 @@ def lab(boot: Callable[..., Lab], dataplane: str) -> Lab:
 
 
 @pytest.fixture(params=PAIRS, ids=lambda pair: f"v{pair[0]}-over-v{pair[1]}")
-def site(request: pytest.FixtureRequest, lab: Lab) -> Site:
+def site(request: pytest.FixtureRequest, lab: Lab, dataplane: str) -> Site:
     """D15; the near router knows the mapping."""
-    one = Site(lab, *request.param)
+    one = Site(lab, dataplane, *request.param)
     done = lab.run("hn", ["ping", "-n", "-c", "1", "-W", "2", str(one.target)])
     assert done.returncode == 0, done.stdout
     return one

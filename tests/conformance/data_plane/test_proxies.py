@@ -31,7 +31,7 @@ def test_a_pitr_encapsulates_what_comes_from_outside(pair: Pair) -> None:
     """M13, S10, D02, D11, D12: natively to the PITR, from there in a LISP header to the site's own RLOC."""
     warm(pair)
     sent = [pair.between(client(pair), pair.target, number, ttl=50, tos=number) for number in range(10)]
-    with pair.watch("pxtr", "core2", pair.there) as seen:
+    with pair.watch("pxtr", "core2", pair.there) as seen, pair.fast("pxtr", "encapsulated", 10):
         pair.send("client", "edge", *sent)
         seen.until(lambda: len(seen.texts(pair.there)) == 10, "ten packets at the host")
         native, tunnelled = seen.packets("pxtr"), seen.data("core2", "pxtr")
@@ -65,7 +65,7 @@ def test_a_petr_forwards_natively_what_a_site_sends_it(pair: Pair) -> None:
     """M14, S10, D11 to D13: by the rules of decapsulation; then as any router, to where no LISP is."""
     outer = pair.rloc(pair.itr), pair.rloc("pxtr")
     inner = [pair.between(pair.source, client(pair), number, ttl=40, tos=0x02) for number in range(4)]
-    with pair.watch("client", "edge") as seen:
+    with pair.watch("client", "edge") as seen, pair.fast("pxtr", "natively_forwarded", 4):
         for number, one in enumerate(inner):
             pair.send(
                 "core2", "pxtr", packets.lisp(*outer, one, ttl=(20, 60)[number % 2], tos=0xB8 | (2, 3)[number // 2])
@@ -82,7 +82,7 @@ def test_a_petr_forwards_natively_what_a_site_sends_it(pair: Pair) -> None:
 def test_an_itr_gives_its_petr_what_goes_outside(pair: Pair) -> None:
     """M14, S04: natively-forward means through the PETR, in a LISP header; by IPv4, for every site has an IPv4 RLOC."""
     warm(pair)
-    with pair.watch("core1", "client") as seen:
+    with pair.watch("core1", "client") as seen, pair.fast(pair.itr, "encapsulated", 1):
         pair.leave(pair.between(pair.source, client(pair), "outside"))
         found = seen.until(lambda: seen.arrived("client", "outside"), "the packet at the client")
         (one,) = seen.data("core1", pair.itr)
