@@ -123,13 +123,14 @@ def test_through_the_core_port_to_the_host(router: Router, inner: int, outer: in
 def test_a_packet_without_hops_left_is_the_stacks(router: Router, outer: int) -> None:
     """D11: it enters by the TUN device, as out of the daemon's hand, and the kernel says so to its sender."""
     router.load(tables())
-    with hanging(router), listen(router.namespace, "lisp0") as tun, listen(router.outside, "net") as wire:
+    with hanging(router), listen(router.outside, "net") as wire:
         router.ip("route replace 192.168.2.0/24 dev lisp0")
         while from_tun(router) is not None:
             pass
         wire.send(frame(lisp(outer, ip_packet(*EID[4]), ttl=1), CORE_MAC))
-        ready, _, _ = select.select([router.tuns[0]], [], [], SECONDS)
-        assert ready
-        told = os.read(router.tuns[0], 4096)
+        told = b""
+        while told[9:10] != b"\x01":  # a device that has just come up may have a word of its own to say first
+            ready, _, _ = select.select([router.tuns[0]], [], [], SECONDS)
+            assert ready
+            told = os.read(router.tuns[0], 4096)
         assert (str(parse(told).destination), parse(told).protocol, told[20]) == (EID[4][0], 1, 11)
-        assert tun.recv(4096)[8] == 1
