@@ -24,10 +24,10 @@ class Host(Machine):
             OSError: The kernel did not switch UDP segmentation off.
         """
         super().addIntf(intf, *args, **kwargs)
-        # A veth pair hands UDP super-packets (UDP_SEGMENT) on in one piece. One inside a LISP header would have to be cut
-        # inside a UDP tunnel, where the kernel drops it: 1000 of 1000 datagrams; so the fast path leaves them all to the
-        # stack. Cut here, as by a real network card, they take the fast path. Super-packets of TCP go through tunnels
-        # and may stay. Hosts outside LISP sites need it as well: a PITR encapsulates what they send.
+        # A veth pair hands UDP super-packets (UDP_SEGMENT) on in one piece. One inside a LISP header would have to be
+        # cut inside a UDP tunnel, where the kernel drops it: 1000 of 1000 datagrams; so the fast path leaves them all
+        # to the stack. Cut here, as by a real network card, they take the fast path. Super-packets of TCP go through
+        # tunnels and may stay. Hosts outside LISP sites need it as well: a PITR encapsulates what they send.
         ethtool.set_features(intf.name, {ethtool.UDP_SEGMENTATION: False}, self.namespace)
         if ethtool.get_features(intf.name, self.namespace)[ethtool.UDP_SEGMENTATION]:
             raise OSError(f"{self.name}: interface {intf.name}: {ethtool.UDP_SEGMENTATION} cannot be switched off")
