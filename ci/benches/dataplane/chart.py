@@ -140,9 +140,9 @@ def _bar(panel: Panel, figure: Figure, y: float) -> Iterator[str]:
     end = min(_x(panel, middle), _LEFT + _PLOT)
     yield f'<rect class="{figure.path}" x="{_LEFT}" y="{y:.1f}" width="{end - _LEFT:.1f}" height="{_BAR}" rx="2">'
     yield f"<title>{escape(figure.key)}: {number(figure, middle)}</title></rect>"
-    if most <= panel.end:
-        yield _whisker(_x(panel, least), _x(panel, most), y + _BAR / 2)
-    elif middle > panel.end:
+    if middle <= panel.end:
+        yield _whisker(_x(panel, least), _x(panel, min(most, panel.end)), y + _BAR / 2)
+    else:
         yield f'<path class="{figure.path}" d="M{end - 1:.1f} {y - 3:.1f}l11 {_BAR / 2 + 3}l-11 {_BAR / 2 + 3}z"/>'
     yield _text(_WIDTH - 20, y + _BAR - 2, number(figure, middle), anchor="end")
 
