@@ -33,8 +33,10 @@ def with_uses(path: DataPath, rows: Sequence[dict[str, Any]]) -> list[dict[str, 
 def locators_with_uses(path: DataPath | None, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The engine's table of locators, each with how many packets went to it by whatever mapping."""
     uses = {str(rloc): use for rloc, use in path.locator_uses().items()} if path is not None else {}
+    mtus = {str(rloc): mtu for rloc, mtu in path.path_mtus().items()} if path is not None else {}
     probed = [{**row, **uses.pop(row["rloc"], NEVER).data()} for row in rows]
-    return probed + [{**NOT_PROBED, "rloc": rloc, **use.data()} for rloc, use in sorted(uses.items())]
+    others = [{**NOT_PROBED, "rloc": rloc, "path_mtu": mtus.get(rloc)} for rloc in sorted(uses)]
+    return probed + [{**row, **uses[str(row["rloc"])].data()} for row in others]
 
 
 def contact_rows(path: DataPath | None, now: float, scale: float) -> list[dict[str, Any]]:

@@ -236,6 +236,10 @@ class DataPath:
         fast = self._kernel.mapping_counts() if self._kernel is not None else {}
         return {one: self._use(self._python.counts.mapping(one), fast.get(one)) for one in prefixes}
 
+    def path_mtus(self) -> Mapping[IPAddress, int]:
+        """The MTUs of the paths that are narrower than the core, in outer bytes (requirement D19)."""
+        return self._python.path_mtus
+
     def locator_uses(self) -> dict[IPAddress, Use]:
         """How much each locator was used, by whatever mapping."""
         slow = self._python.counts.locators()

@@ -118,6 +118,11 @@ class PythonPath:
             down.add(rloc)
         self._forget_outbound()
 
+    @property
+    def path_mtus(self) -> Mapping[IPAddress, int]:
+        """What is known of the paths to RLOCs: outer bytes (requirement D19)."""
+        return self._context.tables.path_mtu
+
     def set_path_mtu(self, rloc: IPAddress, mtu: int) -> None:
         """The path to an RLOC takes outer packets of so many bytes at most; 0 forgets that (requirement D19)."""
         if mtu:

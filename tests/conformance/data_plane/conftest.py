@@ -23,10 +23,8 @@ def families(dataplane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         for router in lab.topology.lisp_routers:
             shown = lab.show(router.name, "statistics").get("dataplane")
             assert shown is None or shown["runs"] == dataplane, f"{router.name}: {shown}"
-        for inner, outer in PAIRS:
-            pair = Pair(lab, dataplane, inner, outer)
-            done = lab.run(pair.here, ["ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", str(pair.target)])
-            assert done.returncode == 0, done.stdout
+        for outer in (4, 6):
+            Pair(lab, dataplane, 4, outer).warm()
         yield lab
 
 

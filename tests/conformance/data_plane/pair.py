@@ -73,6 +73,13 @@ class Pair:
         """The largest inner packet in bytes."""
         return CORE_MTU - OVERHEAD[self.outer]
 
+    def warm(self) -> None:
+        """Let each router of the pair know the other's mappings, of both IP versions, with its gate open."""
+        for version in (4, 6):
+            target = str(self.lab[self.there].address_of(version))
+            done = self.lab.run(self.here, ["ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", target])
+            assert done.returncode == 0, done.stdout
+
     def rloc(self, router: str) -> IPAddress:
         """The RLOC of a router."""
         config = self.lab[router].lisp
