@@ -1,6 +1,7 @@
 """The doors between the rooms: who may import what. Every import in the source is walked, also those in functions."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,11 @@ def violation(importer: str, imported: str) -> str | None:
         return "only nodes.fabric imports ryu or os-ken"
     if within(importer, "nodes") and within(imported, "scapy"):
         return "scapy stays out of every daemon"
+    # It takes 0.4 to 1 s: whoever runs a task that does not need it does not wait for it.
+    if within(imported, "scapy") and not within(importer, "testbed.observe.scapy_lisp", "tests"):
+        return "only testbed.observe.scapy_lisp and tests import scapy"
+    if within(importer, "testbed.observe.scapy_lisp") and ours and not within(imported, "testbed.observe.scapy_lisp"):
+        return "the Scapy layers share no code with anything of ours"
     if within(importer, "testbed.observe.decoder") and within(imported, "nodes"):
         return "the decoder that judges is independent of nodes"
     if within(importer, "testbed.observe") and within(imported, "nodes.lisp"):
@@ -132,6 +138,13 @@ def test_every_import_uses_a_door() -> None:
     assert broken_doors(REPOSITORY) == []
 
 
+@pytest.mark.parametrize("module", ["tasks", "testbed.lab", "testbed.server.__main__", "nodes.daemon.__main__"])
+def test_scapy_is_not_loaded_where_it_is_not_used(module: str) -> None:
+    """Nothing on the way to a task, a lab or a daemon imports it, by whatever detour."""
+    program = f"import sys, {module}; sys.exit('scapy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("path", "source", "rule"),
     [
@@ -165,6 +178,10 @@ def test_every_import_uses_a_door() -> None:
         ("testbed/lab.py", "import os_ken", "only nodes.fabric"),
         ("testbed/observe/decoder.py", "from nodes.linux import netlink", "independent"),
         ("testbed/observe/capture.py", "from nodes.lisp.eid import EidPrefix", "independent"),
+        ("testbed/lab.py", "from scapy.all import IP", "only testbed.observe.scapy_lisp"),
+        ("testbed/observe/capture.py", "import scapy.packet", "only testbed.observe.scapy_lisp"),
+        ("testbed/observe/scapy_lisp/data.py", "from nodes.linux import tun", "share no code"),
+        ("testbed/observe/scapy_lisp/data.py", "from testbed.observe import decoder", "share no code"),
         ("testbed/lab.py", "import tasks", "neither tests nor tasks"),
     ],
 )
@@ -186,6 +203,7 @@ def test_a_broken_door_is_found(tmp_path: Path, path: str, source: str, rule: st
         ("nodes/kinds/host.py", "from mininet.node import Node\nfrom nodes.linux import netlink"),
         ("nodes/fabric/app.py", "import ryu.base.app_manager"),
         ("testbed/lab.py", "from nodes.lisp.config import NodeConfig\nfrom nodes.linux import namespaces"),
+        ("testbed/observe/scapy_lisp/ecm.py", "from scapy.packet import Packet\nfrom . import message"),
         ("testbed/server/build.py", "from nodes.kinds.host import Host\nfrom mininet.net import Mininet"),
         ("tests/engine/test_itr.py", "from nodes.lisp.engine import Engine\nfrom testbed.lab import Lab"),
     ],

@@ -1,0 +1,436 @@
+"""The Scapy layers by themselves: what they build they read, and whatever comes, they read without an exception."""
+
+from __future__ import annotations
+
+import struct
+from random import Random
+
+import pytest
+from scapy.config import conf
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.packet import NoPayload, Packet, Raw
+
+from testbed.observe import scapy_lisp as lisp
+from testbed.observe.scapy_lisp.addresses import read_address
+from tests.scapy_lisp.chance import CONTROL, DATA, LCAFS, Maker
+from tests.vectors.captures import control_messages
+
+ROUNDS = 25
+NONCE = "0102030405060708"
+LOCATOR = "01 32 02 3c  0005 0001 c6336401"
+RECORD = f"000005a0 01 18 1000 0123 0001 c0000200 {LOCATOR}"
+IDENTITY = "101112131415161718191a1b1c1d1e1f a1a2a3a4a5a6a7a8"
+AUTH = "03 02 0004 00010203"
+
+
+def _locator() -> Packet:
+    return lisp.RLOCRecord(
+        priority=1, weight=50, m_priority=2, m_weight=60, local=1, probed=0, reachable=1, locator="198.51.100.1"
+    )
+
+
+def _record() -> Packet:
+    return lisp.EIDRecord(
+        record_ttl=1440, eid_mask_len=24, authoritative=1, map_version_number=0x123, eid_prefix="192.0.2.0",
+        locators=[_locator()],
+    )  # fmt: skip
+
+
+def _identity() -> Packet:
+    return lisp.Identity(xtr_id=bytes(range(16, 32)), site_id=bytes(range(0xA1, 0xA9)))
+
+
+NONCE_VALUE = int(NONCE, 16)
+_SIGNED = {"nonce": NONCE_VALUE, "key_id": 3, "authentication_data": bytes(range(4))}
+_QUESTION = {"eid_prefix": "192.0.2.9", "eid_mask_len": 32}
+
+# Each octet as the figures of the texts draw it.
+FIGURES: dict[str, tuple[Packet, str]] = {
+    "Map-Request, RFC 9301 section 5.2": (
+        lisp.MapRequest(
+            nonce=NONCE_VALUE, probe=1, source_eid="192.0.2.1", itr_rlocs=["198.51.100.1", "2001:db8::1"],
+            records=[lisp.RequestRecord(**_QUESTION)],
+        ),
+        f"12000101 {NONCE} 0001 c0000201 0001 c6336401 0002 20010db8000000000000000000000001 00 20 0001 c0000209",
+    ),
+    "Map-Request, RFC 9437 section 4": (
+        lisp.MapRequest(
+            nonce=NONCE_VALUE, xtr_id_present=1, itr_rlocs=["198.51.100.1"],
+            records=[lisp.RequestRecord(notification_requested=1, **_QUESTION)],
+        )
+        / _identity(),
+        f"10100001 {NONCE} 0000 0001 c6336401 80 20 0001 c0000209 {IDENTITY}",
+    ),
+    "Map-Request with a Map-Reply Record": (
+        lisp.MapRequest(map_data_present=1, itr_rlocs=["198.51.100.1"], map_reply_record=[_record()]),
+        f"14000000 0000000000000000 0000 0001 c6336401 {RECORD}",
+    ),
+    "Map-Reply, RFC 9301 section 5.4": (
+        lisp.MapReply(nonce=NONCE_VALUE, records=[_record()]), f"20000001 {NONCE} {RECORD}",
+    ),
+    "Map-Reply, RFC 9303 section 6.2": (
+        lisp.MapReply(nonce=NONCE_VALUE, security=1)
+        / lisp.MapReplyAuthentication(
+            eid_ad=[
+                lisp.EIDAuthentication(
+                    kdf_id=2, eid_hmac_id=1, eid_hmac=bytes(12),
+                    records=[lisp.AuthorizedPrefix(eid_mask_len=24, eid_prefix="192.0.2.0")],
+                )
+            ],
+            pkt_hmac=bytes(16),
+        ),
+        f"22000000 {NONCE} 01000000 001c 0002 01 00 0001 00 18 0001 c0000200 {'00' * 12} 0014 0002 {'00' * 16}",
+    ),
+    "Map-Register, RFC 9301 section 5.6": (
+        lisp.MapRegister(want_map_notify=1, records=[_record()], **_SIGNED), f"30000101 {NONCE} {AUTH} {RECORD}",
+    ),
+    "Map-Register with an xTR-ID": (
+        lisp.MapRegister(proxy_map_reply=1, **_SIGNED) / _identity(), f"3a000000 {NONCE} {AUTH} {IDENTITY}",
+    ),
+    "Map-Notify, RFC 9301 section 5.7": (
+        lisp.MapNotify(**_SIGNED) / _identity(), f"40000000 {NONCE} {AUTH} {IDENTITY}",
+    ),
+    "Map-Notify-Ack": (lisp.MapNotifyAck(records=[_record()], **_SIGNED), f"50000001 {NONCE} {AUTH} {RECORD}"),
+    "Map-Referral, RFC 8111 section 6.4": (
+        lisp.MapReferral(
+            nonce=NONCE_VALUE,
+            records=[
+                lisp.ReferralRecord(
+                    act="MS-REFERRAL", incomplete=1, eid_mask_len=24, map_version_number=0x123, eid_prefix="192.0.2.0",
+                    referrals=[_locator()], signatures=[lisp.Signature(key_tag=7, signature=b"abc")],
+                )
+            ],
+        ),
+        f"60000001 {NONCE} 000005a0 01 18 2800 1123 0001 c0000200 {LOCATOR}"
+        "000005a0 00000000 00000000 0007 0003 02 000000 616263",
+    ),
+    "Info-Request": (
+        lisp.InfoRequest(nonce=NONCE_VALUE, key_id=1, eid_prefix="192.0.2.0", eid_mask_len=24, ttl=5),
+        f"70000000 {NONCE} 0001 0000 00000005 00 18 0001 c0000200 0000",
+    ),
+    "Info-Reply": (
+        lisp.InfoReply(
+            nonce=NONCE_VALUE, nat=lisp.NATTraversal(etr_udp_port=9, global_etr_rloc="1.2.3.4", rtr_rlocs=["5.6.7.8"])
+        ),
+        f"78000000 {NONCE} 0000 0000 00000000 00 00 0000"
+        "4003 00 00 07 00 0014 10f6 0009 0001 01020304 0000 0000 0001 05060708",
+    ),
+    "ECM with Authentication Data, RFC 9303 section 6.1": (
+        lisp.EncapsulatedControlMessage(security=1, ddt=1) / lisp.ECMAuthentication(requested_hmac_id=2, key_id=7),
+        f"8c000000 01 00 0002 0018 07 01 {'00' * 24} 0004 0000",
+    ),
+    "Shared Extension Message, RFC 9304 section 3": (lisp.SharedExtensionMessage(sub_type=0x123), "f1230000"),
+    "data, RFC 9300 section 5.3, N and E": (
+        lisp.LISPData(nonce_present=1, echo_nonce_request=1, nonce=0x123456, locator_status_bits=3),
+        "a0123456 00000003",
+    ),
+    "data, V, L and I": (
+        lisp.LISPData(
+            lsb_enabled=1, map_version_present=1, source_map_version=0x123, dest_map_version=0x456,
+            instance_id_present=1, instance_id=0xABCDEF, lsbs=5,
+        ),
+        "58123456 abcdef05",
+    ),
+    "data, KK, RFC 8061 section 8": (lisp.LISPData(key_id=3), "03000000 00000000"),
+    "GPE, RFC 9305 section 3": (
+        lisp.LISPGPE(instance_id_present=1, instance_id=9, next_protocol=0x81)
+        / lisp.Shim(type=1, next_protocol=2, specific=bytes(4)),
+        "0c000081 00000900 01 01 00 02 00000000",
+    ),
+}  # fmt: skip
+
+LCAF_FIGURES: dict[str, tuple[Packet, str]] = {
+    "0": (lisp.NullBody(), "00 00 0000"),
+    "1": (lisp.AFIList(addresses=["10.0.0.1", b"ab"]), "01 00 000b 0001 0a000001 0011 616200"),
+    "2": (lisp.InstanceID(instance_id=100, iid_mask_len=24, address="10.0.0.1"), "02 18 000a 00000064 0001 0a000001"),
+    "3": (lisp.ASNumber(as_number=65536), "03 00 0006 00010000 0000"),
+    "4": (
+        lisp.ApplicationData(
+            tos_tc_or_flow_label=0x123456, protocol=6, local_port_lower=1, local_port_upper=2, remote_port_lower=3,
+            remote_port_upper=4,
+        ),
+        "04 00 000e 123456 06 0001 0002 0003 0004 0000",
+    ),
+    "5": (
+        lisp.GeoCoordinates(
+            north=1, latitude_degrees=52, latitude_minutes=1, latitude_seconds=2, longitude_degrees=13,
+            longitude_minutes=3, longitude_seconds=4, altitude=-5,
+        ),
+        "05 00 000e 8034 01 02 000d 03 04 fffffffb 0000",
+    ),
+    "6": (lisp.OpaqueKey(key_field_num=3, key_wildcard_fields=2, key=b"abcd"), "06 00 0007 03 0002 61626364"),
+    "7": (
+        lisp.NATTraversal(etr_udp_port=1, ms_rloc="10.0.0.1", rtr_rlocs=["10.0.0.2"]),
+        "07 00 0014 10f6 0001 0000 0001 0a000001 0000 0001 0a000002",
+    ),
+    "8": (lisp.NonceLocator(nonce=0x123456, address="10.0.0.1"), "08 00 000a 00 123456 0001 0a000001"),
+    "9": (
+        lisp.MulticastInfo(instance_id=1, source_mask_len=32, group_mask_len=24, source="10.0.0.1", group="239.0.0.1"),
+        "09 00 0014 00000001 0000 20 18 0001 0a000001 0001 ef000001",
+    ),
+    "10": (
+        lisp.ExplicitLocatorPath(
+            hops=[lisp.ReencapHop(lookup=1, hop="10.0.0.1"), lisp.ReencapHop(strict=1, rloc_probe=1)]
+        ),
+        "0a 00 000c 0004 0001 0a000001 0003 0000",
+    ),
+    "11": (
+        lisp.SecurityKey(key_algorithm=5, revoke=1, keys=[lisp.KeySection(key_material=b"ab")], locator="10.0.0.1"),
+        "0b 00 000e 01 00 05 01 0002 6162 0001 0a000001",
+    ),
+    "12": (
+        lisp.SourceDestKey(source_ml=8, dest_ml=32, source_prefix="10.0.0.0", destination_prefix="10.0.0.1"),
+        "0c 00 0010 0000 08 20 0001 0a000000 0001 0a000001",
+    ),
+    "13": (
+        lisp.ReplicationListEntry(entries=[lisp.ReplicationEntry(level_value=128, address="10.0.0.1")]),
+        "0d 00 000a 0000 00 80 0001 0a000001",
+    ),
+    "14": (lisp.JSONDataModel(binary=1, json=b"{}"), "0e 01 0006 0002 7b7d 0000"),
+    "15": (
+        lisp.KeyValueAddressPair(address_as_key="10.0.0.1", address_as_value="02:00:00:00:00:01"),
+        "0f 00 000e 0001 0a000001 0006 020000000001",
+    ),
+    "16": (lisp.EncapsulationFormat(lisp=1, vxlan=1), "10 00 0006 00000005 0000"),
+    "255": (lisp.VendorSpecific(oui=0x123456, internal_format=b"x"), "ff 00 0005 00 123456 78"),
+}  # fmt: skip
+
+
+def _again(packet: Packet) -> Packet:
+    """The same packet from its values, field by field: nothing that dissection keeps of the octets helps."""
+    clone = packet.copy()
+    for layer in _layers(clone):
+        layer.raw_packet_cache = None
+    return clone
+
+
+def _layers(packet: Packet) -> list[Packet]:
+    found, layer = [], packet
+    while not isinstance(layer, NoPayload):
+        found.append(layer)
+        for field in layer.fields_desc:
+            value = layer.getfieldval(field.name) if field.holds_packets else None
+            for held in value if isinstance(value, list) else [value]:
+                if isinstance(held, Packet):
+                    found += _layers(held)
+        layer = layer.payload
+    return found
+
+
+@pytest.mark.parametrize(("packet", "octets"), FIGURES.values(), ids=FIGURES.keys())
+def test_figures(packet: Packet, octets: str) -> None:
+    """C05, C22, C39: each field where its text draws it, both ways."""
+    expected = bytes.fromhex(octets)
+    assert bytes(packet).hex() == expected.hex()
+    read = type(packet)(expected)
+    assert bytes(_again(read)).hex() == expected.hex()
+    assert lisp.defects(read) == []
+
+
+@pytest.mark.parametrize(("packet", "octets"), LCAF_FIGURES.values(), ids=LCAF_FIGURES.keys())
+def test_lcaf_figures(packet: Packet, octets: str) -> None:
+    """M20: RFC 8060 sections 4 and 5, every type from 0 to 16; RFC 9306 for 255."""
+    expected = bytes.fromhex("4003 0000" + octets)
+    assert bytes(packet).hex() == expected.hex()
+    read = read_address(expected)
+    assert type(read) is type(packet)
+    assert bytes(_again(read)).hex() == expected.hex()
+
+
+@pytest.mark.parametrize("make", [*CONTROL.values(), *DATA.values()], ids=[*CONTROL, *DATA])
+def test_round_trip(make: Maker) -> None:
+    """What is built is read as the same values, whole, and built from those values it is the same octets."""
+    random = Random(1)
+    for _ in range(ROUNDS):
+        octets = bytes(make(random))
+        read = (lisp.LISP if make in CONTROL.values() else lisp.LISPData)(octets)
+        assert lisp.defects(read) == []
+        assert bytes(_again(read)) == octets
+        assert read.show(dump=True)
+        assert read.summary()
+
+
+@pytest.mark.parametrize("make", LCAFS.values(), ids=map(str, LCAFS))
+def test_nested_lcafs(make: Maker) -> None:
+    """M20: every type, holding any other."""
+    random = Random(2)
+    for _ in range(ROUNDS):
+        octets = bytes(make(random))
+        read = read_address(octets)
+        assert type(read) is not lisp.LCAF
+        assert bytes(_again(read)) == octets
+        assert not [layer for layer in _layers(read) if isinstance(layer, Raw)]
+
+
+def test_an_unknown_lcaf_keeps_its_body() -> None:
+    """RFC 9306 section 3: of a type that is not known, the length is."""
+    octets = bytes.fromhex("20000001 0000000000000000 0000000f 00 20 0000 0000 4003 0000 63 00 0003 616263")
+    read = lisp.LISP(octets)
+    assert (read.records[0].eid_prefix.type, read.records[0].eid_prefix.body) == (0x63, b"abc")
+    assert lisp.defects(read) == []
+
+
+def _under_udp(octets: bytes, port: int) -> Packet:
+    ports = struct.pack("!HHHH", 5000, port, 8 + len(octets), 0)
+    return IP(bytes(IP(src="192.0.2.1", dst="192.0.2.2", proto=17) / Raw(ports + octets)))
+
+
+def _survives(octets: bytes, port: int) -> Packet:
+    """Dissect in both ways; nothing is lost and everything can be shown."""
+    top = lisp.LISP if port == lisp.LISP_CONTROL_PORT else lisp.LISPData
+    read = _under_udp(octets, port)
+    assert bytes(read)[28:] == octets
+    assert read.show(dump=True)
+    lisp.defects(read)
+    alone = top(octets)
+    assert bytes(alone) == octets
+    assert alone.show(dump=True)
+    return read
+
+
+@pytest.mark.parametrize("make", [*CONTROL.values(), *DATA.values()], ids=[*CONTROL, *DATA])
+def test_truncated_and_changed(make: Maker) -> None:
+    """M20, C03: no exception leaves a dissector; what it cannot read is raw, and ``defects`` says so."""
+    random = Random(3)
+    port = lisp.LISP_CONTROL_PORT if make in CONTROL.values() else lisp.LISP_DATA_PORT
+    octets = bytes(make(random))
+    whole = _survives(octets, port)
+    for size in {*range(1, min(len(octets), 60)), *random.choices(range(1, len(octets)), k=40)}:
+        cut = _survives(octets[:size], port)
+        assert bytes(cut) != bytes(whole)
+    for _ in range(60):
+        changed = bytearray(octets)
+        for _ in range(random.randint(1, 4)):
+            changed[random.randrange(len(changed))] = random.randrange(256)
+        _survives(bytes(changed), port)
+    for _ in range(30):
+        _survives(octets[:1] + random.randbytes(random.randrange(200)), port)
+
+
+@pytest.mark.parametrize("size", range(1, 76))
+def test_a_cut_message_is_not_excused(size: int) -> None:
+    """Whoever judges by these layers sees that something is missing, wherever it is cut."""
+    octets = bytes.fromhex(FIGURES["Map-Register, RFC 9301 section 5.6"][1]) + bytes.fromhex(RECORD)
+    octets = octets[:3] + b"\x02" + octets[4:]
+    read = lisp.LISP(octets)
+    assert lisp.defects(read) == []
+    assert len(octets) == 76
+    assert lisp.defects(lisp.LISP(octets[:size])) != []
+
+
+def test_deep_nesting_ends() -> None:
+    """Sixty thousand octets of LCAFs inside one another exhaust nothing."""
+    body = b""
+    for _ in range(5000):
+        body = struct.pack("!HBBBBHI", 16387, 0, 0, 2, 0, 4 + len(body), 1) + body
+    read = _survives(struct.pack("!IQ", 2 << 28 | 1, 0) + struct.pack("!IBBHH", 1, 0, 0, 0, 0) + body, 4342)
+    assert lisp.defects(read) != []
+
+
+def test_counts_that_lie_are_named() -> None:
+    message = lisp.LISP(bytes(lisp.MapReply(record_count=3, records=[_record()])))
+    assert lisp.defects(message) == ["LISP Map-Reply, record_count: says 3, is 1"]
+    message = lisp.LISP(bytes(lisp.MapReply(record_count=0, records=[_record()])))
+    assert lisp.defects(message) == ["LISP Map-Reply: 28 octets behind it are raw"]
+    locator = lisp.RLOCRecord(locator=lisp.InstanceID(address="10.0.0.1", length=12) / Raw(b"ab"))
+    message = lisp.LISP(bytes(lisp.MapReply(records=[lisp.EIDRecord(locators=[locator])])))
+    assert lisp.defects(message) == [
+        "LISP Map-Reply, records 1, locators 1, locator: 2 octets behind its fields are raw"
+    ]
+
+
+def test_an_unknown_afi_leaves_its_record_raw() -> None:
+    """C03: nobody can say where an address of an unknown family ends."""
+    octets = bytes.fromhex(f"20000002 {NONCE} {RECORD} 0000000f 00 20 0000 0000 7777 01020304")
+    read = lisp.LISP(octets)
+    assert read.records[0].locators[0].locator.address == "198.51.100.1"
+    assert isinstance(read.records[1], Raw)
+    assert lisp.defects(read) == ["LISP Map-Reply, records 2: 16 octets are raw"]
+
+
+@pytest.mark.parametrize("number", [0, 9, 10, 11, 12, 13, 14])
+def test_unassigned_types(number: int) -> None:
+    """RFC 9301 section 5.1."""
+    read = lisp.LISP(bytes([number << 4, 0, 0, 0, 1, 2]))
+    assert type(read) is lisp.LISP
+    assert lisp.defects(read) == ["LISP Control Message: 2 octets behind it are raw"]
+
+
+def test_ports() -> None:
+    """C01, D01: bound to 4342 as source or destination, and to 4341 as destination; built with them."""
+    reply = bytes(lisp.MapReply(nonce=1))
+    assert UDP(bytes(UDP(sport=4342, dport=7) / Raw(reply))).haslayer(lisp.MapReply)
+    assert UDP(bytes(UDP(sport=7, dport=4342) / Raw(reply))).haslayer(lisp.MapReply)
+    assert not UDP(bytes(UDP(sport=7, dport=8) / Raw(reply))).haslayer(lisp.MapReply)
+    assert UDP(bytes(UDP() / lisp.MapReply())).dport == 4342
+    assert UDP(bytes(UDP() / lisp.LISPData())).dport == 4341
+    assert UDP(bytes(UDP() / lisp.LISPGPE())).dport == 4341
+
+
+def test_answers() -> None:
+    """C07: an answer has its question's nonce, also when that was encapsulated."""
+    asked = IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=5000, dport=4342) / lisp.MapRequest(nonce=7)
+    for nonce, matches in ((7, True), (8, False)):
+        reply = IP(src="10.0.0.2", dst="10.0.0.1") / UDP(sport=4342, dport=5000) / lisp.MapReply(nonce=nonce)
+        assert bool(reply.answers(asked)) is matches
+        assert (reply.hashret() == asked.hashret()) is matches
+    encapsulated = lisp.EncapsulatedControlMessage() / IP(dst="192.0.2.1") / UDP(sport=5000) / lisp.MapRequest(nonce=7)
+    assert lisp.MapReply(nonce=7).answers(encapsulated)
+    assert lisp.MapReply(nonce=7).hashret() == encapsulated.hashret()
+    assert lisp.MapReferral(nonce=7).answers(encapsulated)
+    assert lisp.MapNotify(nonce=7).answers(lisp.MapRegister(nonce=7))
+    assert lisp.MapNotifyAck(nonce=7).answers(lisp.MapNotify(nonce=7))
+    assert lisp.InfoReply(nonce=7).answers(lisp.InfoRequest(nonce=7))
+    assert not lisp.MapNotify(nonce=7).answers(lisp.MapRequest(nonce=7))
+    assert not lisp.MapNotifyAck(nonce=7).answers(lisp.MapRegister(nonce=7))
+
+
+@pytest.mark.parametrize("message", [lisp.MapRegister, lisp.MapNotify, lisp.MapNotifyAck])
+@pytest.mark.parametrize("algorithm", [1, 2, 3])
+def test_authentication(message: type[Packet], algorithm: int) -> None:
+    """C20, C21: every octet counts, the xTR-ID too."""
+    made = lisp.signed(message(nonce=9, algorithm_id=algorithm, records=[_record()]) / _identity(), b"secret")
+    octets = bytes(made)
+    assert lisp.verify(octets, b"secret")
+    assert not lisp.verify(octets, b"Secret")
+    for at in range(len(octets)):
+        changed = octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]
+        assert not lisp.verify(changed, b"secret"), at
+    for size in range(len(octets)):
+        assert not lisp.verify(octets[:size], b"secret"), size
+
+
+def test_an_algorithm_without_a_mac_signs_nothing() -> None:
+    with pytest.raises(ValueError, match="Algorithm ID 0 has no MAC, known are 1, 2, 3"):
+        lisp.signed(lisp.MapRegister(algorithm_id=0), b"secret")
+
+
+def test_show_speaks_the_words_of_the_texts() -> None:
+    text = lisp.LISP(bytes.fromhex(FIGURES["Map-Register, RFC 9301 section 5.6"][1])).show(dump=True)
+    for line in ("type      = Map-Register", "algorithm_id= HMAC-SHA-256-128-None", "act       = No-Action"):
+        assert line in text
+    assert "eid_prefix" in text
+    assert "192.0.2.0" in text
+
+
+def test_a_dissector_that_fails_can_be_debugged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scapy's own switch: then what went wrong is raised."""
+    monkeypatch.setattr(conf, "debug_dissector", 1)
+    with pytest.raises(struct.error):
+        lisp.LISP(b"\x20\x00")
+
+
+@pytest.mark.parametrize("size", range(1, 5))
+def test_captured_messages_cut(size: int) -> None:
+    """Another implementation's packets, cut at each of their octets in turn (every fourth here)."""
+    for captured in control_messages()[::7]:
+        for end in range(size, len(captured.payload), 4):
+            _survives(captured.payload[:end], 4342)
+
+
+def test_ipv6_carries_them_too() -> None:
+    made = IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP() / lisp.MapReply(nonce=3, records=[_record()])
+    read = IPv6(bytes(made))
+    assert read[lisp.MapReply].nonce == 3
+    assert lisp.defects(read) == []
