@@ -355,6 +355,33 @@ def bench(
     benches.run(name, json, plot=plot, rounds=rounds, only=only, earlier=earlier, markdown=markdown)
 
 
+@task(
+    iterable=("only",),
+    help={
+        "only": "a requirement of the catalogue, such as C19; several: --only C19 --only D02",
+        "role": "only what binds this role: itr, etr, pitr, petr, rtr, map-server, map-resolver",
+        "dataplane": "only by this data path: python, ebpf",
+        "json": "where the verdicts go",
+        "junit": "where the tests' outcomes go as JUnit XML",
+    },
+)
+def conformance(
+    _context: Context,
+    only: list[str] | None = None,
+    role: str = "",
+    dataplane: str = "",
+    json: str = "",
+    junit: str = "",
+) -> int:
+    """Judge our LISP routers requirement by requirement, by what tests see on the wire.
+
+    Example: sudo ci/lab conformance --json conformance.json
+    """
+    from tests.conformance.instrument import command
+
+    return command.conformance(only=only or (), role=role, dataplane=dataplane, json_file=json, junit_file=junit)
+
+
 @task(help={"json": "print JSON instead of the table"})
 def doctor(_context: Context, json: bool = False) -> int:
     """Try what this machine offers; exit status 1 only if no lab can run here.

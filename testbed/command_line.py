@@ -15,7 +15,13 @@ from invoke import Collection, Context, Exit, Program
 from invoke import task as invoke_task
 
 
-def task(*, help: dict[str, str] | None = None, positional: tuple[str, ...] = (), name: str | None = None) -> Any:
+def task(
+    *,
+    help: dict[str, str] | None = None,
+    positional: tuple[str, ...] = (),
+    iterable: tuple[str, ...] = (),
+    name: str | None = None,
+) -> Any:
     """An invoke task whose errors are one line and whose integer result is the exit status."""
 
     def wrap(body: Callable[..., int | None]) -> Any:
@@ -35,7 +41,7 @@ def task(*, help: dict[str, str] | None = None, positional: tuple[str, ...] = ()
             if status:
                 raise Exit(code=status)
 
-        return invoke_task(run, help=help or {}, positional=list(positional), name=name)
+        return invoke_task(run, help=help or {}, positional=list(positional), iterable=list(iterable), name=name)
 
     return wrap
 

@@ -18,8 +18,14 @@ from tests.conformance import wire
 from tests.conformance.watch import Watch, facing, inject, inner_request, map_cache, rloc, sink, uplink
 from tests.labs import missing_for
 
+WORLDS = [
+    pytest.param("static-python", marks=pytest.mark.data_path("python")),
+    pytest.param("static-ebpf", marks=pytest.mark.data_path("ebpf")),
+    "ospf-bgp-auto",
+]
 
-@pytest.fixture(scope="module", params=["static-python", "static-ebpf", "ospf-bgp-auto"])
+
+@pytest.fixture(scope="module", params=WORLDS)
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The world two-dc-static by each data path, and the one where the PxTR announces the aggregates by BGP."""
     routing, dataplane = request.param.rsplit("-", 1)
@@ -70,8 +76,9 @@ def is_inside(address: Any, prefixes: Any) -> bool:
     return any(address in prefix for prefix in prefixes)
 
 
+@pytest.mark.requirement("M15", "S01")
 def test_the_core_knows_no_eids_but_the_aggregates(lab: Lab) -> None:
-    """S01, M15: every core router's tables, and no route of a LISP site's more specific than the PxTR's aggregates."""
+    """Every core router's tables, and no route of a LISP site's more specific than the PxTR's aggregates."""
     aggregates = [one.network for one in lab.topology.eid_aggregates]
     for router in lab.topology.core:
         routes = json.loads(ip(lab, router.name, "-j", "route", "show", "table", "all"))
@@ -82,15 +89,16 @@ def test_the_core_knows_no_eids_but_the_aggregates(lab: Lab) -> None:
 
 
 def test_xtrs_know_a_default_route_and_their_site(lab: Lab) -> None:
-    """S02: whatever is more specific would not be encapsulated."""
+    """Whatever is more specific would not be encapsulated."""
     for router in lab.topology.lisp_routers:
         routes = json.loads(ip(lab, router.name, "-j", "-4", "route"))
         connected = {one["dst"] for one in routes if one.get("protocol") == "kernel"}
         assert {one["dst"] for one in routes} - connected == {"default"}
 
 
+@pytest.mark.requirement("S01")
 def test_hosts_do_not_reach_rlocs(lab: Lab) -> None:
-    """S01: refused at the xTR, its own RLOC and the core's addresses too, and nothing is seen in the core."""
+    """Refused at the xTR, its own RLOC and the core's addresses too, and nothing is seen in the core."""
     core = [router.name for router in lab.topology.core]
     targets = {one for router in lab.topology.lisp_routers if router.lisp for one in router.lisp.rlocs}
     targets |= {one.ip for router in lab.topology.core for face in router.interfaces for one in face.addresses}
@@ -103,8 +111,9 @@ def test_hosts_do_not_reach_rlocs(lab: Lab) -> None:
         assert [one for router in core for one in requests(watch, router)] == []
 
 
+@pytest.mark.requirement("S02")
 def test_a_specific_route_switches_encapsulation_off(lab: Lab) -> None:
-    """S02: while it is there packets leave without a LISP header; afterwards they are encapsulated again."""
+    """While it is there packets leave without a LISP header; afterwards they are encapsulated again."""
     target, core = lab["h4"].address, uplink(lab, "xtr1")
     assert not answered(lab, "h1", target)
     for prefix in (f"{target}/32", ip_network(f"{target}/24", strict=False)):
@@ -118,9 +127,10 @@ def test_a_specific_route_switches_encapsulation_off(lab: Lab) -> None:
         assert [one.lisp is not None for one in requests(watch, core)] == [True]
 
 
+@pytest.mark.requirement("S02")
 @pytest.mark.parametrize("null0", ["unreachable", "blackhole", "prohibit"])
 def test_a_null0_route_leaves_encapsulation_on(lab: Lab, null0: str) -> None:
-    """S02: also below a specific route that leads somewhere."""
+    """Also below a specific route that leads somewhere."""
     target, core = lab["h4"].address, uplink(lab, "xtr1")
     wider = ip_network(f"{target}/25", strict=False)
     with (
@@ -132,8 +142,9 @@ def test_a_null0_route_leaves_encapsulation_on(lab: Lab, null0: str) -> None:
         assert [one.lisp is not None for one in requests(watch, core)] == [True]
 
 
+@pytest.mark.requirement("S03")
 def test_sources_outside_the_eid_prefixes_go_natively(lab: Lab) -> None:
-    """S03: no LISP header, no Map-Request, one hop less."""
+    """No LISP header, no Map-Request, one hop less."""
     stranger, core = IPv4Address("198.51.100.7"), uplink(lab, "xtr1")
     with Watch(lab, [core]) as watch:
         for target in (lab["client"].address, lab["h4"].address):
@@ -144,8 +155,9 @@ def test_sources_outside_the_eid_prefixes_go_natively(lab: Lab) -> None:
         assert not watch.control(wire.ECM)
 
 
+@pytest.mark.requirement("M13", "S10")
 def test_pitr_draws_and_encapsulates_what_comes_from_outside(lab: Lab) -> None:
-    """M13, S10: natively from the client's site to the PxTR, from there in a LISP header; it asks with the p-bit."""
+    """Natively from the client's site to the PxTR, from there in a LISP header; it asks with the p-bit."""
     lab.restart("pxtr")
     with Watch(lab, ["mr", uplink(lab, "pxtr"), "pxtr", "xtr1"]) as watch:
         assert not answered(lab, "client", lab["h1"].address)
@@ -163,8 +175,9 @@ def test_pitr_draws_and_encapsulates_what_comes_from_outside(lab: Lab) -> None:
     assert request.itr_rlocs == (rloc(lab, "pxtr"),)
 
 
+@pytest.mark.requirement("M14", "S10")
 def test_petr_forwards_natively_where_sources_are_checked(lab: Lab) -> None:
-    """M14, S10: the core next to the xTR drops packets with EID sources; through the PETR they arrive all the same."""
+    """The core next to the xTR drops packets with EID sources; through the PETR they arrive all the same."""
     core, target = uplink(lab, "xtr1"), lab["client"].address
     packet = wire.datagram(lab["h1"].address, target, (7, 9999), b"without a tunnel")
     aggregate = lab.topology.eid_aggregates[0].network
@@ -185,8 +198,9 @@ def test_petr_forwards_natively_where_sources_are_checked(lab: Lab) -> None:
     assert (inner.headers[0].source, inner.headers[0].destination) == (lab["h1"].address, target)
 
 
+@pytest.mark.requirement("M14", "S01")
 def test_petr_is_no_way_round_the_rules(lab: Lab) -> None:
-    """M14, S01, D28: from other sources, back into the aggregates, to RLOCs: dropped and counted."""
+    """From other sources, back into the aggregates, to RLOCs: dropped and counted."""
     core, client, h1, h4 = uplink(lab, "pxtr"), lab["client"].address, lab["h1"].address, lab["h4"].address
     free = next(one for one in lab.topology.eid_aggregates[0].network.hosts() if not is_inside(one, used(lab)))
     wrong = {
@@ -214,8 +228,9 @@ def used(lab: Lab) -> list[Any]:
     return [prefix.network for one in lab.topology.sites.values() for prefix in one.eid_prefixes]
 
 
+@pytest.mark.requirement("M24")
 def test_pitr_does_not_forward_natively_into_its_aggregates(lab: Lab) -> None:
-    """M24: an EID that nobody has: ICMP unreachable from the PxTR, which sees the packet once."""
+    """An EID that nobody has: ICMP unreachable from the PxTR, which sees the packet once."""
     aggregate = lab.topology.eid_aggregates[0].network
     nobody = [one for one in aggregate.hosts() if not is_inside(one, used(lab))][-1]
     with Watch(lab, ["pxtr", uplink(lab, "pxtr")]) as watch:
@@ -227,8 +242,9 @@ def test_pitr_does_not_forward_natively_into_its_aggregates(lab: Lab) -> None:
                for eid, row in map_cache(lab, "pxtr").items() if eid != str(aggregate))  # fmt: skip
 
 
+@pytest.mark.requirement("M13")
 def test_pitr_asks_for_nothing_outside_its_aggregates(lab: Lab) -> None:
-    """M13: by hand it may; for a stranger's packet that a misrouted core hands it, it does not."""
+    """By hand it may; for a stranger's packet that a misrouted core hands it, it does not."""
     core = uplink(lab, "pxtr")
     with Watch(lab, ["mr"]) as watch:
         ip(lab, core, "route", "add", "198.51.100.0/24", "via", rloc(lab, "pxtr"))
@@ -241,8 +257,9 @@ def test_pitr_asks_for_nothing_outside_its_aggregates(lab: Lab) -> None:
         assert IPv4Address("198.51.100.9") not in [one.message.inner.destination for one in asked if one.message.inner]
 
 
+@pytest.mark.requirement("S01")
 def test_hosts_do_not_speak_to_daemons(lab: Lab) -> None:
-    """S01: no Map-Request or LISP data packet of a host is taken, at an RLOC or at its gateway's own address."""
+    """No Map-Request or LISP data packet of a host is taken, at an RLOC or at its gateway's own address."""
     request = wire.map_request(99, [lab["h1"].address], [lab["h1"].address])
     inner = wire.datagram(lab["h4"].address, lab["h2"].address, (7, 9999), b"forged")
     with Watch(lab, ["h1", "h2"]) as watch, sink(lab, "h2"):

@@ -63,8 +63,9 @@ def cold(lab: Lab) -> Lab:
     return lab
 
 
+@pytest.mark.requirement("D22", "S04")
 def test_500_packets_to_a_cold_eid_arrive_in_order(cold: Lab) -> None:
-    """S04, D22: sent at once, while the mapping is asked for: 0 lost, 0 reordered; one Map-Request for all."""
+    """Sent at once, while the mapping is asked for: 0 lost, 0 reordered; one Map-Request for all."""
     with sink(cold, "h4") as there, Watch(cold, ["mr"]) as watch:
         inject(cold, "h1", *numbered(cold, cold["h4"].address, range(500)))
         assert numbers(received(there, 500, 2.0)) == list(range(500))
@@ -74,8 +75,9 @@ def test_500_packets_to_a_cold_eid_arrive_in_order(cold: Lab) -> None:
     assert held(cold)["now"] == 0
 
 
+@pytest.mark.requirement("D22")
 def test_packets_sent_while_held_ones_leave_do_not_overtake_them(cold: Lab) -> None:
-    """D22: a flow that goes on while its first packets are held."""
+    """A flow that goes on while its first packets are held."""
     with sink(cold, "h4") as there:
         with frozen(cold, "mr"):
             inject(cold, "h1", *numbered(cold, cold["h4"].address, range(1000)))
@@ -138,7 +140,7 @@ def losses(lab: Lab, node: str) -> tuple[int, float]:
 
 @pytest.mark.parametrize("node", ["ms", "mr"])
 def test_a_restart_in_the_mapping_system_loses_no_packet(lab: Lab, node: str) -> None:
-    """C38, M01: the registrations are there at once; what is in a map-cache goes on; new EIDs resolve afterwards."""
+    """The registrations are there at once; what is in a map-cache goes on; new EIDs resolve afterwards."""
     lost_echoes, took = losses(lab, node)
     assert lost_echoes == 0
     assert took < 5
@@ -148,9 +150,10 @@ def test_a_restart_in_the_mapping_system_loses_no_packet(lab: Lab, node: str) ->
     assert {one["action"] for eid, one in map_cache(lab, "xtr1").items() if eid in sites} == {"encapsulate"}
 
 
+@pytest.mark.requirement("S01")
 @pytest.mark.parametrize("node", ["xtr1", "xtr2"])
 def test_a_restart_of_an_xtr_leaks_nothing(lab: Lab, node: str) -> None:
-    """S01, S02: while the daemon is away nothing leaves its site natively; afterwards the flow goes on."""
+    """While the daemon is away nothing leaves its site natively; afterwards the flow goes on."""
     cores = [router.name for router in lab.topology.core]
     with Watch(lab, cores) as watch:
         _, took = losses(lab, node)
@@ -162,8 +165,9 @@ def test_a_restart_of_an_xtr_leaks_nothing(lab: Lab, node: str) -> None:
     assert native == []
 
 
+@pytest.mark.requirement("S01")
 def test_a_daemon_that_died_leaks_nothing(lab: Lab) -> None:
-    """S01: between kill and restart its site is cut off: hosts are told so, the core sees none of their packets."""
+    """Between kill and restart its site is cut off: hosts are told so, the core sees none of their packets."""
     core = uplink(lab, "xtr1")
     process = next(one["pid"] for one in lab.status()["nodes"] if one["name"] == "xtr1")
     lab.run("xtr1", ["kill", "-KILL", str(process)])

@@ -93,8 +93,9 @@ def row(lab: Lab, prefix: Any) -> dict[str, Any] | None:
     return map_cache(lab, ITR).get(str(prefix))
 
 
+@pytest.mark.requirement("S04")
 def test_a_fresh_itr_sends_map_requests_for_everything(silent: Lab) -> None:
-    """S04: the default entry is there from the start, and never ends; a PITR has one for the aggregates."""
+    """The default entry is there from the start, and never ends; a PITR has one for the aggregates."""
     (default,) = map_cache(silent, ITR).values()
     assert (default["eid"], default["action"], default["source"]) == ("0.0.0.0/0", "send-map-request", "default")
     assert default["expires_s"] is None
@@ -103,8 +104,9 @@ def test_a_fresh_itr_sends_map_requests_for_everything(silent: Lab) -> None:
     assert {eid for eid, one in map_cache(silent, "pxtr").items() if one["source"] == "default"} == aggregates
 
 
+@pytest.mark.requirement("C07")
 def test_a_reply_to_our_nonce_is_believed_and_no_other(silent: Lab, oracle: Oracle) -> None:
-    """C07: spoofed replies with wrong nonces install nothing; the right one does, once."""
+    """Spoofed replies with wrong nonces install nothing; the right one does, once."""
     prefix = next(oracle.free)
     record = wire.mapping(prefix, 1440, [(rloc(silent, "xtr3"), 1, 100)])
     asking = in_background(lambda: silent.lig(ITR, str(prefix[9]), timeout=2.0))
@@ -126,8 +128,9 @@ def test_a_reply_to_our_nonce_is_believed_and_no_other(silent: Lab, oracle: Orac
     assert lasting({"": row(silent, prefix) or {}}) == lasting({"": learned})
 
 
+@pytest.mark.requirement("C10")
 def test_the_record_ttl_is_in_minutes(silent: Lab, oracle: Oracle) -> None:
-    """C10: 2 is 120 seconds; all ones leave it to the receiver, who takes a day."""
+    """2 is 120 seconds; all ones leave it to the receiver, who takes a day."""
     for ttl, seconds in ((2, 120), (0xFFFFFFFF, 86400)):
         prefix = next(oracle.free)
         oracle.resolve(prefix[1], wire.mapping(prefix, ttl, [(rloc(silent, "xtr3"), 1, 100)]))
@@ -136,8 +139,8 @@ def test_the_record_ttl_is_in_minutes(silent: Lab, oracle: Oracle) -> None:
         assert seconds - 10 < learned["expires_s"] <= seconds
 
 
+@pytest.mark.requirement("C10")
 def test_a_ttl_of_zero_removes_the_entry_at_once(silent: Lab, oracle: Oracle) -> None:
-    """C10."""
     prefix = next(oracle.free)
     oracle.resolve(prefix[1], wire.mapping(prefix, 1440, [(rloc(silent, "xtr3"), 1, 100)]))
     assert row(silent, prefix)
@@ -145,9 +148,10 @@ def test_a_ttl_of_zero_removes_the_entry_at_once(silent: Lab, oracle: Oracle) ->
     assert row(silent, prefix) is None
 
 
+@pytest.mark.requirement("C12")
 @pytest.mark.parametrize(("action", "code"), [(0, 1), (DROP, 1), (POLICY, 13), (AUTHENTICATION, 13)])
 def test_drop_actions_tell_the_host(silent: Lab, oracle: Oracle, action: int, code: int) -> None:
-    """C12: no locators and no action, drop, policy-denied, authentication-failure: ICMP unreachable from the xTR."""
+    """No locators and no action, drop, policy-denied, authentication-failure: ICMP unreachable from the xTR."""
     prefix = next(oracle.free)
     oracle.resolve(prefix[1], wire.mapping(prefix, 15, action=action))
     with Watch(silent, [uplink(silent, ITR)]) as watch, Pinger(silent) as pinger:
@@ -158,8 +162,9 @@ def test_drop_actions_tell_the_host(silent: Lab, oracle: Oracle, action: int, co
         assert not watch.datagrams(wire.DATA)
 
 
+@pytest.mark.requirement("C12", "M14")
 def test_action_natively_forward(silent: Lab, oracle: Oracle) -> None:
-    """C12, M14: packets for it go to the PETR, without another Map-Request."""
+    """Packets for it go to the PETR, without another Map-Request."""
     prefix = next(oracle.free)
     oracle.resolve(prefix[1], wire.mapping(prefix, 15, action=NATIVE))
     with Watch(silent, [uplink(silent, ITR)]) as watch:
@@ -169,8 +174,9 @@ def test_action_natively_forward(silent: Lab, oracle: Oracle) -> None:
         assert not watch.control(wire.ECM)
 
 
+@pytest.mark.requirement("C12")
 def test_action_send_map_request(silent: Lab, oracle: Oracle) -> None:
-    """C12, M06: the entry is there, and the next packet asks again."""
+    """The entry is there, and the next packet asks again."""
     prefix = next(oracle.free)
     oracle.resolve(prefix[1], wire.mapping(prefix, 1, action=SEND_MAP_REQUEST))
     assert (row(silent, prefix) or {})["action"] == "send-map-request"
@@ -179,7 +185,7 @@ def test_action_send_map_request(silent: Lab, oracle: Oracle) -> None:
 
 
 def test_a_reply_must_answer_what_was_asked(silent: Lab, oracle: Oracle) -> None:
-    """C07, C17: a mapping of another EID, or of a wider prefix beside the right one, is refused whole."""
+    """A mapping of another EID, or of a wider prefix beside the right one, is refused whole."""
     prefix, other = next(oracle.free), next(oracle.free)
     there = [(rloc(silent, "xtr3"), 1, 100)]
     oracle.refused("map-reply-other-eid", prefix[1], wire.mapping(other, 15, there))
@@ -187,16 +193,17 @@ def test_a_reply_must_answer_what_was_asked(silent: Lab, oracle: Oracle) -> None
     oracle.refused("map-reply-other-eid", prefix[2], *both)
 
 
+@pytest.mark.requirement("C15")
 @pytest.mark.parametrize("bad", ["224.0.0.1", "255.255.255.255", "0.0.0.0", "127.0.0.1"])
 def test_locators_that_are_no_rlocs_are_refused(silent: Lab, oracle: Oracle, bad: str) -> None:
-    """C15."""
     prefix = next(oracle.free)
     locators = [(rloc(silent, "xtr3"), 1, 100), (bad, 1, 100)]
     oracle.refused("map-reply-forbidden-locator", prefix[1], wire.mapping(prefix, 15, locators))
 
 
+@pytest.mark.requirement("D21", "D23")
 def test_locators_that_are_not_to_be_used_are_not(silent: Lab, oracle: Oracle) -> None:
-    """D21, D23: priority 255 and the R-bit 0; the third locator gets every flow."""
+    """Priority 255 and the R-bit 0; the third locator gets every flow."""
     prefix = next(oracle.free)
     locators = [("10.255.0.1", 255, 100), ("10.255.0.2", 1, 100), (rloc(silent, "xtr3"), 2, 100)]
     record = bytearray(wire.mapping(prefix, 15, locators))
@@ -211,7 +218,7 @@ def test_locators_that_are_not_to_be_used_are_not(silent: Lab, oracle: Oracle) -
 
 
 def test_a_more_specific_mapping_wins(silent: Lab, oracle: Oracle) -> None:
-    """X14, C17: the longest prefix decides; the reply brought both."""
+    """The longest prefix decides; the reply brought both."""
     prefix = next(oracle.free)
     host = IPv4Network(prefix[200])
     oracle.resolve(
@@ -228,14 +235,15 @@ def test_a_more_specific_mapping_wins(silent: Lab, oracle: Oracle) -> None:
 
 
 def test_unasked_probe_replies_are_dropped(silent: Lab, oracle: Oracle) -> None:
-    """C13: the P-bit in the answer to a request that was no probe."""
+    """The P-bit in the answer to a request that was no probe."""
     prefix = next(oracle.free)
     record = wire.mapping(prefix, 15, [(rloc(silent, "xtr3"), 1, 100)])
     oracle.refused("map-reply-unexpected-probe", prefix[1], record, flags=1 << 27)
 
 
+@pytest.mark.requirement("C08")
 def test_late_answers_of_the_real_map_resolver_find_nobody(silent: Lab, oracle: Oracle) -> None:
-    """C07, C08: what was asked again before the answer came is asked with a new nonce, a second later."""
+    """What was asked again before the answer came is asked with a new nonce, a second later."""
     prefix = next(oracle.free)
     asking = in_background(lambda: silent.lig(ITR, str(prefix[1]), timeout=3.0))
     oracle.question(prefix[1])

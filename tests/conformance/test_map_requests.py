@@ -90,8 +90,9 @@ def hole(lab: Lab, eid: Any) -> IPv4Network:
     )
 
 
+@pytest.mark.requirement("C01", "C02", "C07", "C14")
 def test_etr_answers_to_the_port_that_asked(lab: Lab, etr: Asker) -> None:
-    """C01, C02, C05, C14, C16: from 4342 to the ephemeral port, nonce copied, A set, no p-bit."""
+    """From 4342 to the ephemeral port, nonce copied, A set, no p-bit."""
     nonce = next(nonces)
     etr.send(etr.request(lab["h1"].address, nonce=nonce))
     seen = etr.reply(nonce)
@@ -104,8 +105,9 @@ def test_etr_answers_to_the_port_that_asked(lab: Lab, etr: Asker) -> None:
     assert [(one.rloc, one.bits) for one in record.locators] == [(etr.target, 0b101)]
 
 
+@pytest.mark.requirement("C01")
 def test_a_message_without_a_control_port_is_not_read(lab: Lab, etr: Asker) -> None:
-    """C01: source or destination port is 4342, or the message is none of ours."""
+    """Source or destination port is 4342, or the message is none of ours."""
     (ecm_port,) = {one.source_port for one in map_request_of(lab, "xtr1", "h4")}
     with expect_drop(lab, "xtr1", "not-a-control-port"):
         etr.send(etr.request(lab["h1"].address, nonce=next(nonces)), ports=(PORT, ecm_port))
@@ -114,8 +116,9 @@ def test_a_message_without_a_control_port_is_not_read(lab: Lab, etr: Asker) -> N
     assert etr.reply(nonce).outer.destination_port == wire.CONTROL
 
 
+@pytest.mark.requirement("C09")
 def test_map_replies_are_rate_limited(lab: Lab, etr: Asker) -> None:
-    """C09: a burst of requests for one EID gets three replies; another EID does not wait for it."""
+    """A burst of requests for one EID gets three replies; another EID does not wait for it."""
     eid, other = site(lab, "dc1")[77], site(lab, "dc1")[78]
     with expect_drop(lab, "xtr1", "map-reply-rate", 7):
         for _ in range(10):
@@ -134,8 +137,8 @@ def map_request_of(lab: Lab, node: str, host: str) -> list[wire.Datagram]:
         return [one.outer for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, node)]
 
 
+@pytest.mark.requirement("C03")
 def test_unknown_address_family_is_dropped_and_logged(lab: Lab, etr: Asker) -> None:
-    """C03."""
     good = etr.request(lab["h1"].address, nonce=next(nonces))
     record = good.rindex(b"\x00\x01" + lab["h1"].address.packed)
     before = len(log_lines(lab, "xtr1"))
@@ -146,8 +149,9 @@ def test_unknown_address_family_is_dropped_and_logged(lab: Lab, etr: Asker) -> N
     assert "30583" in fresh[-1]["fields"]["error"] or "0x7777" in fresh[-1]["fields"]["error"]
 
 
+@pytest.mark.requirement("C04")
 def test_reserved_bits_are_ignored(lab: Lab, etr: Asker) -> None:
-    """C04: every reserved bit of the Map-Request and of its record is set; the answer has none."""
+    """Every reserved bit of the Map-Request and of its record is set; the answer has none."""
     nonce = next(nonces)
     request = bytearray(etr.request(lab["h1"].address, nonce=nonce, flags=0x007F8000 & ~wire.PITR))
     request[-8] = 0xFF
@@ -157,22 +161,25 @@ def test_reserved_bits_are_ignored(lab: Lab, etr: Asker) -> None:
     assert message.records[0].reserved == 0
 
 
+@pytest.mark.requirement("C05")
 def test_the_first_itr_rloc_of_our_family_gets_the_reply(lab: Lab, etr: Asker) -> None:
-    """C05: IRC counts those behind the first; IPv6 ones are no way back from an IPv4 node."""
+    """IRC counts those behind the first; IPv6 ones are no way back from an IPv4 node."""
     nonce = next(nonces)
     etr.send(etr.request(lab["h2"].address, nonce=nonce, rlocs=("2001:db8::1", etr.address, rloc(lab, "xtr3"))))
     assert etr.reply(nonce).outer.destination == etr.address
 
 
+@pytest.mark.requirement("C05", "C15")
 @pytest.mark.parametrize("useless", [None, "224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255"])
 def test_a_request_without_a_usable_itr_rloc_is_dropped(lab: Lab, etr: Asker, useless: str | None) -> None:
-    """C05, C15: without an ITR-RLOC there is nobody to answer."""
+    """Without an ITR-RLOC there is nobody to answer."""
     with expect_drop(lab, "xtr1", "map-request-no-usable-itr-rloc"):
         etr.send(etr.request(lab["h1"].address, nonce=next(nonces), rlocs=(useless,)))
 
 
+@pytest.mark.requirement("C06")
 def test_three_records_are_three_questions(lab: Lab, map_resolver: Asker) -> None:
-    """C06 (receiving side): each is answered, by whom it concerns."""
+    """Receiving side: each is answered, by whom it concerns."""
     outside = lab["client"].address
     questions = (outside, site(lab, "dc2")[200], site(lab, "dc1")[1])
     nonce = next(nonces)
@@ -189,8 +196,9 @@ def test_three_records_are_three_questions(lab: Lab, map_resolver: Asker) -> Non
         watch.until(lambda: prefixes() >= wanted, "three answers")
 
 
+@pytest.mark.requirement("C02", "C04", "C06", "C29")
 def test_an_itr_asks_with_one_record(lab: Lab) -> None:
-    """C04, C06 (sending side), C29, S09: the Map-Request of an ITR, and what it is encapsulated in."""
+    """Sending side: the Map-Request of an ITR, and what it is encapsulated in."""
     with Watch(lab, [uplink(lab, "xtr2")]) as watch:
         assert lab.run("h4", ["ping", "-c", "1", "-W", "2", str(lab["b1"].address)]).returncode == 0
         watch.drain()
@@ -212,8 +220,9 @@ def test_an_itr_asks_with_one_record(lab: Lab) -> None:
     assert request.records[0].reserved == 0
 
 
+@pytest.mark.requirement("C07")
 def test_nonces_are_random(lab: Lab) -> None:
-    """C07: 64 bits, no two alike, neither counted nor from a small range."""
+    """64 bits, no two alike, neither counted nor from a small range."""
     values = []
     for host in ("h1", "h2", "h3", "h4", "h5", "h6"):
         with Watch(lab, [uplink(lab, "xtr3")]) as watch:
@@ -226,9 +235,10 @@ def test_nonces_are_random(lab: Lab) -> None:
     assert len({value & 0xFFFFFFFF for value in values}) == 6
 
 
+@pytest.mark.requirement("C30")
 @pytest.mark.parametrize("node", ["mr", "ms"])
 def test_probes_do_not_pass_through_the_mapping_system(lab: Lab, node: str) -> None:
-    """C30: dropped, encapsulated or not."""
+    """Dropped, encapsulated or not."""
     with Watch(lab, [uplink(lab, node)]) as watch:
         asker = Asker(lab, node, watch)
         probe = asker.request(lab["h1"].address, nonce=next(nonces), flags=wire.PROBE)
@@ -238,8 +248,9 @@ def test_probes_do_not_pass_through_the_mapping_system(lab: Lab, node: str) -> N
         assert asker.replies() == []
 
 
+@pytest.mark.requirement("C13", "C14")
 def test_a_probe_is_answered_by_the_etr(lab: Lab, etr: Asker) -> None:
-    """C13, C14: P in the message, A in the record, p on the one locator that was probed."""
+    """P in the message, A in the record, p on the one locator that was probed."""
     nonce = next(nonces)
     etr.send(etr.request(lab["h1"].address, nonce=nonce, flags=wire.PROBE))
     message = etr.reply(nonce).message
@@ -248,9 +259,10 @@ def test_a_probe_is_answered_by_the_etr(lab: Lab, etr: Asker) -> None:
     assert [(one.rloc, one.bits) for one in message.records[0].locators] == [(etr.target, 0b111)]
 
 
+@pytest.mark.requirement("C29")
 @pytest.mark.parametrize("checksum", [0, 0x1234])
 def test_an_inner_checksum_is_there_and_right(lab: Lab, map_resolver: Asker, checksum: int) -> None:
-    """C29: zero is none."""
+    """Zero is none."""
     eid, nonce = lab["h4"].address, next(nonces)
     good = map_resolver.encapsulated(eid, map_resolver.request(eid, nonce=nonce))
     bad = good[:30] + checksum.to_bytes(2, "big") + good[32:]
@@ -260,15 +272,17 @@ def test_an_inner_checksum_is_there_and_right(lab: Lab, map_resolver: Asker, che
     assert map_resolver.reply(nonce)
 
 
+@pytest.mark.requirement("M10")
 def test_map_server_is_no_itr(lab: Lab) -> None:
-    """M10: Map-Replies to a Map-Server that asks nothing are dropped."""
+    """Map-Replies to a Map-Server that asks nothing are dropped."""
     with Watch(lab, [uplink(lab, "ms")]) as watch, expect_drop(lab, "ms", "no-role-for-map-reply"):
         record = wire.mapping(site(lab, "dc1"), 1440, [(rloc(lab, "xtr3"), 1, 100)])
         Asker(lab, "ms", watch).send(wire.map_reply(7, record), ports=(wire.CONTROL, wire.CONTROL))
 
 
+@pytest.mark.requirement("M04", "M09", "S09")
 def test_map_resolver_says_where_no_eids_are(lab: Lab, map_resolver: Asker) -> None:
-    """M04, M09, C11, S09: natively-forward for 15 minutes, the least-specific hole, A not set, sent by the MR."""
+    """Natively-forward for 15 minutes, the least-specific hole, A not set, sent by the MR."""
     aggregate = lab.topology.eid_aggregates[0].network
     for eid in (lab["client"].address, "0.0.0.1", "255.255.255.254", aggregate[1], aggregate[-2]):
         nonce = next(nonces)
@@ -281,8 +295,9 @@ def test_map_resolver_says_where_no_eids_are(lab: Lab, map_resolver: Asker) -> N
         assert record.locators == ()
 
 
+@pytest.mark.requirement("M07", "S09")
 def test_a_request_goes_from_itr_to_mr_to_ms_to_etr_and_the_reply_straight_back(lab: Lab) -> None:
-    """S09, M07, C11: each hop sees it once, its inner bytes the same; the ETR answers the ITR."""
+    """Each hop sees it once, its inner bytes the same; the ETR answers the ITR."""
     itr, etr = "xtr2", "xtr1"
     path = ["mr", "ms", etr]
     with Watch(lab, [*path, itr]) as watch:
@@ -301,8 +316,9 @@ def test_a_request_goes_from_itr_to_mr_to_ms_to_etr_and_the_reply_straight_back(
     assert [one.prefix for one in reply.message.records] == [site(lab, "dc1")]
 
 
+@pytest.mark.requirement("C11", "M08")
 def test_map_server_answers_for_a_site_that_wants_it(lab: Lab) -> None:
-    """M08, C11: the ETR of a site with proxy-reply is not asked; neither A nor L is set."""
+    """The ETR of a site with proxy-reply is not asked; neither A nor L is set."""
     itr, etr = "xtr1", "xtr2"
     with Watch(lab, ["ms", etr, itr]) as watch:
         lab.restart(itr)
@@ -318,8 +334,9 @@ def test_map_server_answers_for_a_site_that_wants_it(lab: Lab) -> None:
     assert [(one.rloc, one.bits) for one in record.locators] == [(rloc(lab, etr), 0b001)]
 
 
+@pytest.mark.requirement("M22")
 def test_lig_shows_what_the_mapping_system_says(lab: Lab) -> None:
-    """M22, M09: another site's EID, an own one, one that nobody has; replier and round-trip time."""
+    """Another site's EID, an own one, one that nobody has; replier and round-trip time."""
     other = lab.lig("xtr1", str(lab["b1"].address))
     assert other["records"][0]["eid"] == str(site(lab, "branch"))
     assert [one["rloc"] for one in other["records"][0]["locators"]] == [str(rloc(lab, "xtr3"))]
@@ -335,7 +352,7 @@ def test_lig_shows_what_the_mapping_system_says(lab: Lab) -> None:
 
 @pytest.mark.parametrize("dead", ["ms1", "ms2"])
 def test_one_of_two_map_servers_may_be_dead(boot: Callable[[str], Lab], dead: str) -> None:
-    """S09, C08: of two questions one meets the dead Map-Server first, and its retransmission the other one."""
+    """Of two questions one meets the dead Map-Server first, and its retransmission the other one."""
     lab = boot("two-map-servers")
     config = lab["xtr2"].lisp
     assert config is not None

@@ -60,23 +60,25 @@ def outers(lab: Lab, packets: list[bytes]) -> list[wire.Datagram]:
         return found
 
 
+@pytest.mark.requirement("D21")
 def test_the_best_priority_wins_and_weights_share(lab: Lab) -> None:
-    """D21: priorities 1, 1 and 2, weights 75 and 25: 2000 flows, within 3 percentage points."""
+    """Priorities 1, 1 and 2, weights 75 and 25: 2000 flows, within 3 percentage points."""
     shares = Counter(one.destination for one in outers(lab, flows(lab, FLOWS)))
     there = rlocs(lab, "xtr2")
     assert set(shares) == {there["core1"], there["core2"]}
     assert abs(shares[there["core1"]] / FLOWS - 0.75) <= SHARE_POINTS
 
 
+@pytest.mark.requirement("D02", "D22")
 def test_one_flow_has_one_locator_and_one_source(lab: Lab) -> None:
-    """D22, D02, S05."""
     for packet in flows(lab, 8):
         found = {(one.source, one.destination, one.source_port) for one in outers(lab, [packet] * 20)}
         assert len(found) == 1
 
 
+@pytest.mark.requirement("S05")
 def test_the_route_to_the_rloc_comes_first_and_gives_the_source(lab: Lab) -> None:
-    """S05: each locator by another link; the source RLOC is that link's, and follows when the route changes."""
+    """Each locator by another link; the source RLOC is that link's, and follows when the route changes."""
     own, there = rlocs(lab, "xtr1"), rlocs(lab, "xtr2")
     packets = flows(lab, 60)
     assert {one.source for one in outers(lab, packets)} == {own["core1"]}
@@ -90,8 +92,9 @@ def test_the_route_to_the_rloc_comes_first_and_gives_the_source(lab: Lab) -> Non
     assert {one.source for one in outers(lab, packets)} == {own["core1"]}
 
 
+@pytest.mark.requirement("D21", "S05")
 def test_a_locator_without_a_route_is_not_used(lab: Lab) -> None:
-    """D21, S05: the next best takes its flows; when it is reachable again they come back."""
+    """The next best takes its flows; when it is reachable again they come back."""
     there = rlocs(lab, "xtr2")
     packets = flows(lab, 60)
     null = [["unreachable", f"{there[core]}/32"] for core in ("core1", "core2")]
@@ -105,8 +108,9 @@ def test_a_locator_without_a_route_is_not_used(lab: Lab) -> None:
     assert {one.destination for one in outers(lab, packets)} == {there["core1"], there["core2"]}
 
 
+@pytest.mark.requirement("C04", "C16")
 def test_locators_are_sorted_by_address(lab: Lab) -> None:
-    """C16, C04: in Map-Register, Map-Notify and Map-Reply, whatever the order of the links, all L-bits set."""
+    """In Map-Register, Map-Notify and Map-Reply, whatever the order of the links, all L-bits set."""
     with Watch(lab, ["msmr", "xtr1", "xtr2", *(router.name for router in lab.topology.core)]) as watch:
         lab.restart("xtr2")
         lab.lig("xtr1", str(lab["h2"].address))
@@ -126,8 +130,9 @@ def test_locators_are_sorted_by_address(lab: Lab) -> None:
             assert [by_rloc[there[core]] for core in ("core1", "core2", "core3")] == [(1, 75), (1, 25), (2, 100)]
 
 
+@pytest.mark.requirement("C05")
 def test_a_map_request_names_every_rloc(lab: Lab) -> None:
-    """C05: two ITR-RLOCs, and IRC says one more than the first; the reply comes to the first."""
+    """Two ITR-RLOCs, and IRC says one more than the first; the reply comes to the first."""
     with Watch(lab, ["msmr", "xtr1"]) as watch:
         lab.lig("xtr1", str(lab["h2"].address).rsplit(".", 1)[0] + ".77")
         watch.drain()
@@ -140,7 +145,7 @@ def test_a_map_request_names_every_rloc(lab: Lab) -> None:
 
 
 def test_packets_to_any_rloc_of_the_etr_are_delivered(lab: Lab) -> None:
-    """D21, S05: all three of xtr2's."""
+    """All three of xtr2's."""
     h1, h2 = lab["h1"].address, lab["h2"].address
     with sink(lab, "h2"), Watch(lab, ["h2"]) as watch:
         for number, (core, address) in enumerate(rlocs(lab, "xtr2").items()):

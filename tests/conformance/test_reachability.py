@@ -38,8 +38,9 @@ def test_ping_json_has_the_documented_shape(lab: Lab, result: PingResult) -> Non
         assert [type(row[key]) for key in ROW] == [str, str, str, str, bool, float, bool]
 
 
+@pytest.mark.requirement("D01", "D04", "D10", "C02")
 def test_every_lisp_packet_dissects_and_has_right_checksums(lab: Lab, result: PingResult) -> None:
-    """C02 (sending side), D01, D04, D10: what another dissector makes of all that the core saw."""
+    """Sending side: what another dissector makes of all that the core saw."""
     fields = ["udp.dstport", "udp.srcport", "udp.checksum", "udp.checksum.status", "ip.checksum.status"]
     fields += ["_ws.malformed", "_ws.expert.severity", "lisp-data.flags", "frame.number"]
     rows = dissect(result.capture, *fields, only="udp.port == 4341 or udp.port == 4342")
@@ -63,8 +64,9 @@ def test_every_lisp_packet_dissects_and_has_right_checksums(lab: Lab, result: Pi
     assert control > 0
 
 
+@pytest.mark.requirement("S01", "S10")
 def test_tunnels_end_at_the_sites_routers(lab: Lab, result: PingResult) -> None:
-    """S01, S10: every encapsulated packet goes between RLOCs of LISP routers; no EID is an outer address."""
+    """Every encapsulated packet goes between RLOCs of LISP routers; no EID is an outer address."""
     rlocs = {one for node in lab.topology.lisp_routers if node.lisp for one in node.lisp.rlocs}
     raw = result.capture.read_bytes()[24:]
     outers = set()
@@ -77,8 +79,9 @@ def test_tunnels_end_at_the_sites_routers(lab: Lab, result: PingResult) -> None:
     assert outers <= rlocs
 
 
+@pytest.mark.requirement("C02")
 def test_control_message_with_a_wrong_checksum_is_dropped(lab: Lab, tmp_path: Path) -> None:
-    """C02: the second of two Map-Requests is right and answered, the first is not."""
+    """The second of two Map-Requests is right and answered, the first is not."""
     core, eid = uplink(lab, "xtr1"), lab["h1"].address
     asker, target = facing(lab, core, "xtr1"), rloc(lab, "xtr1")
     ports = (40000, wire.CONTROL)

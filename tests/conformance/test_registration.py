@@ -74,8 +74,9 @@ def send(lab: Lab, message: bytes, node: str = ETR) -> None:
     inject(lab, uplink(lab, "ms"), wire.datagram(rloc(lab, node), rloc(lab, "ms"), ports, message))
 
 
+@pytest.mark.requirement("C02", "C04", "C20", "C22", "C39")
 def test_a_map_register_is_authenticated_and_names_its_sender(lab: Lab) -> None:
-    """C04, C16, C20, C22, C39: Algorithm ID 3 verified by other code, xTR-ID and Site-ID, reserved bits 0."""
+    """Algorithm ID 3 verified by other code, xTR-ID and Site-ID, reserved bits 0."""
     for node, proxy_reply in ((ETR, 0), ("xtr2", 1)):
         seen = registered_by(lab, node)
         message, config, secret = seen.message, lab[node].lisp, key(lab, node)
@@ -92,8 +93,9 @@ def test_a_map_register_is_authenticated_and_names_its_sender(lab: Lab) -> None:
         assert [(one.rloc, one.bits) for one in record.locators] == [(rloc(lab, node), 0b101)]
 
 
+@pytest.mark.requirement("C01", "C26")
 def test_a_map_notify_acknowledges_it(lab: Lab) -> None:
-    """C01, C26: one Map-Notify, to port 4342 of the ETR, with the nonce and records, signed with a key of its own."""
+    """One Map-Notify, to port 4342 of the ETR, with the nonce and records, signed with a key of its own."""
     core = uplink(lab, ETR)
     with Watch(lab, ["ms", ETR, core]) as watch:
         lab.restart(ETR)
@@ -108,8 +110,9 @@ def test_a_map_notify_acknowledges_it(lab: Lab) -> None:
     assert notify.message.authentication == wanted
 
 
+@pytest.mark.requirement("C19", "C38")
 def test_a_captured_map_register_cannot_be_replayed(lab: Lab, unchanged: Callable[[], None]) -> None:
-    """C19, C38: not at once, and not after a restart of the Map-Server or of the ETR; the log tells."""
+    """Not at once, and not after a restart of the Map-Server or of the ETR; the log tells."""
     captured = registered_by(lab, ETR)
     packet = captured.outer.packet
     with expect_drop(lab, "ms", "map-register-replay"):
@@ -126,12 +129,13 @@ def test_a_captured_map_register_cannot_be_replayed(lab: Lab, unchanged: Callabl
     assert reasons[-1] == "map-register-replay"
 
 
+@pytest.mark.requirement("C19", "C38")
 def test_nonces_increase_from_one_run_of_an_etr_to_the_next(lab: Lab) -> None:
-    """C19, C38."""
     nonces = [registered_by(lab, ETR).message.nonce for _ in range(3)]
     assert nonces == sorted(set(nonces))
 
 
+@pytest.mark.requirement("C20", "C39")
 @pytest.mark.parametrize(
     "forgery",
     [
@@ -149,7 +153,7 @@ def test_nonces_increase_from_one_run_of_an_etr_to_the_next(lab: Lab) -> None:
 def test_a_map_register_that_is_not_the_sites_is_refused(
     lab: Lab, unchanged: Callable[[], None], forgery: dict[str, Any]
 ) -> None:
-    """C20, C39: wrong secret, Key ID, Algorithm ID, or no MAC; no Map-Notify goes out."""
+    """Wrong secret, Key ID, Algorithm ID, or no MAC; no Map-Notify goes out."""
     config = lab[ETR].lisp
     assert config is not None
     identity = (bytes.fromhex(config.xtr_id), config.site_id)
@@ -167,8 +171,9 @@ def test_a_map_register_that_is_not_the_sites_is_refused(
         assert not watch.control(wire.MAP_NOTIFY)
 
 
+@pytest.mark.requirement("M03")
 def test_foreign_prefixes_are_refused_whole(lab: Lab, unchanged: Callable[[], None]) -> None:
-    """M03: another site's prefix, a more-specific, a less-specific, each beside the site's own and alone."""
+    """Another site's prefix, a more-specific, a less-specific, each beside the site's own and alone."""
     own = mapping(lab)
     config = lab[ETR].lisp
     assert config is not None
@@ -185,8 +190,9 @@ def test_foreign_prefixes_are_refused_whole(lab: Lab, unchanged: Callable[[], No
                 send(lab, wire.map_register(1 << 63, records, key(lab).secret))
 
 
+@pytest.mark.requirement("C19", "C26")
 def test_an_xtr_with_the_key_may_register(lab: Lab) -> None:
-    """C19, C26, M03: nonces are kept for each xTR-ID; with M=0 no Map-Notify follows, with M=1 one; TTL 0 withdraws."""
+    """Nonces are kept for each xTR-ID; with M=0 no Map-Notify follows, with M=1 one; TTL 0 withdraws."""
     etr, secret, identity = facing(lab, uplink(lab, "ms"), "ms"), key(lab).secret, (b"another xTR, 128", 1)
     network = str(wire.read(wire.map_reply(0, mapping(lab))).records[0].prefix)
     packets = {}
@@ -210,8 +216,9 @@ def test_an_xtr_with_the_key_may_register(lab: Lab) -> None:
     assert registrations(lab, "ms")[network]["etr"] == str(rloc(lab, ETR))
 
 
+@pytest.mark.requirement("M05")
 def test_a_site_that_nobody_registers_is_told_natively_forward(lab: Lab) -> None:
-    """M05, C10: withdrawn with TTL 0: natively-forward for a minute, until the site's xTR registers again."""
+    """Withdrawn with TTL 0: natively-forward for a minute, until the site's xTR registers again."""
     config, captured = lab[ETR].lisp, registered_by(lab, ETR).message
     assert config is not None
     network = str(captured.records[0].prefix)
@@ -228,7 +235,7 @@ def test_a_site_that_nobody_registers_is_told_natively_forward(lab: Lab) -> None
 
 
 def test_a_map_notify_that_nobody_waits_for_is_dropped(lab: Lab) -> None:
-    """C20: a copy of the one that was taken."""
+    """A copy of the one that was taken."""
     with Watch(lab, ["xtr3"]) as watch:
         lab.restart("xtr3")
         seen = watch.until(lambda: watch.control(wire.MAP_NOTIFY, "xtr3"), "a Map-Notify")[0]
@@ -236,8 +243,9 @@ def test_a_map_notify_that_nobody_waits_for_is_dropped(lab: Lab) -> None:
         inject(lab, uplink(lab, "xtr3"), seen.outer.packet)
 
 
+@pytest.mark.requirement("C20", "C25")
 def test_a_forged_map_notify_acknowledges_nothing(lab: Lab) -> None:
-    """C20, C25: the right nonce, a wrong MAC: the ETR goes on registering until the Map-Server itself answers."""
+    """The right nonce, a wrong MAC: the ETR goes on registering until the Map-Server itself answers."""
     with frozen(lab, "ms"), Watch(lab, ["ms"]) as watch:
         restart = in_background(lambda: lab.restart("xtr3"))
         (register,) = watch.until(lambda: watch.control(wire.MAP_REGISTER, "ms"), "a Map-Register")
@@ -266,8 +274,9 @@ def of_node(watch: Watch, kind: int, at: str, address: Any) -> list[wire.Message
     return [one.message for one in seen if address in (one.outer.source, one.outer.destination)]
 
 
+@pytest.mark.requirement("C20", "C39")
 def test_each_algorithm_is_spoken(fast: Lab) -> None:
-    """C20, C39: Algorithm IDs 3, 2 and 1, the second with a Key ID of its own; Map-Notify by the same key."""
+    """Algorithm IDs 3, 2 and 1, the second with a Key ID of its own; Map-Notify by the same key."""
     found = set()
     for node in ("xtr1", "xtr2", "xtr3"):
         secret = key(fast, node)
@@ -282,8 +291,9 @@ def test_each_algorithm_is_spoken(fast: Lab) -> None:
     assert found == {(1, 3), (7, 2), (1, 1)}
 
 
+@pytest.mark.requirement("M03", "M09")
 def test_a_hole_between_registered_hosts_is_the_least_specific(fast: Lab) -> None:
-    """M03, M09, S08: with two hosts of a /24 registered, its upper half is one negative answer of a minute."""
+    """With two hosts of a /24 registered, its upper half is one negative answer of a minute."""
     config, secret = fast["xtr2"].lisp, key(fast, "xtr2")
     assert config is not None
     network = config.database[0].prefix.network

@@ -71,8 +71,9 @@ def errors(watch: Watch, node: str) -> list[tuple[int, int, int]]:
     return found
 
 
+@pytest.mark.requirement("D11", "D12", "D28")
 def test_one_header_goes_and_another_comes(warm: Lab) -> None:
-    """D28, D11, D12: never two LISP headers; TTL falls by one, the DSCP that was seen outside goes on."""
+    """Never two LISP headers; TTL falls by one, the DSCP that was seen outside goes on."""
     (first, _), received = exchange(warm, to_north(warm, ttl=40, outer_ttl=50, outer_tos=EF))
     assert [(str(one.source), str(one.destination)) for one in first.headers] == [
         (str(rloc(warm, "rtr")), str(rloc(warm, "xtr3"))),
@@ -87,6 +88,7 @@ def test_one_header_goes_and_another_comes(warm: Lab) -> None:
     assert (inner.ttl, inner.tos) == (39 - 1 - 1, EF)
 
 
+@pytest.mark.requirement("D14")
 @pytest.mark.parametrize(
     ("inner", "outer", "then"),
     [
@@ -101,15 +103,16 @@ def test_one_header_goes_and_another_comes(warm: Lab) -> None:
     ],
 )
 def test_ecn_is_that_of_decapsulation_and_encapsulation(warm: Lab, inner: int, outer: int, then: int | None) -> None:
-    """D14: congestion that was met before the RTR is known behind it, outside and at the host, or ends the packet."""
+    """Congestion that was met before the RTR is known behind it, outside and at the host, or ends the packet."""
     packets, received = exchange(warm, to_north(warm, tos=inner, outer_tos=outer))
     fields = [[one.traffic_class & 3 for one in packet.headers] for packet in packets[:-1]]
     assert fields == ([] if then is None else [[then, then]])
     assert [one.tos & 3 for text, one in received.items() if text == b"inner"] == ([] if then is None else [then])
 
 
+@pytest.mark.requirement("D11")
 def test_a_packet_whose_ttl_ends_at_the_rtr(warm: Lab) -> None:
-    """D11: its sender is told, through the tunnels: ICMP time exceeded."""
+    """Its sender is told, through the tunnels: ICMP time exceeded."""
     with Watch(warm, ["h1", "h3"]) as watch:
         inject(warm, uplink(warm, "rtr"), to_north(warm, ttl=1))
         watch.until(lambda: errors(watch, "h1"), "an ICMP error at h1")
@@ -117,8 +120,9 @@ def test_a_packet_whose_ttl_ends_at_the_rtr(warm: Lab) -> None:
         assert watch.datagrams(SINK, "h3") == []
 
 
+@pytest.mark.requirement("D16")
 def test_the_next_tunnel_is_narrower(warm: Lab) -> None:
-    """D16: from IPv4 to IPv6 the header grows by 20 bytes; the RTR says what fits, and that gets through."""
+    """From IPv4 to IPv6 the header grows by 20 bytes; the RTR says what fits, and that gets through."""
     target = str(warm["h2"].address)
 
     def ping(length: int) -> int:
@@ -132,8 +136,9 @@ def test_the_next_tunnel_is_narrower(warm: Lab) -> None:
     assert ping(1500 - 56) == 0
 
 
+@pytest.mark.requirement("M24")
 def test_an_eid_that_nobody_registered(warm: Lab) -> None:
-    """M24: inside the aggregates, an RTR forwards nothing natively: its sender is told."""
+    """Inside the aggregates, an RTR forwards nothing natively: its sender is told."""
     nobody = "192.168.99.9"
     inner = wire.datagram(warm["h1"].address, nobody, (7777, SINK), b"nobody")
     packet = wire.lisp_data((rloc(warm, "xtr1"), rloc(warm, "rtr")), inner)
@@ -144,8 +149,9 @@ def test_an_eid_that_nobody_registered(warm: Lab) -> None:
         assert watch.datagrams(SINK) == []
 
 
+@pytest.mark.requirement("S01")
 def test_strangers_get_nothing_through(warm: Lab) -> None:
-    """S01: from a source outside the aggregates, or to a destination outside: nothing goes on."""
+    """From a source outside the aggregates, or to a destination outside: nothing goes on."""
     h1, h3 = warm["h1"].address, warm["h3"].address
     for source, destination in (("203.0.113.7", h3), (h1, "203.0.113.7"), (h1, rloc(warm, "xtr3"))):
         inner = wire.datagram(source, destination, (7777, SINK), b"stray")
@@ -154,8 +160,9 @@ def test_strangers_get_nothing_through(warm: Lab) -> None:
         assert set(received) == {b"last"}
 
 
+@pytest.mark.requirement("D28")
 def test_it_counts_what_it_carries(warm: Lab, dataplane: str) -> None:
-    """D28: and on the fast path the daemon sees nothing of it, within a family and from one to the other."""
+    """And on the fast path the daemon sees nothing of it, within a family and from one to the other."""
 
     def counted() -> list[int]:
         data = warm.show("rtr", "statistics")["data"]
@@ -179,7 +186,7 @@ def test_it_counts_what_it_carries(warm: Lab, dataplane: str) -> None:
 
 
 def test_tables_show_paths(warm: Lab) -> None:
-    """C16: behind one another the hops of a path, in the map-cache of who sends and of who carries."""
+    """Behind one another the hops of a path, in the map-cache of who sends and of who carries."""
     east = str(warm.topology.sites["east"].eid_prefixes[0].network)
     paths = [f"{own} > {rloc(warm, 'xtr2')}" for own in warm["rtr"].lisp.rlocs]  # type: ignore[union-attr]
     for node in ("xtr1", "rtr"):
@@ -188,7 +195,7 @@ def test_tables_show_paths(warm: Lab) -> None:
 
 
 def test_tshark_reads_the_path(warm: Lab, tmp_path: Path) -> None:
-    """M20: an Explicit Locator Path in a Map-Reply, with the bits of its hops."""
+    """An Explicit Locator Path in a Map-Reply, with the bits of its hops."""
     asker, eid = rloc(warm, "xtr1"), warm["h2"].address
     with Watch(warm, ["xtr1"]) as watch, warm.socket("xtr1", socket.AF_INET, socket.SOCK_DGRAM) as opened:
         opened.bind((str(asker), 0))

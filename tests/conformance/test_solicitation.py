@@ -56,8 +56,9 @@ def invoked(lab: Lab, watch: Watch) -> list[Seen]:
     return [one for one in asked if inner_request(one).word & wire.SMR_INVOKED]
 
 
+@pytest.mark.requirement("C31")
 def test_news_are_asked_for_through_the_mapping_system(lab: Lab, watch: Watch) -> None:
-    """C31: with the s-bit, for the prefix that is cached, at the Map-Resolver; the answer stands, not the SMR."""
+    """With the s-bit, for the prefix that is cached, at the Map-Resolver; the answer stands, not the SMR."""
     dc2 = prefix_of(lab, "dc2")
     with frozen(lab, "mr"):
         solicit(lab, dc2, dc2[0])
@@ -77,8 +78,9 @@ def test_news_are_asked_for_through_the_mapping_system(lab: Lab, watch: Watch) -
     assert not watch.control(wire.MAP_REPLY, uplink(lab, ITR))
 
 
+@pytest.mark.requirement("C33")
 def test_what_is_not_cached_is_not_asked_for(lab: Lab, watch: Watch) -> None:
-    """C33: also not what only a default entry covers."""
+    """Also not what only a default entry covers."""
     outside = lab.topology.eid_aggregates[0].network[-2]
     with expect_drop(lab, ITR, "solicit-map-request-not-cached"):
         solicit(lab, outside, outside)
@@ -86,8 +88,9 @@ def test_what_is_not_cached_is_not_asked_for(lab: Lab, watch: Watch) -> None:
     assert not invoked(lab, watch)
 
 
+@pytest.mark.requirement("C32")
 def test_a_flood_of_smrs_is_no_flood_of_requests(lab: Lab, watch: Watch) -> None:
-    """C32: for one EID-prefix a burst of three at the pace of Map-Requests, then one in 3 s; the last one counts."""
+    """For one EID-prefix a burst of three at the pace of Map-Requests, then one in 3 s; the last one counts."""
     dc2 = prefix_of(lab, "dc2")
     for _ in range(50):
         solicit(lab, dc2, dc2[0])
@@ -95,8 +98,9 @@ def test_a_flood_of_smrs_is_no_flood_of_requests(lab: Lab, watch: Watch) -> None
     assert all(b.frame.time_ns - a.frame.time_ns >= 0.99e9 for a, b in pairwise(found))
 
 
+@pytest.mark.requirement("C31")
 def test_an_smr_for_the_receivers_own_eid_is_about_its_source(lab: Lab, watch: Watch) -> None:
-    """C31, Decisions: some put the changed EID into the Source-EID, and the receiver's into the record."""
+    """Some put the changed EID into the Source-EID, and the receiver's into the record."""
     host = lab["h4"].address
     solicit(lab, prefix_of(lab, "dc1"), host)
     seen = watch.until(lambda: invoked(lab, watch), "an SMR-invoked Map-Request")[0]

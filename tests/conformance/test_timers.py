@@ -56,8 +56,9 @@ def prefix(lab: Lab, site: str) -> str:
     return str(lab.topology.sites[site].eid_prefixes[0].network)
 
 
+@pytest.mark.requirement("C19", "C25", "M01")
 def test_an_etr_registers_each_minute_and_backs_off_when_nobody_answers(fast: Lab) -> None:
-    """M01, C25, C19: 60 s apart; without Map-Notify 1, 2, 4 … 60, each with a greater nonce; one Notify ends it."""
+    """60 s apart; without Map-Notify 1, 2, 4 … 60, each with a greater nonce; one Notify ends it."""
     with Watch(fast, ["ms"]) as watch:
 
         def registers() -> list[Seen]:
@@ -76,8 +77,9 @@ def test_an_etr_registers_each_minute_and_backs_off_when_nobody_answers(fast: La
     assert fast.show("xtr1", "database")[0]["map_servers"][0]["state"] == "registered"
 
 
+@pytest.mark.requirement("M01", "M05")
 def test_a_registration_ends_three_minutes_after_the_last_map_register(fast: Lab) -> None:
-    """M01, M05: the table and the log say so, and the Map-Server says natively-forward, for one minute."""
+    """The table and the log say so, and the Map-Server says natively-forward, for one minute."""
     eid, scale = prefix(fast, "three"), fast.topology.time_scale
     with Watch(fast, ["ms"]) as watch:
         watch.until(lambda: by(watch, wire.MAP_REGISTER, fast, "xtr3"), "a Map-Register")
@@ -103,8 +105,9 @@ def test_a_registration_ends_three_minutes_after_the_last_map_register(fast: Lab
         eventually(lambda: registrations(fast, "ms")[eid]["state"] == "registered", "its return")
 
 
+@pytest.mark.requirement("C08")
 def test_a_map_request_without_answer_is_repeated_ten_times_and_then_rests(fast: Lab) -> None:
-    """C08: once a second, ten retransmissions, silence for 30 s; new nonces; who waits is told; packets are let go."""
+    """Once a second, ten retransmissions, silence for 30 s; new nonces; who waits is told; packets are let go."""
     target = fast["h2"].address
     fast.restart("xtr1")
     with frozen(fast, "mr"), Watch(fast, ["mr"]) as watch:
@@ -133,8 +136,9 @@ def is_about(seen: Seen, eid: Any) -> bool:
     return inner_request(seen).records[0].prefix == ip_network(eid)
 
 
+@pytest.mark.requirement("C10", "M05")
 def test_a_mapping_ends_with_its_ttl(fast: Lab) -> None:
-    """C10, M05: a negative one of a minute is gone after a minute, and asked for anew."""
+    """A negative one of a minute is gone after a minute, and asked for anew."""
     nobody = fast.topology.eid_aggregates[0].network[-2]
     fast.restart("xtr2")
     answer = fast.lig("xtr2", str(nobody))["records"][0]

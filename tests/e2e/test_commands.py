@@ -112,8 +112,9 @@ def test_show_draws_every_table_of_every_lisp_node(lab: str, what: str) -> None:
         json.loads(shown("show", "--lab", lab, node, what, "--json"))
 
 
+@pytest.mark.requirement("M22")
 def test_lig_shows_the_reply(lab: str) -> None:
-    """M22: the mapping, who told it, and how long that took."""
+    """The mapping, who told it, and how long that took."""
     out = shown("lig", "--lab", lab, "xtr1", "192.168.2.11")
     assert "192.168.2.0/24" in out
     assert "Map-Reply from" in out
@@ -122,7 +123,6 @@ def test_lig_shows_the_reply(lab: str) -> None:
 
 
 def test_locator_shows_the_locator_set_and_who_is_told(lab: str) -> None:
-    """S11."""
     (row,) = json.loads(shown("show", "--lab", lab, "xtr1", "database", "--json"))
     (locator,) = row["locators"]
     words = ("locator", "--lab", lab, "xtr1", row["eid"], locator["rloc"])

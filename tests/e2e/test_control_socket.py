@@ -64,7 +64,7 @@ def lives(world: World, name: str) -> bool:
     ids=str,
 )
 def test_lig_says_what_is_wrong(world: World, wrong: dict[str, Any], words: str) -> None:
-    """M22: one clear line at once, and the router works on."""
+    """One clear line at once, and the router works on."""
     answer = world.ask("xtr1", {"op": "lig", "eid": "192.168.2.1"} | wrong)
     assert answer["ok"] is False
     assert words in answer["error"]
@@ -129,7 +129,7 @@ def test_who_does_not_read_its_answers_is_cut_off(world: World) -> None:
 
 
 def test_queries_that_wait_are_bounded(world: World) -> None:
-    """M22: the thousand-and-first is refused, aloud."""
+    """The thousand-and-first is refused, aloud."""
     with connect(world, "xtr1") as control, control.makefile("rb") as answers:
         for number in range(1100):
             control.sendall(json.dumps({"op": "lig", "eid": "192.168.1.1", "timeout": 30 + number}).encode() + b"\n")
@@ -138,8 +138,9 @@ def test_queries_that_wait_are_bounded(world: World) -> None:
     assert lives(world, "xtr1")
 
 
+@pytest.mark.requirement("M22")
 def test_round_trip_time_is_in_real_milliseconds(tmp_path: Path) -> None:
-    """M22: a clock that runs faster makes timers shorter, not the network slower."""
+    """A clock that runs faster makes timers shorter, not the network slower."""
     world = World(tmp_path)
     try:
         configs = (ms_config(), xtr_config("xtr1"), xtr_config("xtr2"))

@@ -40,8 +40,9 @@ def inner_udp(source: str, destination: str, payload: bytes, tos: int = 0, ttl: 
     return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + udp
 
 
+@pytest.mark.requirement("D01", "D04", "D08", "D11", "D12", "D18", "S04")
 def test_first_ping_gets_through_and_looks_right_in_the_core(world: World) -> None:
-    """D01, D02, D04, D08, D11, D12, D18, S04: one flow, from the first packet on, and nothing lost."""
+    """One flow, from the first packet on, and nothing lost."""
     default = [row for row in world.show("xtr1", "map-cache") if row["eid"] == "0.0.0.0/0"]
     assert default[0]["action"] == "send-map-request"
     with world.capture("core", "xtr1") as dissect:
@@ -72,9 +73,10 @@ def test_first_ping_gets_through_and_looks_right_in_the_core(world: World) -> No
     assert statistics["drops"] == {}
 
 
+@pytest.mark.requirement("D11", "D12")
 @pytest.mark.parametrize("option", [("-T", "tsonly"), ("-R",)], ids=["timestamps", "record route"])
 def test_packets_with_ipv4_options_get_through(world: World, option: tuple[str, ...]) -> None:
-    """D11, D12: outer TTL and DSCP are the inner ones, however long the inner header is."""
+    """Outer TTL and DSCP are the inner ones, however long the inner header is."""
     with world.capture("core", "xtr1") as dissect:
         done = world.run(
             "h1", *["ping", "-n", "-c", "3", "-i", "0.05", "-W", "2", "-t", "33", "-Q", "0xb8", *option, "192.168.2.1"]
@@ -88,8 +90,9 @@ def test_packets_with_ipv4_options_get_through(world: World, option: tuple[str, 
     assert [(one["ip.ttl"], one["ip.dsfield"]) for one in sent] == [("32,32", "0xb8,0xb8")] * 3
 
 
+@pytest.mark.requirement("D02")
 def test_many_flows_use_many_source_ports(world: World) -> None:
-    """D02: fifty flows, more than twenty source ports."""
+    """Fifty flows, more than twenty source ports."""
     sender = world.socket("h1", socket.SOCK_DGRAM)
     receiver = world.socket("h2", socket.SOCK_DGRAM)
     receiver.bind(("192.168.2.1", 9999))
@@ -105,8 +108,9 @@ def test_many_flows_use_many_source_ports(world: World) -> None:
     receiver.close()
 
 
+@pytest.mark.requirement("S04")
 def test_a_burst_that_misses_arrives_whole_and_in_order(world: World) -> None:
-    """S04: packets wait for the Map-Reply; none is lost, none is overtaken."""
+    """Packets wait for the Map-Reply; none is lost, none is overtaken."""
     receiver = world.socket("h2", socket.SOCK_DGRAM)
     receiver.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
     receiver.bind(("192.168.2.1", 9999))
@@ -118,8 +122,9 @@ def test_a_burst_that_misses_arrives_whole_and_in_order(world: World) -> None:
     assert world.show("xtr1", "statistics")["held"]["now"] == 0
 
 
+@pytest.mark.requirement("D03", "D05", "D08", "D11", "D12", "D13")
 def test_what_an_etr_accepts(world: World) -> None:
-    """D03, D05, D08, D11, D12, D13: checksums, reserved bits, TTL, DSCP and ECN at decapsulation."""
+    """Checksums, reserved bits, TTL, DSCP and ECN at decapsulation."""
     receiver = world.socket("h2", socket.SOCK_RAW, socket.IPPROTO_UDP)
     raw = world.socket("core", socket.SOCK_RAW, socket.IPPROTO_RAW)
 
@@ -153,8 +158,9 @@ def test_what_an_etr_accepts(world: World) -> None:
     assert drops == {"congestion experienced, inner packet not ECN-capable": 1, "not an EID of this site": 2}
 
 
+@pytest.mark.requirement("S01")
 def test_hosts_have_no_way_to_the_rloc_space(world: World) -> None:
-    """S01: an RLOC, the own xTR's included, answers no host."""
+    """An RLOC, the own xTR's included, answers no host."""
     assert "Packet filtered" in world.ping("h1", "10.0.2.1").stdout
     with world.capture("core", "xtr1") as dissect:
         # The kernel bounds its ICMP errors, so not every refusal is told.
@@ -164,8 +170,9 @@ def test_hosts_have_no_way_to_the_rloc_space(world: World) -> None:
     assert world.ping("h1", "192.168.1.254").returncode == 0
 
 
+@pytest.mark.requirement("S02")
 def test_a_specific_route_wins_over_encapsulation(world: World) -> None:
-    """S02: natively while a specific route exists; a Null0 route or none makes a candidate again."""
+    """Natively while a specific route exists; a Null0 route or none makes a candidate again."""
     kernel = world.kernel["xtr1"]
     assert world.ping("h1", "192.168.2.1").returncode == 0
     specific = routes.Route(ip_network("192.168.2.0/24"), ip_address("10.0.1.254"))
@@ -184,8 +191,9 @@ def test_a_specific_route_wins_over_encapsulation(world: World) -> None:
         assert world.ping("h1", "192.168.2.1").returncode == 0
 
 
+@pytest.mark.requirement("S03")
 def test_a_source_outside_the_eid_prefixes_is_forwarded_natively(world: World) -> None:
-    """S03: and with the TTL of one hop."""
+    """And with the TTL of one hop."""
     world.address("h1", "xtr1", "172.16.5.5/32")
     with world.capture("core", "xtr1") as dissect:
         world.ping("h1", "203.0.113.9", "-I", "172.16.5.5", "-W", "1")
@@ -195,8 +203,9 @@ def test_a_source_outside_the_eid_prefixes_is_forwarded_natively(world: World) -
     assert seen[0]["udp.dstport"] == ""
 
 
+@pytest.mark.requirement("M13", "M14")
 def test_proxies(world: World) -> None:
-    """M13, M14: a non-LISP host and an EID reach each other, by PITR one way and PETR the other."""
+    """A non-LISP host and an EID reach each other, by PITR one way and PETR the other."""
     with world.capture("core", "xtr1") as dissect:
         done = world.ping("h1", "203.0.113.9")
         assert done.returncode == 0, done.stdout
@@ -212,8 +221,9 @@ def test_proxies(world: World) -> None:
     assert [one["ip.src"] for one in seen] == ["10.0.3.1,203.0.113.9", "192.168.2.1"]
 
 
+@pytest.mark.requirement("M24")
 def test_an_unregistered_eid_is_unreachable_from_outside(world: World) -> None:
-    """M24: the PITR says so and does not send the packet round in circles."""
+    """The PITR says so and does not send the packet round in circles."""
     with world.capture("core", "ms") as dissect:
         done = world.ping("net", "192.168.77.1")
         seen = [one for one in dissect() if one["ip.dst"] == "192.168.77.1"]
@@ -226,8 +236,9 @@ def test_an_unregistered_eid_is_unreachable_from_outside(world: World) -> None:
     assert world.show("ms", "statistics")["drops"]["destination inside the aggregates"] >= 1
 
 
+@pytest.mark.requirement("D16", "D17")
 def test_what_the_kernel_does_about_size(world: World) -> None:
-    """D16, D17: DF and too big is told the size; without DF the pieces are encapsulated, none fragmented outside."""
+    """DF and too big is told the size; without DF the pieces are encapsulated, none fragmented outside."""
     assert world.ping("h1", "192.168.2.1").returncode == 0
     with world.capture("core", "xtr1") as dissect:
         told = world.ping("h1", "192.168.2.1", "-M", "do", "-s", "1472")
@@ -240,7 +251,7 @@ def test_what_the_kernel_does_about_size(world: World) -> None:
 
 
 def test_a_killed_daemon_is_reported_and_never_leaks_natively(world: World) -> None:
-    """S02, S03: without its daemon an xTR refuses; a new one finds its rules and goes on."""
+    """Without its daemon an xTR refuses; a new one finds its rules and goes on."""
     assert world.ping("h1", "192.168.2.1").returncode == 0
     os.kill(world.pids["xtr1"], signal.SIGKILL)
     assert world.event("exited", "xtr1")["status"] == -signal.SIGKILL
@@ -256,8 +267,9 @@ def test_a_killed_daemon_is_reported_and_never_leaks_natively(world: World) -> N
     assert world.ping("h1", "192.168.2.1").returncode == 0
 
 
+@pytest.mark.requirement("M22")
 def test_the_control_socket(world: World) -> None:
-    """M22: show and lig; errors are one line; the socket is root's alone."""
+    """Show and lig; errors are one line; the socket is root's alone."""
     assert (world.directory / "xtr1" / "control.sock").stat().st_mode & 0o777 == 0o600
     found = world.ask("xtr1", {"op": "lig", "eid": "192.168.2.1", "instance_id": 0, "timeout": 3})
     assert found["ok"], found
@@ -306,8 +318,9 @@ def test_logs_are_json_and_hold_no_key(world: World) -> None:
         assert "a secret of the test" not in str(lines)
 
 
+@pytest.mark.requirement("S05")
 def test_the_source_rloc_follows_the_route_to_the_locator(tmp_path: Path) -> None:
-    """S05: two core links, two RLOCs; the output interface chooses, again when the route changes or its link fails."""
+    """Two core links, two RLOCs; the output interface chooses, again when the route changes or its link fails."""
     world = World(tmp_path)
     try:
         a = VethEnd("core-2", world.namespace["xtr1"], "02:00:00:00:22:01")

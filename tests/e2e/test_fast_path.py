@@ -142,8 +142,9 @@ def test_the_kernel_forwards_and_python_has_nothing_to_do(world: World) -> None:
     assert ("192.168.1.1", "10.0.2.1") in contacts
 
 
+@pytest.mark.requirement("S04")
 def test_a_cold_start_loses_and_reorders_nothing(world: World) -> None:
-    """S04: what waited for the mapping leaves before the kernel takes over; nothing overtakes it."""
+    """What waited for the mapping leaves before the kernel takes over; nothing overtakes it."""
     stream = Stream(world)
     sent = stream.send(3000, per_second=2000)  # longer than a gate can stay closed
     assert stream.receive(3000) == sent
@@ -176,8 +177,9 @@ def test_a_clean_stop_takes_the_programs_away(world: World) -> None:
         assert "lisp" not in world.run("xtr1", "tc", "filter", "show", "dev", interface, "ingress").stdout
 
 
+@pytest.mark.requirement("S02")
 def test_a_native_route_wins_at_once_and_lets_go_again(world: World) -> None:
-    """S02, while a flow is fast."""
+    """While a flow is fast."""
     stream = Stream(world)
     warm(world, stream)
     route = routes.Route(ip_network("192.168.2.0/24"), ip_address("10.0.1.254"))
@@ -240,7 +242,7 @@ def delete_behind_its_back(pid: int, key: bytes) -> None:
 
 @pytest.mark.parametrize("dataplane", [DataPlane.PYTHON, DataPlane.EBPF])
 def test_who_sends_to_a_host_that_is_not_here_is_told(tmp_path: Path, dataplane: DataPlane) -> None:
-    """X06, on both paths, and once a second."""
+    """On both paths, and once a second."""
     prefix = EidPrefix.of("192.168.2.0/24")
     config = replace(
         fast(xtr_config("xtr2")),

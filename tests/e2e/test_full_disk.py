@@ -26,8 +26,9 @@ def registered(world: World) -> str:
     return str(world.show("xtr1", "database")[0]["map_servers"][0]["state"])
 
 
+@pytest.mark.requirement("C38")
 def test_a_map_server_acknowledges_nothing_that_it_cannot_keep(world: World) -> None:
-    """C38: a Map-Register with a nonce that a restart would forget gets no Map-Notify, until there is room again."""
+    """A Map-Register with a nonce that a restart would forget gets no Map-Notify, until there is room again."""
     report = world.start(ms_config())
     world.wait_for(report, "listening", "ms")
     unlimited = resource.prlimit(world.pids["ms"], resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
@@ -51,8 +52,9 @@ def test_a_map_server_acknowledges_nothing_that_it_cannot_keep(world: World) -> 
         os.close(pipe)
 
 
+@pytest.mark.requirement("C38")
 def test_an_etr_registers_though_its_disk_is_full(world: World) -> None:
-    """C38: its nonces begin with the time it was started, so those of its next run are greater all the same."""
+    """Its nonces begin with the time it was started, so those of its next run are greater all the same."""
     world.boot(ms_config())
     resource.prlimit(world.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))  # its children inherit it
     report = world.start(xtr_config("xtr1"))

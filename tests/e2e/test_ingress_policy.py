@@ -92,8 +92,9 @@ def traffic(lab: Lab) -> Iterator[list[int]]:
                 thread.join()
 
 
+@pytest.mark.requirement("S11")
 def test_the_receiving_site_sets_the_shares_while_traffic_flows(lab: Lab) -> None:
-    """S11: 75 to 25 by weight, then 20 to 80, then all by one link by priority; not one packet is lost."""
+    """75 to 25 by weight, then 20 to 80, then all by one link by priority; not one packet is lost."""
     first, second = rlocs(lab, "xtr1").values()
     (site,) = lab.topology.sites["site1"].eid_prefixes
     prefix = str(site.network)

@@ -97,7 +97,7 @@ def test_only_what_the_link_took_comes_back(tmp_path: Path) -> None:
 
 
 def test_the_first_link_carries_again(tmp_path: Path) -> None:
-    """S05: the second link takes over when the first is down, and hands back when it is up."""
+    """The second link takes over when the first is down, and hands back when it is up."""
     with Lab("multihomed", name="test-down-two", run_dir=tmp_path / "two") as lab:
         first, second = (one.name for one in lab["xtr1"].interfaces if one.side is Side.CORE)
         before = _routes(lab, "xtr1")
@@ -110,7 +110,7 @@ def test_the_first_link_carries_again(tmp_path: Path) -> None:
 
 
 def test_bird_puts_its_routes_back(tmp_path: Path) -> None:
-    """S10: a link that was down for less than OSPF takes to notice has taken its routes all the same."""
+    """A link that was down for less than OSPF takes to notice has taken its routes all the same."""
     with Lab("two-dc", name="test-down-bird", run_dir=tmp_path / "bird") as lab:
         before = _addresses(lab, "core1")
         first_reply(lab, "h1", "b1", within=10)

@@ -89,7 +89,7 @@ def test_addresses_routes_and_rules_read_back(pair: Pair) -> None:
 
 
 def test_the_route_to_an_address(pair: Pair) -> None:
-    """S05: interface and source of what the kernel would do."""
+    """Interface and source of what the kernel would do."""
     kernel, index = pair[0], links.index_of(pair[0], "right")
     links.add_address(kernel, index, ip_interface("10.0.0.1/24"))
     routes.add_route(kernel, Route(ip_network("0.0.0.0/0"), ip_address("10.0.0.2")))

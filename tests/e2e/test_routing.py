@@ -81,8 +81,9 @@ def reaches(lab: Lab, source: str, destination: str) -> bool:
         return echo.rtt is not None
 
 
+@pytest.mark.requirement("M15", "S01")
 def test_ready_means_that_every_kernel_has_its_routes(lab: Lab) -> None:
-    """S01, M15: and no other: of all EIDs the core knows the aggregates, by BGP."""
+    """And no other: of all EIDs the core knows the aggregates, by BGP."""
     for row in lab.status()["nodes"]:
         node = lab[row["name"]]
         assert row["state"] == ("ready" if node.lisp or node.routing else "up")
@@ -116,15 +117,17 @@ def test_every_adjacency_is_full_and_every_session_is_established(lab: Lab) -> N
         assert [line for line in sessions if "Established" not in line] == []
 
 
+@pytest.mark.requirement("M13", "M14", "S10")
 def test_all_pairs_go_the_way_that_the_topology_says(lab: Lab) -> None:
-    """M13, M14, S10: non-LISP hosts come and go through a PxTR that only BGP has told the core of."""
+    """Non-LISP hosts come and go through a PxTR that only BGP has told the core of."""
     result = ping(lab, lab.run_dir)
     assert [pair for pair in result.pairs if not pair.ok] == []
     assert {pair.seen.value for pair in result.pairs} == {"encapsulated", "proxied"}
 
 
+@pytest.mark.requirement("M15", "S10")
 def test_bgp_carries_the_aggregates_and_nothing_more_specific(lab: Lab) -> None:
-    """M13, M15, S10: every RIB of the core and of the non-LISP site, after every host has been spoken to."""
+    """Every RIB of the core and of the non-LISP site, after every host has been spoken to."""
     aggregates = {one.network for one in lab.topology.eid_aggregates}
     (pitr,) = [node for node in speakers(lab) if node.lisp and Role.PITR in node.lisp.roles]
     assert pitr.routing is not None
@@ -143,7 +146,7 @@ def test_bgp_carries_the_aggregates_and_nothing_more_specific(lab: Lab) -> None:
 
 
 def test_a_pitr_announces_and_learns_nothing(lab: Lab) -> None:
-    """S02: a route from BGP would beat its default route, and packets would leave without a LISP header."""
+    """A route from BGP would beat its default route, and packets would leave without a LISP header."""
     for node in speakers(lab):
         if node.lisp and node.routing:
             assert kernel(lab, node.name) == connected(node) | DEFAULTS
@@ -151,14 +154,15 @@ def test_a_pitr_announces_and_learns_nothing(lab: Lab) -> None:
 
 
 def test_xtrs_and_the_mapping_system_run_no_bird(lab: Lab) -> None:
-    """S02: whoever tunnels has a default route to the core and nothing else."""
+    """Whoever tunnels has a default route to the core and nothing else."""
     assert {node.name for node in speakers(lab)} == {"core1", "core2", "core3", "core4", "edge", "pxtr"}
     for node in lab.topology.lisp_routers:
         assert kernel(lab, node.name) == connected(node) | DEFAULTS
 
 
+@pytest.mark.requirement("D02")
 def test_flows_share_equal_paths(lab: Lab) -> None:
-    """D02: between xTRs at opposite ends of the ring, by the source ports that the ITR draws for each flow.
+    """Between xTRs at opposite ends of the ring, by the source ports that the ITR draws for each flow.
 
     The sites have RLOCs of both IP versions, of equal priority and weight: flows share those as well.
     """

@@ -19,9 +19,10 @@ from testbed.model import Side
 ELSEWHERE = {"two-dc", "two-dc-static", "stretched-subnet", "hundred-sites"}
 
 
+@pytest.mark.requirement("S12")
 @pytest.mark.parametrize("world", [name for name in shipped() if name not in ELSEWHERE])
 def test_every_pair_goes_as_the_file_implies(world: str, tmp_path: Path) -> None:
-    """S12: islands of either IP version over the other; S13, D20: tenants with the same prefixes."""
+    """Islands of either IP version over the other; S13, D20: tenants with the same prefixes."""
     with Lab(world, name=f"world-{world}", run_dir=tmp_path / world) as lab:
         result = ping(lab, lab.run_dir)
     assert result.pairs
@@ -36,8 +37,9 @@ def test_what_the_shipped_worlds_leave_out(tmp_path: Path) -> None:
     assert [pair.to_json() for pair in result.failures] == []
 
 
+@pytest.mark.requirement("D20", "D28")
 def test_two_rtrs_one_after_the_other_carry_a_tenant(tmp_path: Path) -> None:
-    """D20, D28: the instance-ID goes from header to header, whatever the number of RTRs."""
+    """The instance-ID goes from header to header, whatever the number of RTRs."""
     text = (SHIPPED / "mixed-families.yaml").read_text(encoding="utf-8")
     for old, new in (
         ("  rtr: {roles: rtr, links: core2}", "  rtr: {roles: rtr, links: core2}\n  rtr0: {roles: rtr, links: core1}"),
@@ -56,7 +58,7 @@ def test_two_rtrs_one_after_the_other_carry_a_tenant(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rloc_space", ["10.0.0.0/16", "2001:db8:10c::/48"])
 def test_the_second_link_carries_when_the_first_is_down(rloc_space: str, tmp_path: Path) -> None:
-    """S05: the default route follows the links that are up, in the order of the file."""
+    """The default route follows the links that are up, in the order of the file."""
     text = (SHIPPED / "multihomed.yaml").read_text(encoding="utf-8").replace("10.0.0.0/16", rloc_space)
     with Lab(loads(text, name="multihomed"), name="world-links", run_dir=tmp_path / "links") as lab:
         target = str(lab["msmr"].address)

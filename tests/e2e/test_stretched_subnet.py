@@ -83,8 +83,9 @@ class Wire:
         self._socket.close()
 
 
+@pytest.mark.requirement("S06")
 def test_one_subnet_in_two_data_centres(lab: Lab) -> None:
-    """S06: hosts of one subnet reach each other through the RLOCs; each router answers ARP for the far host."""
+    """Hosts of one subnet reach each other through the RLOCs; each router answers ARP for the far host."""
     with Capture(lab, ["core1"]) as core:
         assert "ttl=60" in ping(lab, "pc1", str(PC2))
         assert "ttl=60" in ping(lab, "pc2", str(PC1))
@@ -99,8 +100,9 @@ def test_one_subnet_in_two_data_centres(lab: Lab) -> None:
         assert lab[router].link_to(switch).mac in lab.run(host, ["ip", "neigh", "show", str(far)]).stdout
 
 
+@pytest.mark.requirement("S06")
 def test_hosts_that_were_found_take_the_fast_path(lab: Lab, dataplane: str) -> None:
-    """S06, X01: once a host is known its packets need the daemon no more; both ways, at both routers."""
+    """Once a host is known its packets need the daemon no more; both ways, at both routers."""
 
     def counted(router: str) -> list[int]:
         data = lab.show(router, "statistics")["data"]
@@ -115,15 +117,17 @@ def test_hosts_that_were_found_take_the_fast_path(lab: Lab, dataplane: str) -> N
     assert [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)] == wanted
 
 
+@pytest.mark.requirement("S06")
 def test_the_world_does_what_its_file_implies(lab: Lab) -> None:
-    """S06: as ``ci/lab ping`` judges it."""
+    """As ``ci/lab ping`` judges it."""
     result = ping_all(lab, lab.run_dir)
     assert [pair.seen for pair in result.pairs] == [Way.ENCAPSULATED] * 2
     assert not result.failures
 
 
+@pytest.mark.requirement("S07")
 def test_one_router_with_all_five_roles(lab: Lab) -> None:
-    """S07: xTR, Map-Server, Map-Resolver, PITR and PETR in one process, and both routers rely on it."""
+    """XTR, Map-Server, Map-Resolver, PITR and PETR in one process, and both routers rely on it."""
     roles = lab.show("router1", "roles")["roles"]
     assert roles == sorted(["itr", "etr", "map-server", "map-resolver", "pitr", "petr"])
     registered = {
@@ -135,26 +139,28 @@ def test_one_router_with_all_five_roles(lab: Lab) -> None:
         assert (record["eid"], [one["rloc"] for one in record["locators"]]) == ("11.11.11.12/32", ["200.1.247.2"])
 
 
+@pytest.mark.requirement("S08")
 def test_the_hole_above_the_registered_hosts(lab: Lab) -> None:
-    """S08: only .11 and .12 are registered: the upper half of the subnet is one hole, forward-native."""
+    """Only .11 and .12 are registered: the upper half of the subnet is one hole, forward-native."""
     for router in ("router1", "router2"):
         (record,) = lab.lig(router, str(NOBODY))["records"]
         assert (record["eid"], record["action"], record["locators"]) == ("11.11.11.128/25", 1, [])
 
 
 def test_a_host_that_is_nowhere_is_unreachable(lab: Lab) -> None:
-    """S06: the router does not answer for a host that nobody registered."""
+    """The router does not answer for a host that nobody registered."""
     assert "Destination Host Unreachable" in ping(lab, "pc1", str(NOBODY), "-W", "4")
 
 
 def test_the_gateways_answer_for_themselves(lab: Lab) -> None:
-    """S06: .254 and .253, each in its data centre, the first packet too."""
+    """.254 and .253, each in its data centre, the first packet too."""
     assert "ttl=64" in ping(lab, "pc1", "11.11.11.254")
     assert "ttl=64" in ping(lab, "pc2", "11.11.11.253")
 
 
+@pytest.mark.requirement("X01", "X08")
 def test_a_host_route_is_there_only_after_discovery(lab: Lab) -> None:
-    """X01, X08: two Null0 halves until a host sends its first frame; then its /32, and its registration."""
+    """Two Null0 halves until a host sends its first frame; then its /32, and its registration."""
     routes = lab.run("router1", ["ip", "route", "show", "table", TABLE]).stdout
     assert "throw 11.11.11.0/25" in routes
     assert "throw 11.11.11.128/25" in routes
@@ -170,8 +176,9 @@ def test_a_host_route_is_there_only_after_discovery(lab: Lab) -> None:
     assert record["eid"] == "11.11.11.33/32"
 
 
+@pytest.mark.requirement("X02")
 def test_only_hosts_of_the_permitted_prefix_are_registered(lab: Lab) -> None:
-    """X02: a foreign source, an ARP probe and the gateway's own address make no dynamic-EID."""
+    """A foreign source, an ARP probe and the gateway's own address make no dynamic-EID."""
     with Wire(lab, "pc1") as wire:
         wire.ask("172.16.1.1", sender="172.16.1.1")
         wire.ask("11.11.11.44", sender="0.0.0.0")
@@ -182,8 +189,9 @@ def test_only_hosts_of_the_permitted_prefix_are_registered(lab: Lab) -> None:
     assert not found & {"172.16.1.1/32", "11.11.11.44/32", "11.11.11.254/32"}
 
 
+@pytest.mark.requirement("X01")
 def test_a_packet_finds_a_host_that_never_used_arp(lab: Lab) -> None:
-    """X01: a data packet from an unknown source inside the prefix is enough."""
+    """A data packet from an unknown source inside the prefix is enough."""
     interface = lab["pc1"].interfaces[0].name
     router = lab["router1"].link_to("switch1").mac
     lab.run("pc1", ["ip", "address", "add", "11.11.11.55/32", "dev", interface])
@@ -193,8 +201,9 @@ def test_a_packet_finds_a_host_that_never_used_arp(lab: Lab) -> None:
     lab.run("pc1", ["ip", "address", "del", "11.11.11.55/32", "dev", interface])
 
 
+@pytest.mark.requirement("S06")
 def test_whom_the_router_does_not_answer_for(lab: Lab) -> None:
-    """S06: it answers for far hosts; never announcements, probes, or for hosts of this data centre."""
+    """It answers for far hosts; never announcements, probes, or for hosts of this data centre."""
     router = lab["router1"].link_to("switch1").mac
     with Wire(lab, "pc1") as wire:
         assert wire.ask(str(PC2)) == router
@@ -212,8 +221,9 @@ def inject(lab: Lab, node: str, source: str, destination: str) -> None:
         raw.sendto(data, (destination, 0))
 
 
+@pytest.mark.requirement("X01")
 def test_a_packet_from_the_core_makes_no_host(lab: Lab) -> None:
-    """X01: a host's own address comes from the site; a PITR drops what comes from the core with it, and only that."""
+    """A host's own address comes from the site; a PITR drops what comes from the core with it, and only that."""
     elsewhere = "198.51.100.1"
     with Capture(lab, ["router1", "pc1"]) as capture:
         for source, target in ((str(PC2), "11.11.11.99"), (str(PC2), str(PC1)), (elsewhere, str(PC1))):
@@ -232,8 +242,9 @@ def forged(capture: Capture, node: str) -> list[bytes]:
     return [frame for frame in found if frame[23] == socket.IPPROTO_UDP]  # a refusal quotes the packet
 
 
+@pytest.mark.requirement("X01")
 def test_a_source_that_nobody_answers_for_makes_no_host(lab: Lab) -> None:
-    """X01: the router asks the site for the unknown source of a packet; the far host does not answer there."""
+    """The router asks the site for the unknown source of a packet; the far host does not answer there."""
     with Capture(lab, ["pc1", "core1"]) as capture:
         inject(lab, "pc1", str(PC2), "198.51.100.1")
         wanted = b"\x08\x06\0\1\x08\0\6\4\0\1"  # an ARP request
@@ -248,8 +259,9 @@ def test_a_source_that_nobody_answers_for_makes_no_host(lab: Lab) -> None:
     assert "ttl=60" in ping(lab, "pc1", str(PC2))
 
 
+@pytest.mark.requirement("X02")
 def test_addresses_of_the_subnet_itself_are_no_hosts(lab: Lab) -> None:
-    """X02: neither the network address nor the broadcast address."""
+    """Neither the network address nor the broadcast address."""
     with Wire(lab, "pc1") as wire:
         for one in ("11.11.11.0", "11.11.11.255", "11.11.11.46"):
             wire.ask(one, sender=one)
@@ -258,7 +270,7 @@ def test_addresses_of_the_subnet_itself_are_no_hosts(lab: Lab) -> None:
 
 
 def test_one_station_cannot_be_every_host(lab: Lab) -> None:
-    """X02: a flood of announcements from one MAC address leaves room for others, and is in the log once."""
+    """A flood of announcements from one MAC address leaves room for others, and is in the log once."""
     forger = bytes.fromhex("02f100d00001")
     with Wire(lab, "pc1") as wire:
         for last in range(100, 200):
@@ -271,16 +283,18 @@ def test_one_station_cannot_be_every_host(lab: Lab) -> None:
     assert events.count("too-many-hosts-of-a-mac") == 1
 
 
+@pytest.mark.requirement("X01")
 def test_a_restarted_router_finds_its_hosts_again(lab: Lab) -> None:
-    """X01: also a host that says nothing of its own accord."""
+    """Also a host that says nothing of its own accord."""
     assert "ttl=60" in ping(lab, "pc1", str(PC2))
     lab.restart("router2")
     eventually(lambda: "11.11.11.12/32" in hosts(lab, "router2"), "11.11.11.12 found again")
     assert "ttl=60" in ping(lab, "pc1", str(PC2))
 
 
+@pytest.mark.requirement("X12")
 def test_an_answer_after_so_many_unanswered_requests(tmp_path: Path) -> None:
-    """X12: nbr-proxy-reply 2: the third request is the first to be answered. And the same for IPv6 hosts over IPv4."""
+    """With nbr-proxy-reply 2 the third request is the first to be answered. And the same for IPv6 hosts over IPv4."""
     file = tmp_path / "twice.yaml"
     text = WORLD.read_text().replace("nbr-proxy-reply: 0", "nbr-proxy-reply: 2")
     text = text.replace("eid: 11.11.11.0/24", "eid: [11.11.11.0/24, 2001:db8:11::/64]")

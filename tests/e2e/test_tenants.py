@@ -94,8 +94,9 @@ def received(world: World, host: str) -> int:
     return found + sum(int(line.split()[1]) for line in text if line.startswith("Icmp6InEchos"))
 
 
+@pytest.mark.requirement("D20", "S13")
 def test_the_same_addresses_mean_each_tenants_own_hosts(world: World) -> None:
-    """S13, D20: each ping reaches the host of its own tenant, and the core sees its instance-ID."""
+    """Each ping reaches the host of its own tenant, and the core sees its instance-ID."""
     for source, near, other, instance in (("h1", "h2", "b2", RED), ("b1", "b2", "h2", BLUE)):
         for destination in ("192.168.2.1", "2001:db8:e2::1"):
             before = received(world, near), received(world, other)
@@ -109,8 +110,9 @@ def test_the_same_addresses_mean_each_tenants_own_hosts(world: World) -> None:
     assert caches == {RED, BLUE}
 
 
+@pytest.mark.requirement("D20")
 def test_what_the_router_itself_says_stays_in_the_tenant(world: World) -> None:
-    """D20: echo replies, ICMP errors of the kernel and of the daemon, ARP: always to the tenant that asked."""
+    """Echo replies, ICMP errors of the kernel and of the daemon, ARP: always to the tenant that asked."""
     for host in ("h1", "b1"):
         for gateway in ("192.168.1.254", "2001:db8:e1::fe"):
             done = world.ping(host, gateway)
@@ -122,8 +124,9 @@ def test_what_the_router_itself_says_stays_in_the_tenant(world: World) -> None:
         assert "Destination Net Unreachable" in told, told
 
 
+@pytest.mark.requirement("D20")
 def test_nothing_leads_from_one_tenant_to_another(world: World) -> None:
-    """D20: not to a gateway address, not to a subnet, not to an own address of the other tenant, not to the core."""
+    """Not to a gateway address, not to a subnet, not to an own address of the other tenant, not to the core."""
     world.address("xtr1", "b1", "172.20.0.254/24")
     world.address("b1", "xtr1", "172.20.0.1/24")
     world.show("xtr1", "roles")
@@ -144,8 +147,9 @@ def test_nothing_leads_from_one_tenant_to_another(world: World) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.requirement("S13")
 def test_a_restarted_daemon_finds_its_tenants_again(world: World, dataplane: str) -> None:
-    """S13: tables, rules and marks are the same after a restart."""
+    """Tables, rules and marks are the same after a restart."""
     before = {version: list(routes.list_rules(world.kernel["xtr1"], version)) for version in (4, 6)}
     assert world.ask("xtr1", {"op": "stop"})["ok"]
     world.event("exited", "xtr1")
@@ -163,8 +167,9 @@ def fast(lab: Lab) -> int:
     return int(lab.show("xtr2", "statistics")["data"].get("decapsulated_fast_packets", 0))
 
 
+@pytest.mark.requirement("D20", "S13")
 def test_ten_tenants_with_the_same_prefixes(tmp_path: Path, dataplane: str) -> None:
-    """S13, D20: what each host sends to one and the same address reaches the host of its own tenant, and no other."""
+    """What each host sends to one and the same address reaches the host of its own tenant, and no other."""
     run_dir = tmp_path / "test-tenants"
     with Lab("tenants", name="test-tenants", run_dir=run_dir, dataplane=dataplane) as lab, ExitStack() as opened:
         far = {f"a{number}": f"b{number}" for number in range(1, 11)}

@@ -77,8 +77,8 @@ def test_a_path_that_the_topology_does_not_say_fails(lab: Lab, monkeypatch: pyte
     assert complaint.startswith("from h1 to h4: expected native, seen encapsulated: xtr1 (")
 
 
+@pytest.mark.requirement("S12")
 def test_ipv6_eids_over_an_ipv4_core(tmp_path: Path) -> None:
-    """S12."""
     with Lab("ipv6-islands", name="traffic-6", run_dir=tmp_path / "traffic-6") as lab:
         pair = next(one for one in lab.topology.expectations if one.version == 6 and one.path is Via.ENCAPSULATED)
         result = traffic(lab, pair.source, pair.destination, udp=True, rate=2, seconds=1, version=6)
@@ -88,8 +88,9 @@ def test_ipv6_eids_over_an_ipv4_core(tmp_path: Path) -> None:
             traffic(lab, pair.source, pair.destination, version=4)
 
 
+@pytest.mark.requirement("D21", "S11")
 def test_flows_share_two_rlocs_by_weight(tmp_path: Path) -> None:
-    """D21, S11: 75 to 25, each flow on one of them."""
+    """75 to 25, each flow on one of them."""
     with Lab("multihomed", name="traffic-75", run_dir=tmp_path / "traffic-75") as lab:
         result = traffic(lab, "h2", "h1", udp=True, rate=8, seconds=1, flows=FLOWS)
         first, second = (address.ip for one in lab["xtr1"].interfaces[:2] for address in one.addresses)

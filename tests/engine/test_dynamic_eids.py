@@ -68,8 +68,9 @@ def registered(world: World) -> dict[str, str]:
     return {row["eid"]: row["etr"] for row in rows if row["etr"]}
 
 
+@pytest.mark.requirement("X01", "X02")
 def test_host_that_shows_itself_is_registered_at_once() -> None:
-    """X01, X02: the host route first, then a Map-Register of the /32 with the locator-set of the permitted prefix."""
+    """The host route first, then a Map-Register of the /32 with the locator-set of the permitted prefix."""
     world = stretched()
     effects = world.put("r2", HostSeen(PC2, PORT))
     assert [type(one) for one in effects] == [AddHost, Report, Persist, Send]
@@ -86,8 +87,9 @@ def test_host_that_shows_itself_is_registered_at_once() -> None:
     assert row == {"eid": str(PC2), "instance_id": 0, "interface": PORT, "found_s": 1.0, "state": "registered"}
 
 
+@pytest.mark.requirement("X01")
 def test_host_that_is_seen_again_costs_nothing() -> None:
-    """X01: one Map-Register, however often; then one in a minute."""
+    """One Map-Register, however often; then one in a minute."""
     world = both_seen()
     assert not any(world.put("r2", HostSeen(PC2, PORT)) for _ in range(100))
     assert len(world.sent(MapRegister, R2)) == 1
@@ -95,6 +97,7 @@ def test_host_that_is_seen_again_costs_nothing() -> None:
     assert len(world.sent(MapRegister, R2)) == 2
 
 
+@pytest.mark.requirement("X02")
 @pytest.mark.parametrize(
     ("eid", "permitted", "reason"),
     [
@@ -106,7 +109,7 @@ def test_host_that_is_seen_again_costs_nothing() -> None:
     ],
 )
 def test_only_hosts_of_a_permitted_prefix(eid: EidPrefix, permitted: EidPrefix, reason: str) -> None:
-    """X02: another prefix, instance or family, or no host at all, is not registered."""
+    """Another prefix, instance or family, or no host at all, is not registered."""
     world = World().add(five_roles(), other_xtr(permitted))
     world.put("r2", HostSeen(eid, PORT))
     world.run()
@@ -115,8 +118,9 @@ def test_only_hosts_of_a_permitted_prefix(eid: EidPrefix, permitted: EidPrefix, 
     assert not world["r2"].hosts
 
 
+@pytest.mark.requirement("X02")
 def test_host_with_a_configured_mapping_is_not_dynamic() -> None:
-    """X02: what the configuration says of a host stays."""
+    """What the configuration says of a host stays."""
     config = replace(xtr("r2", R2, PC2), dynamic_eids=other_xtr().dynamic_eids)
     world = World().add(config)
     world.put("r2", HostSeen(PC2, PORT))
@@ -125,7 +129,7 @@ def test_host_with_a_configured_mapping_is_not_dynamic() -> None:
 
 
 def test_hosts_are_bounded() -> None:
-    """X02: who sends from a whole subnet fills no memory; a host that goes makes room."""
+    """Who sends from a whole subnet fills no memory; a host that goes makes room."""
     database = Database(other_xtr(), max_hosts=10)
     hosts = [Host(host_prefix(f"11.11.11.{n}"), PORT, 0.0) for n in range(1, 12)]
     for host in hosts[:10]:
@@ -138,8 +142,9 @@ def test_hosts_are_bounded() -> None:
     assert len(database.hosts()) == 10
 
 
+@pytest.mark.requirement("C40", "X01")
 def test_hundreds_of_hosts_fit_many_messages() -> None:
-    """C40, X01: each Map-Register fits; a lost one is sent again; afterwards all are registered, once a minute."""
+    """Each Map-Register fits; a lost one is sent again; afterwards all are registered, once a minute."""
     world = stretched()
     world.lost = lambda packet: isinstance(packet.message, MapRegister) and len(world.sent(MapRegister)) % 3 == 0
     for n in range(1, 250):
@@ -154,8 +159,9 @@ def test_hundreds_of_hosts_fit_many_messages() -> None:
     assert len(world.sent(MapRegister)) - before == 15
 
 
+@pytest.mark.requirement("C25", "X01")
 def test_acknowledgement_of_what_was_sent_before_a_host_was_found_does_not_count() -> None:
-    """X01, C25: the second host is in no message that the first Map-Notify answers."""
+    """The second host is in no message that the first Map-Notify answers."""
     world = stretched()
     third = host_prefix("11.11.11.13")
     world.put("r2", HostSeen(PC2, PORT))
@@ -171,8 +177,9 @@ def test_acknowledgement_of_what_was_sent_before_a_host_was_found_does_not_count
     assert registered(world) == {str(PC2): str(R2), str(third): str(R2)}
 
 
+@pytest.mark.requirement("X05")
 def test_host_that_is_gone_is_withdrawn_and_never_registered_again() -> None:
-    """X05: TTL 0, authenticated, sent again until it is acknowledged; no Map-Register names the host afterwards."""
+    """TTL 0, authenticated, sent again until it is acknowledged; no Map-Register names the host afterwards."""
     world = both_seen()
     world.lost = lambda packet: isinstance(packet.message, MapNotify) and packet.destination == R2
     assert [type(one) for one in world.put("r2", HostGone(PC2, PORT))] == [RemoveHost, Report, Persist, Send]
@@ -188,8 +195,9 @@ def test_host_that_is_gone_is_withdrawn_and_never_registered_again() -> None:
     assert world["r2"].engine.show("database", world.now) == []
 
 
+@pytest.mark.requirement("X05")
 def test_withdrawal_by_the_old_xtr_leaves_the_new_one_alone() -> None:
-    """X05: the host is at R1 already when R2 notices that it went."""
+    """The host is at R1 already when R2 notices that it went."""
     world = both_seen()
     world.put("r1", HostSeen(PC2, PORT))
     world.run()
@@ -198,8 +206,9 @@ def test_withdrawal_by_the_old_xtr_leaves_the_new_one_alone() -> None:
     assert registered(world) == {str(PC1): str(R1), str(PC2): str(R1)}
 
 
+@pytest.mark.requirement("X05")
 def test_host_that_comes_back_while_it_is_withdrawn() -> None:
-    """X05: the last word counts."""
+    """The last word counts."""
     world = both_seen()
     world.put("r2", HostGone(PC2, PORT))
     world.put("r2", HostSeen(PC2, PORT))
@@ -208,8 +217,9 @@ def test_host_that_comes_back_while_it_is_withdrawn() -> None:
     assert world["r2"].hosts == {PC2: PORT}
 
 
+@pytest.mark.requirement("X08")
 def test_host_on_another_interface_keeps_its_registration() -> None:
-    """X08: the host route moves; stale news of the old interface change nothing; nobody else has to know."""
+    """The host route moves; stale news of the old interface change nothing; nobody else has to know."""
     world = both_seen()
     effects = world.put("r2", HostSeen(PC2, "other"))
     assert effects[:2] == [RemoveHost(PC2, PORT), AddHost(PC2, "other")]
@@ -218,16 +228,18 @@ def test_host_on_another_interface_keeps_its_registration() -> None:
     assert len(world.sent(MapRegister, R2)) == 1
 
 
+@pytest.mark.requirement("S06", "S07")
 def test_hosts_of_both_data_centres_find_each_other() -> None:
-    """S06, S07: PC1 and PC2 through the router with all roles."""
+    """PC1 and PC2 through the router with all roles."""
     world = both_seen()
     assert world.resolve("r1", PC2, PC1.address).locators == (Locator(R2),)
     assert world.resolve("r2", PC1, PC2.address).locators == (Locator(R1),)
     assert world["r1"].drops == world["r2"].drops == {}
 
 
+@pytest.mark.requirement("M09", "S08")
 def test_negative_reply_for_the_upper_half_of_the_subnet() -> None:
-    """S08, M09: with only .11 and .12 registered, 11.11.11.200 is in 11.11.11.128/25: forward-native."""
+    """With only .11 and .12 registered, 11.11.11.200 is in 11.11.11.128/25: forward-native."""
     world = both_seen()
     result = world.lig("r2", host_prefix("11.11.11.200")).result
     assert result is not None
@@ -236,8 +248,9 @@ def test_negative_reply_for_the_upper_half_of_the_subnet() -> None:
     assert (record["ttl_minutes"], record["authoritative"]) == (1, False)
 
 
+@pytest.mark.requirement("C08", "S08")
 def test_negative_inside_the_own_dynamic_prefix_is_asked_again() -> None:
-    """S08, C08: a host that was not there is found as soon as it is: its negative mapping forwards nothing natively."""
+    """A host that was not there is found as soon as it is: its negative mapping forwards nothing natively."""
     world = stretched()
     world.put("r1", HostSeen(PC1, PORT))
     assert world.resolve("r1", PC2, PC1.address).forwarding is Forwarding.SEND_MAP_REQUEST
@@ -248,8 +261,9 @@ def test_negative_inside_the_own_dynamic_prefix_is_asked_again() -> None:
     assert world["r1"].forwarding(PC2).locators == (Locator(R2),)
 
 
+@pytest.mark.requirement("S08")
 def test_wider_negative_mapping_does_not_decide_inside_the_own_dynamic_prefix() -> None:
-    """S08: the Map-Server's site is wider than the part whose hosts this xTR finds."""
+    """The Map-Server's site is wider than the part whose hosts this xTR finds."""
     small = EidPrefix.of("11.11.11.0/28")
     world = World().add(five_roles(), other_xtr(small))
     world.run()
@@ -257,8 +271,9 @@ def test_wider_negative_mapping_does_not_decide_inside_the_own_dynamic_prefix() 
     assert world["r2"].forwarding(PC1).forwarding is Forwarding.SEND_MAP_REQUEST
 
 
+@pytest.mark.requirement("X05")
 def test_restarted_xtr_has_no_hosts_until_they_show_themselves() -> None:
-    """X05: it cannot know whether they are still there."""
+    """It cannot know whether they are still there."""
     world = both_seen()
     node = world.restart("r2")
     world.run()
@@ -270,8 +285,9 @@ def test_restarted_xtr_has_no_hosts_until_they_show_themselves() -> None:
     assert registered(world)[str(PC2)] == str(R2)
 
 
+@pytest.mark.requirement("X02", "S13")
 def test_same_host_in_two_tenants() -> None:
-    """S13, X02: one xTR, one address, two instances; each has its own record, in one Map-Register."""
+    """One xTR, one address, two instances; each has its own record, in one Map-Register."""
     tenants = [EidPrefix.of("11.11.11.0/24", n) for n in (100, 200)]
     permitted = tuple(DynamicEid(one, (Locator(R2),)) for one in tenants)
     world = World().add(

@@ -52,8 +52,9 @@ def recorded() -> tuple[World, list[bytes]]:
     return world, [packet.payload for packet in world.packets]
 
 
+@pytest.mark.requirement("C03", "C04", "C29")
 def test_mutated_and_random_datagrams_never_raise(recorded: tuple[World, list[bytes]]) -> None:
-    """C03, C04, C29: every node, every message type, bytes flipped, cut and added."""
+    """Every node, every message type, bytes flipped, cut and added."""
     world, payloads = recorded
     rng = random.Random(11)
     for round_number in range(3000):
@@ -72,8 +73,9 @@ def test_mutated_and_random_datagrams_never_raise(recorded: tuple[World, list[by
     assert [row["etr"] for row in world["ms"].engine.show("registrations", world.now)] == [str(XTR1), str(XTR2)]
 
 
+@pytest.mark.requirement("C03")
 def test_unknown_address_family_is_dropped_and_logged() -> None:
-    """C03: AFI 0x7777 in a record."""
+    """AFI 0x7777 in a record."""
     world = two_sites()
     payload = (
         MapRequest(1, NoAddress(), (XTR1,), (RequestRecord.of(H2),))
@@ -85,9 +87,10 @@ def test_unknown_address_family_is_dropped_and_logged() -> None:
     assert "AFI" in world["xtr2"].reports[-1].fields["error"]
 
 
+@pytest.mark.requirement("C03")
 @pytest.mark.parametrize("address", [MacAddress(b"\x02" * 6), OpaqueLcaf(5, b"\x00" * 4), NoAddress()])
 def test_legal_addresses_that_are_no_ip_prefix(address: MacAddress | OpaqueLcaf | NoAddress) -> None:
-    """C03: EIDs of other kinds are refused without harm, in requests and registrations."""
+    """EIDs of other kinds are refused without harm, in requests and registrations."""
     world = two_sites()
     request = MapRequest(1, NoAddress(), (XTR1,), (RequestRecord(address, 0),)).encode()
     wrapped = EncapsulatedControlMessage.wrap(request, XTR1, 5555, H2.address).encode()
@@ -98,8 +101,9 @@ def test_legal_addresses_that_are_no_ip_prefix(address: MacAddress | OpaqueLcaf 
     assert world["ms"].drops["malformed"] == 2
 
 
+@pytest.mark.requirement("M09")
 def test_question_wider_than_what_is_known_is_dropped() -> None:
-    """M09: neither one mapping nor one hole answers for a /8 that holds both."""
+    """Neither one mapping nor one hole answers for a /8 that holds both."""
     world = two_sites()
     request = MapRequest(1, NoAddress(), (XTR1,), (RequestRecord.of(EidPrefix.of("192.0.0.0/8")),)).encode()
     for name in ("mr", "ms", "xtr2"):
@@ -107,8 +111,9 @@ def test_question_wider_than_what_is_known_is_dropped() -> None:
         assert world[name].drops == {"map-request-foreign-eid": 1}
 
 
+@pytest.mark.requirement("C06", "C40")
 def test_255_questions_get_one_reply_that_fits() -> None:
-    """C40, C06: one datagram costs the Map-Resolver no more than a datagram."""
+    """One datagram costs the Map-Resolver no more than a datagram."""
     world = two_sites()
     questions = tuple(RequestRecord.of(host_prefix(IPv4Address(172 << 24 | n))) for n in range(255))
     request = MapRequest(1, NoAddress(), (XTR1,), questions).encode()
@@ -117,8 +122,9 @@ def test_255_questions_get_one_reply_that_fits() -> None:
     assert 500 < len(reply.payload) <= 576 - 28
 
 
+@pytest.mark.requirement("C29")
 def test_only_map_requests_travel_encapsulated() -> None:
-    """C29: a Map-Register inside an ECM, and an inner port that is not 4342."""
+    """A Map-Register inside an ECM, and an inner port that is not 4342."""
     world = two_sites()
     captured = world.sent(MapRegister)[0].payload
     world.inject("ms", EncapsulatedControlMessage.wrap(captured, XTR1, 5555, MS).encode())
@@ -127,8 +133,9 @@ def test_only_map_requests_travel_encapsulated() -> None:
     assert world["ms"].drops == {"ecm-inner-type": 1, "ecm-inner-port": 1}
 
 
+@pytest.mark.requirement("C29")
 def test_zero_or_wrong_inner_checksum_is_dropped() -> None:
-    """C29: the inner UDP checksum is there and right."""
+    """The inner UDP checksum is there and right."""
     world = two_sites()
     request = MapRequest(1, NoAddress(), (XTR1,), (RequestRecord.of(H2),)).encode()
     good = EncapsulatedControlMessage.wrap(request, XTR1, 5555, H2.address).encode()
@@ -137,8 +144,9 @@ def test_zero_or_wrong_inner_checksum_is_dropped() -> None:
     assert world["ms"].drops == {"malformed": 2}
 
 
+@pytest.mark.requirement("C31")
 def test_solicit_map_request_is_for_itrs_and_comes_bare() -> None:
-    """C31: one inside an Encapsulated Control Message, or at a node that caches nothing, is dropped."""
+    """One inside an Encapsulated Control Message, or at a node that caches nothing, is dropped."""
     world = two_sites()
     world.inject("mr", MapRequest(1, H1.address, (XTR1,), (RequestRecord.of(H2),), smr=True).encode())
     inside = EncapsulatedControlMessage.wrap(
@@ -148,8 +156,9 @@ def test_solicit_map_request_is_for_itrs_and_comes_bare() -> None:
     assert world["mr"].drops == world["xtr2"].drops == {"solicit-map-request": 1}
 
 
+@pytest.mark.requirement("C19")
 def test_a_flood_fills_no_log() -> None:
-    """C19: one report a second for each reason; the counter knows the rest, and the next report says how many."""
+    """One report a second for each reason; the counter knows the rest, and the next report says how many."""
     world = two_sites()
     for _ in range(50):
         for _ in range(100):
@@ -161,8 +170,9 @@ def test_a_flood_fills_no_log() -> None:
     assert 900 <= reports[1].fields["count"] <= 1100
 
 
+@pytest.mark.requirement("C08")
 def test_resolutions_are_bounded() -> None:
-    """C08: a scan of the address space ends in drops, not in memory; afterwards there is room again."""
+    """A scan of the address space ends in drops, not in memory; afterwards there is room again."""
     config = NodeConfig("itr", frozenset({Role.ITR}), (XTR1,), map_resolvers=(MS,))
     context = Context(config, random.Random(1).getrandbits)
     requester = MapRequester(context, 50_000, max_resolutions=100)
@@ -175,8 +185,9 @@ def test_resolutions_are_bounded() -> None:
     assert list(requester.ask(host_prefix("10.0.0.1"), 60.0))
 
 
+@pytest.mark.requirement("C10")
 def test_map_cache_is_bounded() -> None:
-    """C10: the mapping that would end first makes room, and the data path hears of it."""
+    """The mapping that would end first makes room, and the data path hears of it."""
     cache = MapCache([], {XTR1}, max_entries=3)
     effects = []
     for ttl in (9, 2, 5, 7):
@@ -186,8 +197,9 @@ def test_map_cache_is_bounded() -> None:
     assert cache.deadline() == 300.0
 
 
+@pytest.mark.requirement("C30")
 def test_node_without_role_ignores_what_is_not_for_it() -> None:
-    """C30: a PETR alone has no part in the control plane."""
+    """A PETR alone has no part in the control plane."""
     world = two_sites()
     petr = NodeConfig("petr", frozenset({Role.PETR}), (ip_address("10.0.8.1"),))
     world.add(petr)
@@ -200,8 +212,9 @@ def test_node_without_role_ignores_what_is_not_for_it() -> None:
     assert set(world["petr"].drops) == {"no-role-for-map-register", "no-role-for-map-notify"}
 
 
+@pytest.mark.requirement("C39")
 def test_reports_never_hold_a_key() -> None:
-    """C39: neither the log nor the storage has the secret."""
+    """Neither the log nor the storage has the secret."""
     world = two_sites()
     world.add(replace(map_server(), name="again", rlocs=(STRANGER,)))
     said = str([(node.reports, node.durable, node.engine.show("roles", world.now)) for node in world.nodes.values()])

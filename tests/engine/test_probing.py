@@ -63,8 +63,9 @@ def cut(*rlocs: IPAddress) -> Callable[[Packet], bool]:
     return lambda packet: packet.destination in rlocs
 
 
+@pytest.mark.requirement("C30", "C36")
 def test_locators_of_mappings_in_use_are_probed_straight() -> None:
-    """C36, C30: P-bit, random nonces, never encapsulated, the cached EID-prefix; the backup RLOC as well."""
+    """P-bit, random nonces, never encapsulated, the cached EID-prefix; the backup RLOC as well."""
     world = joined()
     world.run(10 * INTERVAL)
     assert len({one.message.nonce for one in probes(world)}) == len(probes(world))
@@ -105,9 +106,9 @@ def test_zero_switches_probing_off() -> None:
     assert probes(world) == []
 
 
+@pytest.mark.requirement("C37")
 @pytest.mark.parametrize("seed", range(5))
 def test_a_lost_locator_is_down_within_two_intervals_and_comes_back_with_the_next_probe(seed: int) -> None:
-    """C37."""
     world = joined()
     world.run(3 * INTERVAL + seed * 1.7)
     world.lost = cut(XTR2)
@@ -145,9 +146,10 @@ def test_all_locators_can_be_down() -> None:
     assert world["xtr1"].down == {XTR2, SECOND}
 
 
+@pytest.mark.requirement("C37")
 @pytest.mark.parametrize("seed", range(20))
 def test_random_loss_never_outlasts_itself(seed: int) -> None:
-    """C37, a property: whatever is lost, two intervals after the last loss every locator is up."""
+    """A property: whatever is lost, two intervals after the last loss every locator is up."""
     random = Random(seed)
     world = joined()
     world._random = Random(seed + 1000)
@@ -178,8 +180,9 @@ def test_a_single_loss_takes_nothing_down() -> None:
     assert world["xtr1"].engine.counters["locators-down"] == 0
 
 
+@pytest.mark.requirement("C36")
 def test_the_receiving_site_changes_a_weight_and_one_probe_brings_it() -> None:
-    """C36: no Solicit-Map-Request arrives."""
+    """No Solicit-Map-Request arrives."""
     world = joined()
     world.run(INTERVAL)
     world.lost = lambda packet: isinstance(packet.message, MapRequest) and packet.message.smr
@@ -235,9 +238,10 @@ BAD = {
 }
 
 
+@pytest.mark.requirement("C07", "C13", "C14", "C15")
 @pytest.mark.parametrize("reason", BAD)
 def test_a_bad_probe_reply_changes_nothing(reason: str) -> None:
-    """C07, C13, C14, C15: what is not an answer to this probe is dropped, and the locator goes down as before."""
+    """What is not an answer to this probe is dropped, and the locator goes down as before."""
     world = joined()
     world.run(INTERVAL)
     probe = last_probe(world, XTR2)
@@ -250,8 +254,8 @@ def test_a_bad_probe_reply_changes_nothing(reason: str) -> None:
     assert world["xtr1"].down == {XTR2}
 
 
+@pytest.mark.requirement("C14")
 def test_of_several_p_bits_the_first_one_counts() -> None:
-    """C14."""
     world = joined()
     world.run(INTERVAL)
     probe = last_probe(world, XTR2)
@@ -323,8 +327,8 @@ def test_a_pitr_probes_and_a_petr_answers() -> None:
     assert world["xtr1"].down == {PXTR}
 
 
+@pytest.mark.requirement("C30")
 def test_a_map_server_without_an_etr_answers_no_probe() -> None:
-    """C30."""
     world = joined()
     world.run(INTERVAL)
     probe = last_probe(world, XTR2)
@@ -380,8 +384,8 @@ def test_a_locator_that_no_mapping_has_any_more_is_forgotten() -> None:
 # ICMP errors
 
 
+@pytest.mark.requirement("C35")
 def test_an_icmp_unreachable_takes_a_locator_down_at_once_and_a_probe_brings_it_back() -> None:
-    """C35."""
     world = joined()
     world.run(INTERVAL)
     before = len(probes(world, XTR2))
@@ -426,8 +430,9 @@ def test_a_locator_that_is_down_costs_little() -> None:
     assert len(probes(world, XTR2)) - before <= 100 / 0.8 + 30
 
 
+@pytest.mark.requirement("C35")
 def test_forged_errors_do_no_lasting_harm() -> None:
-    """C35: believed three times at once, then once in ten seconds, each time for one round trip."""
+    """Believed three times at once, then once in ten seconds, each time for one round trip."""
     world = joined()
     world.run(INTERVAL)
     harm = 0.0
@@ -462,8 +467,9 @@ def test_an_error_about_the_only_locator_left_changes_nothing() -> None:
     assert world["xtr1"].drops == {"icmp-unreachable-only-locator": 1}
 
 
+@pytest.mark.requirement("C35")
 def test_without_probing_a_map_request_brings_it_back() -> None:
-    """C35: "retry by Map-Request", at once and then each ten seconds."""
+    """As section 7 has it: retry by Map-Request, at once and then each ten seconds."""
     world = joined(probing=0)
     world.put("xtr1", Unreachable(XTR2))
     world.run(0.1)
@@ -496,8 +502,8 @@ def test_without_probing_time_brings_it_back_as_well() -> None:
 # Path MTU
 
 
+@pytest.mark.requirement("D19")
 def test_path_mtu_is_learned_lowered_and_forgotten() -> None:
-    """D19."""
     world = joined(path_mtu_discovery=True)
     world.put("xtr1", TooBig(XTR2, 1400))
     assert world["xtr1"].path_mtus == {XTR2: 1400}

@@ -68,9 +68,10 @@ def register(
     return sign(MapRegister(nonce, key.key_id, key.algorithm, records, **fields), key.secret).encode()
 
 
+@pytest.mark.requirement("C01", "C20", "C22", "C26", "C39")
 @pytest.mark.parametrize("algorithm", Algorithm)
 def test_registration_and_its_acknowledgement(algorithm: Algorithm) -> None:
-    """C20, C39, C22, C26, C01: all three algorithms; xTR-ID and Site-ID; one Map-Notify, from and to port 4342."""
+    """All three algorithms; xTR-ID and Site-ID; one Map-Notify, from and to port 4342."""
     key = Key(7, algorithm, "open sesame")
     config = xtr("xtr1", XTR1, DC1, key)
     world = World().add(map_server(site("dc1", DC1, keys=(key,))), config)
@@ -89,16 +90,18 @@ def test_registration_and_its_acknowledgement(algorithm: Algorithm) -> None:
     assert states(world) == {"192.168.1.0/24": str(XTR1)}
 
 
+@pytest.mark.requirement("C26")
 def test_no_notify_unless_asked_for() -> None:
-    """C26: the M-bit."""
+    """The M-bit."""
     world = World().add(map_server())
     assert not [e for e in world.inject("ms", register(1, DC1, want_notify=False)) if isinstance(e, Send)]
     assert states(world)["192.168.1.0/24"] == str(STRANGER)
     assert [e for e in world.inject("ms", register(2, DC1)) if isinstance(e, Send)]
 
 
+@pytest.mark.requirement("M01")
 def test_registration_is_repeated_and_ends_when_the_etr_falls_silent() -> None:
-    """M01: each 60 s; gone after 180 s without one."""
+    """Each 60 s; gone after 180 s without one."""
     world = two_sites()
     world.run(240)
     at = [p.time for p in world.sent(MapRegister, XTR2)]
@@ -113,8 +116,9 @@ def test_registration_is_repeated_and_ends_when_the_etr_falls_silent() -> None:
     assert not [key for key in world["ms"].durable if key.startswith("registration/192.168.2")]
 
 
+@pytest.mark.requirement("C23")
 def test_use_ttl_bit_lets_the_record_ttl_decide() -> None:
-    """C23: T=1 and a TTL of one minute."""
+    """T=1 and a TTL of one minute."""
     world = World().add(map_server())
     world.inject("ms", register(1, DC1, ttl=1, use_ttl=True))
     world.run(59)
@@ -123,8 +127,9 @@ def test_use_ttl_bit_lets_the_record_ttl_decide() -> None:
     assert states(world)["192.168.1.0/24"] == "not registered"
 
 
+@pytest.mark.requirement("C19", "C25")
 def test_back_off_until_the_notify_comes() -> None:
-    """C25, C19: 1, 2, 4 to 60 s; each retransmission has a greater nonce; a Map-Notify for any of them ends it."""
+    """1, 2, 4 to 60 s; each retransmission has a greater nonce; a Map-Notify for any of them ends it."""
     world = World().add(map_server(), xtr("xtr1", XTR1, DC1))
     world.lost = is_notify
     world.run(240)
@@ -144,8 +149,9 @@ def test_back_off_until_the_notify_comes() -> None:
     assert len(world.sent(MapRegister)) == count + 1
 
 
+@pytest.mark.requirement("C25")
 def test_half_of_all_messages_are_lost_and_all_still_register() -> None:
-    """C25: registration over a lossy path."""
+    """Registration over a lossy path."""
     world = World()
     rng = random.Random(5)
     world.lost = lambda _packet: rng.random() < 0.5
@@ -155,8 +161,9 @@ def test_half_of_all_messages_are_lost_and_all_still_register() -> None:
     assert world["xtr2"].engine.registered
 
 
+@pytest.mark.requirement("C25", "M01")
 def test_registration_lost_is_noticed() -> None:
-    """C25, M01: when no Map-Notify has come for the whole time-out, the ETR does not count as registered."""
+    """When no Map-Notify has come for the whole time-out, the ETR does not count as registered."""
     world = two_sites()
     world.stop("ms")
     world.run(300)
@@ -165,8 +172,9 @@ def test_registration_lost_is_noticed() -> None:
     assert (peer["address"], peer["state"], peer["last_ack_s"]) == (str(MS), "pending", None)
 
 
+@pytest.mark.requirement("C19")
 def test_replayed_register_is_dropped_and_logged() -> None:
-    """C19: a nonce that is not greater than the last one, whoever sends it from where."""
+    """A nonce that is not greater than the last one, whoever sends it from where."""
     world = two_sites()
     captured = world.sent(MapRegister, XTR2)[0]
     assert not [e for e in world.replay("ms", captured) if isinstance(e, Send)]
@@ -176,8 +184,9 @@ def test_replayed_register_is_dropped_and_logged() -> None:
     assert states(world)["192.168.2.0/24"] == str(XTR2)
 
 
+@pytest.mark.requirement("C39")
 def test_without_xtr_id_the_nonce_belongs_to_source_and_key() -> None:
-    """C39: two ETRs of a site that send no xTR-ID do not replay each other."""
+    """Two ETRs of a site that send no xTR-ID do not replay each other."""
     world = World().add(map_server())
     world.inject("ms", register(9, DC1, at=XTR1), XTR1)
     world.inject("ms", register(5, DC1, at=XTR2), XTR2)
@@ -186,8 +195,9 @@ def test_without_xtr_id_the_nonce_belongs_to_source_and_key() -> None:
     assert world["ms"].drops == {"map-register-replay": 1}
 
 
+@pytest.mark.requirement("C19", "C39")
 def test_without_xtr_id_a_register_is_replayed_from_nowhere() -> None:
-    """C19, C39: the MAC does not cover the source; it has to be one of the locators, which the MAC covers."""
+    """The MAC does not cover the source; it has to be one of the locators, which the MAC covers."""
     world = World().add(map_server())
     captured = register(9, DC1, at=XTR1)
     world.inject("ms", captured, XTR1)
@@ -200,8 +210,9 @@ def test_without_xtr_id_a_register_is_replayed_from_nowhere() -> None:
     assert (states(world)["192.168.1.0/24"], world["ms"].durable) == (str(XTR1), kept)
 
 
+@pytest.mark.requirement("C39")
 def test_without_xtr_id_every_record_has_the_source_as_locator() -> None:
-    """C39: one record that has it says nothing of the others; a record without locators, nothing at all."""
+    """One record that has it says nothing of the others; a record without locators, nothing at all."""
     world = World().add(map_server(site("dc1", DC1, more=True)))
     host = EidPrefix.of("192.168.1.7/32")
     records = (
@@ -215,8 +226,9 @@ def test_without_xtr_id_every_record_has_the_source_as_locator() -> None:
     assert states(world)["192.168.1.0/24"] == str(XTR1)
 
 
+@pytest.mark.requirement("C10", "C39")
 def test_without_xtr_id_a_withdrawal_needs_no_locators() -> None:
-    """C10, C39: a TTL of 0 from the RLOC that registered; from another one it is foreign."""
+    """A TTL of 0 from the RLOC that registered; from another one it is foreign."""
     world = World().add(map_server())
     world.inject("ms", register(1, DC1, at=XTR1), XTR1)
     world.inject("ms", register(2, DC1, ttl=0, at=None), XTR2)
@@ -225,8 +237,9 @@ def test_without_xtr_id_a_withdrawal_needs_no_locators() -> None:
     assert states(world)["192.168.1.0/24"] == "not registered"
 
 
+@pytest.mark.requirement("C38")
 def test_restarted_map_server_remembers_nonces_and_registrations() -> None:
-    """C38: the replay is still one, and no site has vanished meanwhile."""
+    """The replay is still one, and no site has vanished meanwhile."""
     world = two_sites()
     captured = world.sent(MapRegister, XTR2)[0]
     world.run(200)
@@ -240,8 +253,9 @@ def test_restarted_map_server_remembers_nonces_and_registrations() -> None:
     assert all(world[name].engine.registered for name in ("xtr1", "xtr2"))
 
 
+@pytest.mark.requirement("C38", "M01")
 def test_restored_registration_ends_if_its_etr_never_comes_back() -> None:
-    """C38, M01: what was kept lives for one time-out."""
+    """What was kept lives for one time-out."""
     world = two_sites()
     world.stop("xtr2")
     world.restart("ms")
@@ -249,8 +263,9 @@ def test_restored_registration_ends_if_its_etr_never_comes_back() -> None:
     assert states(world)["192.168.2.0/24"] == "not registered"
 
 
+@pytest.mark.requirement("C38", "M03")
 def test_restored_registrations_are_checked_against_the_configuration() -> None:
-    """C38, M03: a site that was taken away, and storage that was damaged."""
+    """A site that was taken away, and storage that was damaged."""
     world = two_sites()
     world.stop("xtr1")
     world.stop("xtr2")
@@ -262,9 +277,10 @@ def test_restored_registrations_are_checked_against_the_configuration() -> None:
     assert [key for key in ms.durable if key.startswith("registration/")] == ["registration/192.168.1.0/24"]
 
 
+@pytest.mark.requirement("C19", "C38")
 @pytest.mark.parametrize("lose_storage", [False, True])
 def test_restarted_etr_goes_on_with_greater_nonces(lose_storage: bool) -> None:
-    """C38, C19: out of storage, or, if that is lost, from the start time in the high bits."""
+    """Out of storage, or, if that is lost, from the start time in the high bits."""
     world = two_sites()
     world.run(300)
     last = world.sent(MapRegister, XTR1)[-1].message.nonce
@@ -275,8 +291,9 @@ def test_restarted_etr_goes_on_with_greater_nonces(lose_storage: bool) -> None:
     assert world["ms"].drops == {}
 
 
+@pytest.mark.requirement("C38")
 def test_restart_within_a_second_and_a_clock_that_went_back() -> None:
-    """C38: the kept nonce wins over a start time that is no later."""
+    """The kept nonce wins over a start time that is no later."""
     world = two_sites()
     before = world.now
     for _ in range(3):
@@ -287,6 +304,7 @@ def test_restart_within_a_second_and_a_clock_that_went_back() -> None:
     assert nonces == sorted(set(nonces))
 
 
+@pytest.mark.requirement("C20", "C39")
 @pytest.mark.parametrize(
     "key",
     [
@@ -297,7 +315,7 @@ def test_restart_within_a_second_and_a_clock_that_went_back() -> None:
     ids=["wrong secret", "wrong algorithm", "unknown key"],
 )
 def test_wrong_key_is_refused(key: Key) -> None:
-    """C20, C39: secret, algorithm and Key ID have to be those of the site; nothing is kept of the message."""
+    """Secret, algorithm and Key ID have to be those of the site; nothing is kept of the message."""
     world = World().add(map_server(), xtr("xtr1", XTR1, DC1, key))
     world.run()
     assert set(world["ms"].drops) == {"map-register-authentication"}
@@ -307,8 +325,9 @@ def test_wrong_key_is_refused(key: Key) -> None:
     assert "guess" not in str(world["ms"].reports)
 
 
+@pytest.mark.requirement("C21")
 def test_key_rollover_without_outage() -> None:
-    """C21: the Map-Server takes both keys while the ETR changes over; the site is registered all the time."""
+    """The Map-Server takes both keys while the ETR changes over; the site is registered all the time."""
     world = World().add(map_server(site("dc1", DC1, keys=(KEY, OTHER_KEY))), xtr("xtr1", XTR1, DC1))
     registered = []
 
@@ -329,8 +348,9 @@ def test_key_rollover_without_outage() -> None:
     assert world["ms"].drops == {"map-register-authentication": 1}
 
 
+@pytest.mark.requirement("C21")
 def test_two_secrets_of_one_key_id() -> None:
-    """C21, S06: a subnet in two data centres is one site of the Map-Server; each xTR has a key of its own."""
+    """A subnet in two data centres is one site of the Map-Server; each xTR has a key of its own."""
     second = replace(KEY, secret="open barley")
     halves = [EidPrefix.of(f"192.168.1.{n}/25") for n in (0, 128)]
     world = World().add(
@@ -347,6 +367,7 @@ def test_two_secrets_of_one_key_id() -> None:
     assert world["ms"].drops == {}
 
 
+@pytest.mark.requirement("M03")
 @pytest.mark.parametrize(
     ("prefixes", "more", "accepted"),
     [
@@ -360,15 +381,16 @@ def test_two_secrets_of_one_key_id() -> None:
     ],
 )
 def test_only_configured_prefixes_of_the_site(prefixes: tuple[str, ...], more: bool, accepted: bool) -> None:
-    """M03: a foreign prefix spoils the whole message; more-specifics only where they are allowed."""
+    """A foreign prefix spoils the whole message; more-specifics only where they are allowed."""
     world = World().add(map_server(site("dc1", DC1, more=more), site("dc2", DC2, keys=(OTHER_KEY,))))
     world.inject("ms", register(1, *(EidPrefix.of(text) for text in prefixes)))
     assert (str(STRANGER) in states(world).values()) is accepted
     assert bool(world["ms"].drops) is not accepted
 
 
+@pytest.mark.requirement("C10", "X05")
 def test_withdrawal_is_for_the_etr_that_registered() -> None:
-    """C10, X05: TTL 0 takes the registration out, but not another ETR's."""
+    """TTL 0 takes the registration out, but not another ETR's."""
     world = World().add(map_server())
     world.inject("ms", register(1, DC1, at=XTR1), XTR1)
     world.inject("ms", register(1, DC1, ttl=0, at=XTR2), XTR2)
@@ -378,8 +400,9 @@ def test_withdrawal_is_for_the_etr_that_registered() -> None:
     assert "registration/192.168.1.0/24" not in world["ms"].durable
 
 
+@pytest.mark.requirement("C15")
 def test_forbidden_locator_is_not_registered() -> None:
-    """C15: a broadcast or multicast RLOC."""
+    """A broadcast or multicast RLOC."""
     world = World().add(map_server())
     for nonce, address in enumerate(("255.255.255.255", "224.0.0.1"), start=1):
         locators = (LocatorRecord(STRANGER, 1, 1), LocatorRecord(ip_address(address), 1, 1))
@@ -398,9 +421,10 @@ def other_key(packet: Packet) -> bytes:
     return sign(replace(packet.message, key_id=OTHER_KEY.key_id, algorithm_id=OTHER_KEY.algorithm), "x").encode()
 
 
+@pytest.mark.requirement("C25", "C39")
 @pytest.mark.parametrize("forge", [tampered, other_key])
 def test_notify_that_does_not_authenticate_acknowledges_nothing(forge: Callable[[Packet], bytes]) -> None:
-    """C25, C39: the Map-Notify carries a MAC of the same key."""
+    """The Map-Notify carries a MAC of the same key."""
     world = World().add(map_server(), xtr("xtr1", XTR1, DC1))
     world.lost = is_notify
     world.run(0.5)
@@ -409,8 +433,9 @@ def test_notify_that_does_not_authenticate_acknowledges_nothing(forge: Callable[
     assert not world["xtr1"].engine.registered
 
 
+@pytest.mark.requirement("C26")
 def test_notifies_out_of_the_blue() -> None:
-    """C26, C28: a Map-Notify that acknowledges nothing is dropped; nobody expects a Map-Notify-Ack."""
+    """A Map-Notify that acknowledges nothing is dropped; nobody expects a Map-Notify-Ack."""
     world = two_sites()
     world.replay("xtr1", world.sent(MapNotify)[0])
     assert world["xtr1"].drops == {"map-notify-unknown-nonce": 1}
@@ -419,8 +444,9 @@ def test_notifies_out_of_the_blue() -> None:
     assert world["ms"].drops == {"map-notify-ack-unexpected": 1}
 
 
+@pytest.mark.requirement("C40")
 def test_many_prefixes_are_split_to_fit() -> None:
-    """C40: every Map-Register and Map-Notify fits 576 bytes, and together they register everything."""
+    """Every Map-Register and Map-Notify fits 576 bytes, and together they register everything."""
     prefixes = [EidPrefix.of(f"192.168.{n}.0/24") for n in range(60)]
     database = tuple(DatabaseMapping(prefix, (Locator(XTR1),)) for prefix in prefixes)
     world = World().add(map_server(site("dc1", *prefixes)), replace(xtr("xtr1", XTR1, DC1), database=database))
@@ -432,8 +458,9 @@ def test_many_prefixes_are_split_to_fit() -> None:
     assert max(len(p.payload) for p in (*sent, *world.sent(MapNotify))) <= 576 - 28
 
 
+@pytest.mark.requirement("C39")
 def test_two_map_servers_each_with_its_own_key() -> None:
-    """C39: registered means that both acknowledged."""
+    """Registered means that both acknowledged."""
     second: IPAddress = host_prefix("10.0.5.2").address
     config = replace(
         xtr("xtr1", XTR1, DC1),
@@ -453,8 +480,9 @@ def test_two_map_servers_each_with_its_own_key() -> None:
     ]
 
 
+@pytest.mark.requirement("C19")
 def test_xtrs_of_a_site_are_bounded() -> None:
-    """C19: who holds a site's key can make the Map-Server remember so many nonces, and no more."""
+    """Who holds a site's key can make the Map-Server remember so many nonces, and no more."""
     world = World().add(map_server())
     for number in range(MAX_XTRS_PER_SITE + 5):
         world.inject("ms", register(1, DC1, xtr_id=number.to_bytes(16, "big"), want_notify=False))
@@ -462,8 +490,9 @@ def test_xtrs_of_a_site_are_bounded() -> None:
     assert sum(key.startswith("nonce/") for key in world["ms"].durable) == MAX_XTRS_PER_SITE
 
 
+@pytest.mark.requirement("M03")
 def test_more_specifics_of_a_site_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """M03: an ETR registers so many prefixes inside those of its site; then the whole message is refused, aloud."""
+    """An ETR registers so many prefixes inside those of its site; then the whole message is refused, aloud."""
     monkeypatch.setattr(map_server_module, "MAX_MORE_SPECIFICS_PER_SITE", 5)
     world = World().add(map_server(site("dc1", DC1, more=True), site("dc2", DC2, more=True, keys=(OTHER_KEY,))))
     hosts = [EidPrefix.of(f"192.168.1.{n}/32") for n in range(9)]
@@ -489,8 +518,9 @@ def test_more_specifics_of_a_site_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert ms.drops == {"map-register-too-many-prefixes": 1}
 
 
+@pytest.mark.requirement("M01")
 def test_show_registrations() -> None:
-    """M01: the table in the field's words."""
+    """The table in the field's words."""
     world = two_sites(proxy_reply=True)
     row = world["ms"].engine.show("registrations", world.now)[0]
     expected = {"site": "dc1", "eid": "192.168.1.0/24", "instance_id": 0, "state": "registered", "proxy_reply": True}
@@ -499,8 +529,9 @@ def test_show_registrations() -> None:
     assert row["age_s"] + row["expires_s"] == pytest.approx(180.0, abs=0.11)
 
 
+@pytest.mark.requirement("M08")
 def test_ingress_policy_of_the_registering_site_reaches_the_itr() -> None:
-    """M08: priorities and weights travel unchanged through the mapping system."""
+    """Priorities and weights travel unchanged through the mapping system."""
     locators = (Locator(XTR1, 1, 75), Locator(XTR2, 1, 25), Locator(STRANGER, 2, 100))
     config = replace(xtr("xtr1", XTR1, DC1, proxy_reply=True), database=(DatabaseMapping(DC1, locators),))
     pitr = NodeConfig("asks", frozenset({Role.ITR}), (host_prefix("10.0.9.1").address,), map_resolvers=(MS,))
@@ -511,8 +542,9 @@ def test_ingress_policy_of_the_registering_site_reaches_the_itr() -> None:
     assert len(world.sent(EncapsulatedControlMessage)) == 1
 
 
+@pytest.mark.requirement("C01")
 def test_control_port_is_one_of_the_two() -> None:
-    """C01: source or destination port 4342; anything else is no control message."""
+    """Source or destination port 4342; anything else is no control message."""
     world = World().add(map_server(), xtr("xtr1", XTR1, DC1))
     world.lost = is_notify
     world.run(0.1)

@@ -71,6 +71,7 @@ def wrapped(eid: EidPrefix, nonce: int = 5) -> bytes:
     return EncapsulatedControlMessage.wrap(request(eid, nonce), STRANGER, 5555, eid.address).encode()
 
 
+@pytest.mark.requirement("C17")
 @pytest.mark.parametrize("proxy_reply", [False, True])
 @pytest.mark.parametrize(
     ("eid", "expected"),
@@ -81,7 +82,7 @@ def wrapped(eid: EidPrefix, nonce: int = 5) -> bytes:
     ],
 )
 def test_best_match_comes_with_its_more_specifics(eid: str, expected: list[str], proxy_reply: bool) -> None:
-    """C17: the example of RFC 9301 section 5.5, by the ETR and by the Map-Server; one TTL for all."""
+    """The example of RFC 9301 section 5.5, by the ETR and by the Map-Server; one TTL for all."""
     world = overlapping("172.0.0.0/8", "172.16.0.0/16", "172.16.1.0/24", "172.16.2.0/24", proxy_reply=proxy_reply)
     entry = world.resolve("xtr1", host_prefix(eid))
     (reply,) = replies(world)
@@ -92,8 +93,9 @@ def test_best_match_comes_with_its_more_specifics(eid: str, expected: list[str],
     assert len(world["xtr1"].data_path) == 1 + len(expected)
 
 
+@pytest.mark.requirement("C17", "M08")
 def test_more_specifics_that_others_answer_for_are_asked_for() -> None:
-    """C17, M08: a proxied prefix with another site's inside: registered without the P-bit, or not at all."""
+    """A proxied prefix with another site's inside: registered without the P-bit, or not at all."""
     inner, empty = EidPrefix.of("172.16.1.0/24"), EidPrefix.of("172.16.2.0/24")
     world = World().add(
         map_server(site("dc1", DC1), site("wide", WIDE), site("inner", inner, empty)),
@@ -109,9 +111,10 @@ def test_more_specifics_that_others_answer_for_are_asked_for() -> None:
     assert world.resolve("xtr1", host_prefix("172.16.2.2")).forwarding is Forwarding.NATIVE
 
 
+@pytest.mark.requirement("C40")
 @pytest.mark.parametrize("proxy_reply", [False, True])
 def test_more_specifics_that_do_not_fit_leave_the_queried_host_alone(proxy_reply: bool) -> None:
-    """C40: 300 host routes under a /16; an EID between them is answered as a host route that hides none of them."""
+    """300 host routes under a /16; an EID between them is answered as a host route that hides none of them."""
     hosts = [f"172.16.{n // 250}.{n % 250 + 1}" for n in range(300)]
     world = overlapping(str(WIDE), *hosts, proxy_reply=proxy_reply)
     one, between = host_prefix("172.16.0.7"), host_prefix("172.16.200.1")
@@ -127,15 +130,17 @@ def record(text: str, ttl: int = 60, locators: Iterable[LocatorRecord] = (Locato
     return EidRecord.of(EidPrefix.of(text), ttl, locators)
 
 
+@pytest.mark.requirement("C17")
 def test_filled_takes_the_first_of_equals_and_the_least_ttl() -> None:
-    """C17: ETR before Map-Server before Map-Resolver."""
+    """ETR before Map-Server before Map-Resolver."""
     best, inner = record("172.16.0.0/16", 60), record("172.16.1.0/24", 5)
     elsewhere = EidRecord.of(EidPrefix.of("172.16.1.0/24"), 1440, action=Action.SEND_MAP_REQUEST)
     assert filled(best, [inner], [elsewhere]) == (replace(best, ttl_minutes=5), inner)
 
 
+@pytest.mark.requirement("C40")
 def test_fitting_takes_whole_answers() -> None:
-    """C40: what does not fit is narrowed to its EID, or left out; the first answer is always there."""
+    """What does not fit is narrowed to its EID, or left out; the first answer is always there."""
     eids = [host_prefix(f"172.{n}.9.9") for n in range(3)]
     groups = [
         (eid, (record(f"172.{n}.0.0/16"), *(record(f"172.{n}.{m}.0/24") for m in range(8))))
@@ -150,8 +155,9 @@ def test_fitting_takes_whole_answers() -> None:
     assert [one.prefix for one in fitting([(eids[0], many)], 1 << 16)] == eids[:1]
 
 
+@pytest.mark.requirement("C09")
 def test_burst_of_requests_gets_three_replies_and_then_one_in_three_seconds() -> None:
-    """C09: as often as somebody asks, for the same mapping."""
+    """As often as somebody asks, for the same mapping."""
     world = two_sites()
     for nonce in range(100):
         world.inject("xtr2", wrapped(EidPrefix.of("192.168.2.22/32"), nonce), MS)
@@ -160,8 +166,9 @@ def test_burst_of_requests_gets_three_replies_and_then_one_in_three_seconds() ->
     assert world["xtr2"].drops == {"map-reply-rate": 100 - len(replies(world))}
 
 
+@pytest.mark.requirement("C09")
 def test_eids_behind_one_xtr_do_not_wait_for_each_other() -> None:
-    """C09, Decisions: the text's one Map-Reply per RLOC in 3 s, taken literally, would make ten EIDs wait 30 s."""
+    """The text's one Map-Reply per RLOC in 3 s, taken literally, would make ten EIDs wait 30 s."""
     world = overlapping(*(f"172.16.{n}.0/24" for n in range(10)))
     for n in range(10):
         world.inject("xtr2", wrapped(host_prefix(f"172.16.{n}.1"), n), MS)
@@ -170,8 +177,9 @@ def test_eids_behind_one_xtr_do_not_wait_for_each_other() -> None:
     assert len(replies(world)) == 11
 
 
+@pytest.mark.requirement("C09")
 def test_ever_other_eids_are_a_flood_as_well() -> None:
-    """C09: requests in somebody's name, each for another EID: a hundred replies a second, and a burst."""
+    """Requests in somebody's name, each for another EID: a hundred replies a second, and a burst."""
     world = two_sites()
     for n in range(1000):
         world.inject("xtr2", wrapped(host_prefix(f"192.168.2.{n % 256}"), n), MS)
@@ -182,16 +190,18 @@ def test_ever_other_eids_are_a_flood_as_well() -> None:
     assert len(replies(world)) == 600
 
 
+@pytest.mark.requirement("C09")
 def test_one_asker_does_not_use_up_what_another_gets() -> None:
-    """C09: counted for each destination RLOC."""
+    """Counted for each destination RLOC."""
     world = two_sites()
     for nonce in range(10):
         world.inject("xtr2", wrapped(EidPrefix.of("192.168.2.22/32"), nonce), MS)
     assert world.resolve("xtr1", host_prefix("192.168.2.22")).locators == (Locator(XTR2, 1, 100),)
 
 
+@pytest.mark.requirement("C09")
 def test_second_question_does_not_refill_the_bucket() -> None:
-    """C09: only a change of the mapping does, and that is not the asker's to make."""
+    """Only a change of the mapping does, and that is not the asker's to make."""
     world = two_sites()
     for nonce in range(20):
         other = host_prefix(f"192.168.2.{nonce % 2}")
@@ -202,8 +212,9 @@ def test_second_question_does_not_refill_the_bucket() -> None:
     assert len(replies(world)) == 3
 
 
+@pytest.mark.requirement("C09", "C36")
 def test_probes_have_a_bucket_of_their_own() -> None:
-    """C09, C36: a probe each second, and requests beside it, are all answered; a flood of probes is not."""
+    """A probe each second, and requests beside it, are all answered; a flood of probes is not."""
     world = two_sites()
     eid = EidPrefix.of("192.168.2.0/24")
     for nonce in range(20):
@@ -217,16 +228,18 @@ def test_probes_have_a_bucket_of_their_own() -> None:
     assert world["xtr2"].drops == {"map-reply-rate": 90}
 
 
+@pytest.mark.requirement("C17")
 def test_refresh_that_comes_bare_gets_the_more_specifics_as_well() -> None:
-    """C17: a Map-Request straight to the ETR."""
+    """A Map-Request straight to the ETR."""
     world = overlapping("172.16.0.0/16", "172.16.1.0/24")
     world.inject("xtr2", request(WIDE))
     (reply,) = replies(world)
     assert [str(one.prefix) for one in reply.records] == ["172.16.0.0/16", "172.16.1.0/24"]
 
 
+@pytest.mark.requirement("C09", "C32")
 def test_rate_limit() -> None:
-    """C09, C32: a burst, the pace, the bound, and news."""
+    """A burst, the pace, the bound, and news."""
     limit: RateLimit[str] = RateLimit(burst=3, interval=3.0, max_buckets=2)
     assert [limit.allows("a", 0.0) for _ in range(5)] == [True, True, True, False, False]
     assert limit.next("a", 0.0) == 3.0

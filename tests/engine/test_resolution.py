@@ -45,8 +45,9 @@ from tests.engine.world import (
 )
 
 
+@pytest.mark.requirement("C01", "C05", "C06", "C29", "M07", "S09")
 def test_map_request_goes_itr_mr_ms_etr_and_the_reply_straight_back() -> None:
-    """S09, M07, C01, C05, C06, C29: every hop, inner bytes unchanged, one record, an ITR-RLOC, the reply's ports."""
+    """Every hop, inner bytes unchanged, one record, an ITR-RLOC, the reply's ports."""
     world = two_sites()
     entry = world.resolve("xtr1", H2, H1.address)
     assert entry == ForwardingEntry(DC2, Forwarding.ENCAPSULATE, (Locator(XTR2, 1, 100),))
@@ -75,8 +76,9 @@ def test_map_request_goes_itr_mr_ms_etr_and_the_reply_straight_back() -> None:
     assert record.locators[0].local
 
 
+@pytest.mark.requirement("C11", "M08")
 def test_map_server_answers_for_a_site_that_asked_for_proxy_replies() -> None:
-    """M08, C11: the P-bit makes the Map-Server answer; A and L stay 0."""
+    """The P-bit makes the Map-Server answer; A and L stay 0."""
     world = two_sites(proxy_reply=True)
     assert world.resolve("xtr1", H2).locators == (Locator(XTR2, 1, 100),)
     (reply,) = world.sent(MapReply)
@@ -86,8 +88,9 @@ def test_map_server_answers_for_a_site_that_asked_for_proxy_replies() -> None:
     assert not record.locators[0].local
 
 
+@pytest.mark.requirement("C11", "M07", "M08")
 def test_with_the_a_bit_the_site_itself_answers() -> None:
-    """M08, M07, C11: the ITR wants the destination site to answer: no proxy reply then; a hole has no site to ask."""
+    """The ITR wants the destination site to answer: no proxy reply then; a hole has no site to ask."""
     world = two_sites(proxy_reply=True)
     for eid in (H2, host_prefix("172.20.9.9")):
         request = MapRequest(5, NoAddress(), (XTR1,), (RequestRecord.of(eid),), authoritative=True)
@@ -101,8 +104,9 @@ def test_with_the_a_bit_the_site_itself_answers() -> None:
     assert (resolver_reply.source, resolver_reply.message.records[0].authoritative) == (MR, False)
 
 
+@pytest.mark.requirement("M04", "M09", "S09")
 def test_outside_every_configured_prefix_the_resolver_answers_itself() -> None:
-    """M04, M09, S09: natively-forward, 15 minutes, the least-specific prefix beside the configured ones."""
+    """Natively-forward, 15 minutes, the least-specific prefix beside the configured ones."""
     world = two_sites()
     eid = host_prefix("172.20.9.9")
     assert world.resolve("xtr1", eid) == ForwardingEntry(EidPrefix.of("128.0.0.0/2"), Forwarding.NATIVE)
@@ -112,8 +116,9 @@ def test_outside_every_configured_prefix_the_resolver_answers_itself() -> None:
     assert (record.ttl_minutes, record.action, record.authoritative) == (15, Action.NATIVELY_FORWARD, False)
 
 
+@pytest.mark.requirement("C10", "M05")
 def test_configured_but_not_registered_is_negative_for_a_minute() -> None:
-    """M05, C10: natively-forward for 1 minute from the Map-Server, then the default entry decides again."""
+    """Natively-forward for 1 minute from the Map-Server, then the default entry decides again."""
     world = World().add(map_server(), map_resolver(), xtr("xtr1", XTR1, DC1))
     world.run()
     assert world.resolve("xtr1", H2) == ForwardingEntry(DC2, Forwarding.NATIVE)
@@ -124,8 +129,9 @@ def test_configured_but_not_registered_is_negative_for_a_minute() -> None:
     assert world["xtr1"].forwarding(H2).forwarding is Forwarding.SEND_MAP_REQUEST
 
 
+@pytest.mark.requirement("M03", "M09")
 def test_hole_between_registered_more_specifics() -> None:
-    """M09, M03: inside a prefix with accept-more-specifics the negative reply avoids what is registered."""
+    """Inside a prefix with accept-more-specifics the negative reply avoids what is registered."""
     subnet = EidPrefix.of("11.11.11.0/24")
     hosts = [host_prefix(f"11.11.11.{n}") for n in (11, 12)]
     ms = map_server(site("dc", subnet, more=True))
@@ -136,16 +142,18 @@ def test_hole_between_registered_more_specifics() -> None:
     assert world.resolve("xtr1", host_prefix("11.11.11.200")) == hole
 
 
+@pytest.mark.requirement("S04")
 def test_fresh_itr_has_a_default_entry() -> None:
-    """S04: send-map-request everywhere before anything is known, so that a lookup never misses."""
+    """Send-map-request everywhere before anything is known, so that a lookup never misses."""
     world = two_sites()
     assert world["xtr1"].forwarding(host_prefix("8.8.8.8")).forwarding is Forwarding.SEND_MAP_REQUEST
     (row,) = world["xtr1"].engine.show("map-cache", world.now)
     assert (row["eid"], row["action"], row["source"]) == ("0.0.0.0/0", "send-map-request", "default")
 
 
+@pytest.mark.requirement("M13")
 def test_pitr_sets_the_p_bit_and_asks_inside_its_aggregates_only() -> None:
-    """M13: a PITR's Map-Request says so; for an EID that nobody drew to it, it does not ask."""
+    """A PITR's Map-Request says so; for an EID that nobody drew to it, it does not ask."""
     world = two_sites()
     assert world.resolve("pxtr", H2, ip_address("203.0.113.9")).locators == (Locator(XTR2, 1, 100),)
     assert world.sent(EncapsulatedControlMessage, PXTR)[0].request.pitr
@@ -155,8 +163,9 @@ def test_pitr_sets_the_p_bit_and_asks_inside_its_aggregates_only() -> None:
     assert [p for p, _ in world["pxtr"].data_path.items()] == [AGGREGATE, DC2]
 
 
+@pytest.mark.requirement("C16")
 def test_locators_are_sent_in_ascending_order_ipv4_first() -> None:
-    """C16: on registration and in replies, whatever the order of the configuration."""
+    """On registration and in replies, whatever the order of the configuration."""
     unsorted = ("2001:db8::2", "10.0.2.9", "2001:db8::1", "10.0.2.1")
     config = xtr("xtr2", XTR2, DC2)
     mapping = DatabaseMapping(DC2, tuple(Locator(ip_address(text)) for text in unsorted))
@@ -169,8 +178,9 @@ def test_locators_are_sent_in_ascending_order_ipv4_first() -> None:
     assert [str(one.address) for one in entry.locators] == ["10.0.2.1", "10.0.2.9"]  # xtr1 has no IPv6 RLOC
 
 
+@pytest.mark.requirement("C08")
 def test_other_eids_of_the_same_prefix_are_settled_by_one_reply() -> None:
-    """C08: what another EID's reply has answered is not asked again."""
+    """What another EID's reply has answered is not asked again."""
     world = two_sites()
     other = host_prefix("192.168.2.99")
     world.put("xtr1", Miss(H2))
@@ -181,8 +191,9 @@ def test_other_eids_of_the_same_prefix_are_settled_by_one_reply() -> None:
     assert len(world.sent(EncapsulatedControlMessage, XTR1)) == 2
 
 
+@pytest.mark.requirement("C08")
 def test_pace_retransmissions_and_the_pause() -> None:
-    """C08: one Map-Request a second, 10 retransmissions, then 30 seconds of silence; each with a nonce of its own."""
+    """One Map-Request a second, 10 retransmissions, then 30 seconds of silence; each with a nonce of its own."""
     world = two_sites()
     world.stop("mr")
     began = world.now
@@ -199,8 +210,9 @@ def test_pace_retransmissions_and_the_pause() -> None:
     assert set(world["xtr1"].unresolved) == {H2}
 
 
+@pytest.mark.requirement("C08")
 def test_second_resolver_is_asked_when_the_first_is_silent() -> None:
-    """C08: retransmissions go round the configured Map-Resolvers; a late reply still counts."""
+    """Retransmissions go round the configured Map-Resolvers; a late reply still counts."""
     second = ip_address("10.0.4.2")
     config = replace(xtr("xtr1", XTR1, DC1), map_resolvers=(second, MR))
     world = World().add(map_server(), map_resolver(), config, xtr("xtr2", XTR2, DC2))
@@ -231,9 +243,10 @@ def two_map_servers() -> World:
     return world
 
 
+@pytest.mark.requirement("C08", "S09")
 @pytest.mark.parametrize("dead", ["ms", "ms2"])
 def test_second_map_server_is_asked_when_the_first_is_dead(dead: str) -> None:
-    """S09, C08: a retransmitted Map-Request reaches the other Map-Server; both have part in the work."""
+    """A retransmitted Map-Request reaches the other Map-Server; both have part in the work."""
     world = two_map_servers()
     world.stop(dead)
     for number in range(1, 9):
@@ -249,8 +262,9 @@ def test_second_map_server_is_asked_when_the_first_is_dead(dead: str) -> None:
         world.run(2)
 
 
+@pytest.mark.requirement("S09")
 def test_map_servers_share_the_work_and_others_questions_do_not_disturb_the_turns() -> None:
-    """S09: eight EIDs, four each; and a retransmission goes to the other one, whoever asked in between."""
+    """Eight EIDs, four each; and a retransmission goes to the other one, whoever asked in between."""
     world = two_map_servers()
     for number in range(1, 9):
         eid = host_prefix(f"192.168.2.{number}")
@@ -265,8 +279,9 @@ def test_map_servers_share_the_work_and_others_questions_do_not_disturb_the_turn
     assert {a, again_a} == {b, again_b} == {MS, MS2}
 
 
+@pytest.mark.requirement("C08")
 def test_turns_are_bounded() -> None:
-    """C08: strangers' questions are forgotten, the oldest first."""
+    """Strangers' questions are forgotten, the oldest first."""
     turns = Turns(most=3)
     for question in range(100):
         turns.choose(question, "ab")
@@ -275,8 +290,9 @@ def test_turns_are_bounded() -> None:
     assert turns.choose("x", "a") == "a"
 
 
+@pytest.mark.requirement("C07")
 def test_spoofed_reply_does_not_install() -> None:
-    """C07: an off-path attacker does not know the nonce."""
+    """An off-path attacker does not know the nonce."""
     world = two_sites()
     world.put("xtr1", Miss(H2))
     forged = EidRecord.of(DC2, 1440, (LocatorRecord(STRANGER, 1, 100),))
@@ -289,8 +305,9 @@ def test_spoofed_reply_does_not_install() -> None:
     assert world["xtr1"].forwarding(H2).locators == (Locator(XTR2, 1, 100),)
 
 
+@pytest.mark.requirement("C07")
 def test_nonce_counts_once() -> None:
-    """C07: a captured Map-Reply is worth nothing after its resolution."""
+    """A captured Map-Reply is worth nothing after its resolution."""
     world = two_sites()
     world.resolve("xtr1", H2)
     before = world["xtr1"].engine.show("map-cache", world.now)
@@ -311,11 +328,12 @@ UNREQUESTED = [
 ]
 
 
+@pytest.mark.requirement("C07", "C15")
 @pytest.mark.parametrize("records", UNREQUESTED)
 def test_reply_that_is_not_about_the_question_is_refused_and_the_right_one_still_counts(
     records: tuple[EidRecord, ...],
 ) -> None:
-    """C07, C15: other EIDs, wider company, another instance, forbidden locators; even with the right nonce."""
+    """Other EIDs, wider company, another instance, forbidden locators; even with the right nonce."""
     world = two_sites()
     world.put("xtr1", Miss(H2))
     nonce = world.sent(EncapsulatedControlMessage, XTR1)[0].request.nonce
@@ -334,6 +352,7 @@ def answer(world: World, *records: EidRecord, eid: EidPrefix = H2) -> None:
     world.inject("xtr1", MapReply(nonce, records).encode(), MS, CONTROL_PORT, REQUEST_PORT)
 
 
+@pytest.mark.requirement("C12")
 @pytest.mark.parametrize(
     ("action", "forwarding", "reason"),
     [
@@ -348,14 +367,15 @@ def answer(world: World, *records: EidRecord, eid: EidPrefix = H2) -> None:
     ],
 )
 def test_action_of_a_negative_reply(action: int, forwarding: Forwarding, reason: str) -> None:
-    """C12, M06: what each ACT code makes the data path do."""
+    """What each ACT code makes the data path do."""
     world = two_sites()
     answer(world, EidRecord.of(DC2, 1, action=action))
     assert world["xtr1"].forwarding(H2) == ForwardingEntry(DC2, forwarding, reason=reason)
 
 
+@pytest.mark.requirement("C08", "C12")
 def test_send_map_request_lets_held_packets_go_and_asks_once_a_second() -> None:
-    """C12, C08: ACT 2 answers nothing; each later packet asks again, no faster than the pace."""
+    """ACT 2 answers nothing; each later packet asks again, no faster than the pace."""
     world = two_sites()
     answer(world, EidRecord.of(DC2, 1, action=Action.SEND_MAP_REQUEST))
     assert world["xtr1"].unresolved == [H2]
@@ -365,8 +385,9 @@ def test_send_map_request_lets_held_packets_go_and_asks_once_a_second() -> None:
     assert len(world.sent(EncapsulatedControlMessage, XTR1)) == 4
 
 
+@pytest.mark.requirement("C10")
 def test_ttl_0_removes_at_once_and_all_ones_is_a_day() -> None:
-    """C10: Record TTL."""
+    """Record TTL."""
     world = two_sites()
     answer(world, EidRecord.of(DC2, 0xFFFFFFFF, action=Action.SEND_MAP_REQUEST))
     assert world["xtr1"].engine.show("map-cache", world.now)[1]["expires_s"] == 86400.0
@@ -375,8 +396,9 @@ def test_ttl_0_removes_at_once_and_all_ones_is_a_day() -> None:
     assert [p for p, _ in world["xtr1"].data_path.items()] == [EidPrefix.of("0.0.0.0/0")]
 
 
+@pytest.mark.requirement("C18")
 def test_later_less_specific_ends_with_its_more_specifics() -> None:
-    """C18: no less-specific entry outlives the more-specifics that it was cached beside."""
+    """No less-specific entry outlives the more-specifics that it was cached beside."""
     world = two_sites()
     other = EidPrefix.of("192.168.2.128/25")
     answer(world, EidRecord.of(other, 1, action=Action.SEND_MAP_REQUEST), eid=host_prefix("192.168.2.200"))
@@ -395,19 +417,21 @@ def test_less_specific_answer_replaces_what_was_cached_for_the_eid() -> None:
     assert world["xtr1"].forwarding(H2) == ForwardingEntry(DC2, Forwarding.ENCAPSULATE, (Locator(XTR2, 1, 100),))
 
 
+@pytest.mark.requirement("C12")
 @pytest.mark.parametrize(
     "locator", [LocatorRecord(XTR2, 1, 1, reachable=False), LocatorRecord(XTR2, 255, 1), LocatorRecord(XTR1, 1, 1)]
 )
 def test_unusable_locators_are_cached_but_not_used(locator: LocatorRecord) -> None:
-    """C12: R=0, priority 255 and the own RLOC are no way to encapsulate."""
+    """R=0, priority 255 and the own RLOC are no way to encapsulate."""
     world = two_sites()
     answer(world, EidRecord.of(DC2, 1, (locator,)))
     assert world["xtr1"].forwarding(H2) == ForwardingEntry(DC2, Forwarding.DROP, reason="no-usable-locator")
     assert len(world["xtr1"].engine.show("map-cache", world.now)[1]["locators"]) == 1
 
 
+@pytest.mark.requirement("C13", "C14", "C30")
 def test_probe_is_answered_by_the_etr_and_dropped_by_the_mapping_system() -> None:
-    """C30, C14, C13: P copied, A=1, the p-bit on the probed locator; MR and MS drop probes, bare or encapsulated."""
+    """P copied, A=1, the p-bit on the probed locator; MR and MS drop probes, bare or encapsulated."""
     world = two_sites()
     probe = MapRequest(5, NoAddress(), (XTR1,), (RequestRecord.of(DC2),), probe=True)
     world.inject("xtr2", probe.encode(), XTR1, REQUEST_PORT)
@@ -427,8 +451,9 @@ def test_probe_is_answered_by_the_etr_and_dropped_by_the_mapping_system() -> Non
     assert len(world.sent(MapReply)) == 1
 
 
+@pytest.mark.requirement("C06")
 def test_request_with_three_records_gets_them_answered() -> None:
-    """C06: a receiver accepts several records, though a sender puts one."""
+    """A receiver accepts several records, though a sender puts one."""
     world = two_sites(proxy_reply=True)
     questions = (H2, host_prefix("172.20.9.9"), H1)
     request = MapRequest(5, NoAddress(), (XTR1,), tuple(RequestRecord.of(eid) for eid in questions))
@@ -439,8 +464,9 @@ def test_request_with_three_records_gets_them_answered() -> None:
     assert [str(record.prefix) for record in records] == [str(DC2), "128.0.0.0/2", str(DC1)]
 
 
+@pytest.mark.requirement("C05")
 def test_request_without_usable_itr_rloc_is_dropped() -> None:
-    """C05: there is nobody to reply to: no family in common, or no unicast address."""
+    """There is nobody to reply to: no family in common, or no unicast address."""
     world = two_sites(proxy_reply=True)
     for rloc in ("2001:db8::1", "255.255.255.255", "224.0.0.5"):
         request = MapRequest(5, NoAddress(), (ip_address(rloc),), (RequestRecord.of(H2),))
@@ -449,15 +475,17 @@ def test_request_without_usable_itr_rloc_is_dropped() -> None:
     assert not world.sent(MapReply)
 
 
+@pytest.mark.requirement("M10")
 def test_map_server_discards_map_replies() -> None:
-    """M10: a Map-Server that is no Map-Resolver never asked."""
+    """A Map-Server that is no Map-Resolver never asked."""
     world = two_sites()
     assert world.inject("ms", MapReply(1, (EidRecord.of(DC2, 1),)).encode())
     assert world["ms"].drops == {"no-role-for-map-reply": 1}
 
 
+@pytest.mark.requirement("C08", "M22")
 def test_lig_shows_the_reply_and_says_why_not() -> None:
-    """M22, C08: who replied, how fast, with what; and one line when nobody does."""
+    """Who replied, how fast, with what; and one line when nobody does."""
     world = two_sites()
     result = world.lig("xtr1", H2).result
     assert result is not None
@@ -472,16 +500,18 @@ def test_lig_shows_the_reply_and_says_why_not() -> None:
     assert world["ms"].answers[-1].error == "ms has no Map-Resolver to ask"
 
 
+@pytest.mark.requirement("M22")
 def test_lig_for_an_eid_of_the_own_site() -> None:
-    """M22: the request comes back to its sender as ETR; that is no loop."""
+    """The request comes back to its sender as ETR; that is no loop."""
     world = two_sites()
     result = world.lig("xtr1", H1).result
     assert result is not None
     assert result["replier"] == str(XTR1)
 
 
+@pytest.mark.requirement("M08", "S07", "S09")
 def test_all_roles_in_one_engine() -> None:
-    """S07, S09, M08: one router is ITR, ETR, PITR, PETR, MS and MR at once, and serves another xTR as well."""
+    """One router is ITR, ETR, PITR, PETR, MS and MR at once, and serves another xTR as well."""
     everything = NodeConfig(
         "one",
         frozenset(Role),
@@ -507,8 +537,9 @@ def test_all_roles_in_one_engine() -> None:
     assert world["one"].engine.show("roles", world.now)["roles"] == sorted(Role)
 
 
+@pytest.mark.requirement("M07")
 def test_forwarding_never_goes_round() -> None:
-    """M07: a request that came from the Map-Server is not sent back to it by an ETR that is a resolver too."""
+    """A request that came from the Map-Server is not sent back to it by an ETR that is a resolver too."""
     world = two_sites()
     both = replace(map_resolver(DC2), name="xtr2", rlocs=(XTR2,))
     world.restart("xtr2", both)
@@ -518,8 +549,9 @@ def test_forwarding_never_goes_round() -> None:
     assert len(world.sent(EncapsulatedControlMessage)) == 3
 
 
+@pytest.mark.requirement("D20", "C05")
 def test_instances_are_resolved_apart() -> None:
-    """C05, D20: the same EID in two instances, registered by two xTRs."""
+    """The same EID in two instances, registered by two xTRs."""
     red, blue = (EidPrefix.of("192.168.2.0/24", n) for n in (100, 200))
     source = EidPrefix.of("192.168.1.0/24", 200)
     world = World().add(map_server(site("red", red), site("blue", blue)), map_resolver(red, blue))

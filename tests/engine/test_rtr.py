@@ -87,8 +87,9 @@ def path(*hops: str, strict: bool = True) -> ExplicitLocatorPath:
     return ExplicitLocatorPath(tuple(ReencapHop(ip_address(hop), strict=strict) for hop in hops))
 
 
+@pytest.mark.requirement("C16", "M08")
 def test_an_etr_registers_paths_and_the_map_server_returns_them_unchanged() -> None:
-    """C16, M08: behind the plain RLOCs, in the ETR's order."""
+    """Behind the plain RLOCs, in the ETR's order."""
     world = mixed()
     expected = (explicit_path((RTR4, XTR6)), explicit_path((RTR6, XTR6)))
     registered = [one.message for one in world.sent(MapRegister, XTR6)][-1]
@@ -104,8 +105,9 @@ def test_an_etr_registers_paths_and_the_map_server_returns_them_unchanged() -> N
     assert tuple(one.address for one in reply.records[0].locators) == expected
 
 
+@pytest.mark.requirement("D15")
 def test_each_node_is_told_its_next_hop() -> None:
-    """D15: an ITR that has no RLOC of the other site's family sends to the RTR, the RTR to the ETR."""
+    """An ITR that has no RLOC of the other site's family sends to the RTR, the RTR to the ETR."""
     world = mixed()
     assert world.resolve("xtr1", H2).locators == (Locator(RTR4, 1, 100),)
     assert world.resolve("rtr", H2, H1.address).locators == (Locator(XTR6, 1, 100),)
@@ -133,8 +135,9 @@ def test_tables_say_the_way() -> None:
     assert [one["rloc"] for one in row["locators"]] == ways
 
 
+@pytest.mark.requirement("S04")
 def test_an_rtr_knows_from_the_start_where_it_has_to_ask() -> None:
-    """S04: inside the aggregates, and nowhere else."""
+    """Inside the aggregates, and nowhere else."""
     node = World().add(rtr())["rtr"]
     assert {entry.prefix for _, entry in node.data_path.items()} == {AGGREGATE, EID6}
     assert {entry.forwarding for _, entry in node.data_path.items()} == {Forwarding.SEND_MAP_REQUEST}
@@ -150,9 +153,10 @@ def test_an_rtr_does_not_ask_outside_the_aggregates() -> None:
     assert len(world.packets) == before
 
 
+@pytest.mark.requirement("M13")
 @pytest.mark.parametrize(("source", "pitr"), [("192.168.1.11", False), ("203.0.113.1", True)])
 def test_an_rtr_that_is_a_pitr_says_for_whom_it_asks(source: str, pitr: bool) -> None:
-    """M13: the p-bit stands for sources without an EID."""
+    """The p-bit stands for sources without an EID."""
     world = World().add(map_server(), map_resolver(), rtr(Role.PITR, Role.PETR))
     world.put("rtr", Miss(H2, ip_address(source)))
     assert world.packets[-1].request.pitr is pitr
@@ -168,8 +172,9 @@ def test_a_path_that_ends_at_the_rtr_leads_nowhere() -> None:
     assert (entry.forwarding, entry.reason) == (Forwarding.DROP, "no-usable-locator")
 
 
+@pytest.mark.requirement("C39")
 def test_without_an_xtr_id_the_register_comes_from_the_end_of_the_path() -> None:
-    """C39: not from an RTR that the path names, and not from a stranger."""
+    """Not from an RTR that the path names, and not from a stranger."""
     config = reached_via(xtr("xtr2", XTR2, DC2), XTR6, (RTR6,))
     config = replace(config, xtr_id="", site_id=0)
     world = World().add(replace(map_server(), rlocs=(MS, MS6)), config)
@@ -181,8 +186,9 @@ def test_without_an_xtr_id_the_register_comes_from_the_end_of_the_path() -> None
     assert world["ms"].drops == {"map-register-foreign-source": 2}
 
 
+@pytest.mark.requirement("C36")
 def test_an_rtr_answers_probes_and_nothing_else() -> None:
-    """C36: it is the next hop to the EID that is asked for; of mappings it tells nothing."""
+    """It is the next hop to the EID that is asked for; of mappings it tells nothing."""
     world = mixed()
     question = RequestRecord.of(H2)
     world.inject("rtr", MapRequest(5, H1.address, (XTR1,), (question,), probe=True).encode(), XTR1, 60000)
@@ -193,8 +199,9 @@ def test_an_rtr_answers_probes_and_nothing_else() -> None:
     assert world["rtr"].drops == {"map-request-bare": 1}
 
 
+@pytest.mark.requirement("C14", "C36")
 def test_the_end_of_a_path_answers_the_probes_of_the_last_rtr() -> None:
-    """C14, C36: the p-bit stands at the first of the paths that end at the RLOC that was probed."""
+    """The p-bit stands at the first of the paths that end at the RLOC that was probed."""
     world = mixed()
     world.inject("xtr2", MapRequest(5, NoAddress(), (RTR6,), (RequestRecord.of(DC2),), probe=True).encode(), RTR6)
     reply = world.sent(MapReply, XTR6)[-1].message
@@ -204,6 +211,7 @@ def test_the_end_of_a_path_answers_the_probes_of_the_last_rtr() -> None:
     assert refusal_of_probe(reply, DC2, RTR6) == "probe-reply-other-locator"
 
 
+@pytest.mark.requirement("C37")
 @pytest.mark.parametrize(
     ("own", "down", "states"),
     [
@@ -213,7 +221,6 @@ def test_the_end_of_a_path_answers_the_probes_of_the_last_rtr() -> None:
     ],
 )
 def test_a_path_whose_next_hop_is_down_is_shown_as_down(own: IPAddress, down: IPAddress, states: list[str]) -> None:
-    """C37."""
     paths = [LocatorRecord(path(str(first), str(XTR2)), 1, 100) for first in (RTR4, OTHER4)]
     if own == RTR4:
         paths = [LocatorRecord(path(str(RTR4), str(XTR2)), one, 100) for one in (1, 2)]
@@ -223,8 +230,9 @@ def test_a_path_whose_next_hop_is_down_is_shown_as_down(own: IPAddress, down: IP
     assert [one["state"] for one in row["locators"]] == states
 
 
+@pytest.mark.requirement("C31")
 def test_an_rtr_asks_again_when_it_is_solicited() -> None:
-    """C31: whom the path names is no stranger to it."""
+    """Whom the path names is no stranger to it."""
     world = mixed()
     world.resolve("rtr", H2, H1.address)
     before = len(world.packets)
@@ -234,8 +242,9 @@ def test_an_rtr_asks_again_when_it_is_solicited() -> None:
     assert [(one.smr_invoked, one.pitr) for one in asked] == [(True, False)]
 
 
+@pytest.mark.requirement("S11")
 def test_a_change_of_policy_changes_every_path_to_the_rloc() -> None:
-    """S11: the RLOC that is named is where the path ends."""
+    """The RLOC that is named is where the path ends."""
     world = mixed()
     world.put("xtr2", ChangeLocator(DC2, XTR6, None, 30, (), 1))
     world.run()
@@ -277,8 +286,9 @@ def test_next_hop(locator: Address, own: tuple[IPAddress, ...], hop: str | None)
     assert (str(found) if found else None) == hop
 
 
+@pytest.mark.requirement("D21")
 def test_paths_to_one_next_hop_count_once() -> None:
-    """D21: the best of their priorities and the greatest weight of those, or the shares would shift."""
+    """The best of their priorities and the greatest weight of those, or the shares would shift."""
     records = [
         LocatorRecord(path("10.0.9.1", "10.0.2.1"), 1, 25),
         LocatorRecord(path("2001:db8:9::1", "10.0.2.1"), 1, 25),
@@ -291,8 +301,9 @@ def test_paths_to_one_next_hop_count_once() -> None:
     assert usable(records, BOTH) == usable(reversed(records), BOTH) == wanted
 
 
+@pytest.mark.requirement("C15")
 def test_what_a_locator_set_may_hold() -> None:
-    """C15: the rule for RLOCs is not one for hops that a node can leave out."""
+    """The rule for RLOCs is not one for hops that a node can leave out."""
     assert forbidden([LocatorRecord(path("224.0.0.1", "10.0.2.1"), 1, 1)]) == []
     assert rlocs_of(path("10.0.1.1", "10.0.2.1")) == (ip_address("10.0.1.1"), ip_address("10.0.2.1"))
     assert rlocs_of(XTR1) == (XTR1,)

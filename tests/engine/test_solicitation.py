@@ -97,9 +97,10 @@ def smr(eid: EidPrefix, record: EidPrefix | None = None) -> bytes:
     return MapRequest(9, source, (STRANGER,), (question,), smr=True, dont_reply=True).encode()
 
 
+@pytest.mark.requirement("C31", "S11")
 @pytest.mark.parametrize("proxy_reply", [False, True])
 def test_changed_weights_reach_who_sends(proxy_reply: bool) -> None:
-    """S11, C31: registered at once, solicited, asked for through the mapping system with the s-bit, installed."""
+    """Registered at once, solicited, asked for through the mapping system with the s-bit, installed."""
     world = multihomed(proxy_reply)
     at = world.now
     result = change(world, weight=10).result
@@ -122,8 +123,9 @@ def test_changed_weights_reach_who_sends(proxy_reply: bool) -> None:
     assert world.sent(MapRegister, XTR2)[-1].time == at
 
 
+@pytest.mark.requirement("C29", "C31")
 def test_what_an_smr_looks_like() -> None:
-    """C31, C29: bare, to the peer's port 4342; the EID as Source-EID and as record; no reply wanted."""
+    """Bare, to the peer's port 4342; the EID as Source-EID and as record; no reply wanted."""
     world = multihomed()
     change(world)
     world.run(0.2)
@@ -135,8 +137,9 @@ def test_what_an_smr_looks_like() -> None:
     assert (message.smr, message.dont_reply, message.smr_invoked, message.probe) == (True, True, False, False)
 
 
+@pytest.mark.requirement("C31", "S13")
 def test_smr_in_an_instance_names_it() -> None:
-    """S13, C31: Source-EID and record inside an Instance ID LCAF."""
+    """Source-EID and record inside an Instance ID LCAF."""
     tenant = EidPrefix.of("192.168.2.0/24", 200)
     world = World().add(map_server(site("tenant", tenant)), xtr("xtr2", XTR2, tenant))
     world.run()
@@ -149,8 +152,9 @@ def test_smr_in_an_instance_names_it() -> None:
     assert message.source_eid == message.records[0].address
 
 
+@pytest.mark.requirement("C34")
 def test_only_peers_of_the_last_minute_are_told() -> None:
-    """C34: the peers are the data path's to know; the PxTR, which is idle, keeps its mapping until its TTL ends."""
+    """The peers are the data path's to know; the PxTR, which is idle, keeps its mapping until its TTL ends."""
     world = multihomed()
     change(world, peers=(XTR1,))
     world.run(5)
@@ -163,8 +167,9 @@ def test_only_peers_of_the_last_minute_are_told() -> None:
     assert invoked(world, PXTR)[0].request.pitr
 
 
+@pytest.mark.requirement("S11")
 def test_smr_waits_for_the_acknowledgement() -> None:
-    """S11: a Map-Server that answers for the site would give out the old mapping if it had not heard of the new one."""
+    """A Map-Server that answers for the site would give out the old mapping if it had not heard of the new one."""
     world = multihomed(proxy_reply=True)
     world.lost = lambda packet: isinstance(packet.message, MapRegister)
     change(world)
@@ -175,8 +180,9 @@ def test_smr_waits_for_the_acknowledgement() -> None:
     assert weights(world) == {str(XTR2): 10, str(SECOND): 25}
 
 
+@pytest.mark.requirement("S11")
 def test_smr_does_not_wait_for_ever() -> None:
-    """S11: one of the Map-Servers may be down."""
+    """One of the Map-Servers may be down."""
     world = multihomed()
     world.lost = lambda packet: isinstance(packet.message, MapNotify)
     at = world.now
@@ -187,16 +193,18 @@ def test_smr_does_not_wait_for_ever() -> None:
     assert weights(world) == {str(XTR2): 10, str(SECOND): 25}
 
 
+@pytest.mark.requirement("D21", "S11")
 def test_priority_of_255_takes_an_rloc_out_of_use() -> None:
-    """S11, D21: maintenance of one link."""
+    """Maintenance of one link."""
     world = multihomed()
     change(world, rloc=SECOND, priority=255, weight=None)
     world.run(0.2)
     assert world["xtr1"].forwarding(H2).locators == (Locator(XTR2, 1, 75),)
 
 
+@pytest.mark.requirement("S11")
 def test_change_that_changes_nothing_bothers_nobody() -> None:
-    """S11: the numbers are as they were."""
+    """The numbers are as they were."""
     world = multihomed()
     before = len(world.packets)
     result = change(world, priority=1, weight=75).result
@@ -206,6 +214,7 @@ def test_change_that_changes_nothing_bothers_nobody() -> None:
     assert len(world.packets) == before
 
 
+@pytest.mark.requirement("S11")
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
@@ -218,15 +227,16 @@ def test_change_that_changes_nothing_bothers_nobody() -> None:
     ],
 )
 def test_change_that_cannot_be(fields: Mapping[str, Any], error: str) -> None:
-    """S11: one line says what is wrong and what is allowed; nothing is sent."""
+    """One line says what is wrong and what is allowed; nothing is sent."""
     world = multihomed()
     before = len(world.packets)
     assert change(world, **fields) == Answer(5, None, error)
     assert len(world.packets) == before
 
 
+@pytest.mark.requirement("X02", "S11")
 def test_change_for_all_hosts_of_a_permitted_prefix() -> None:
-    """S11, X02: the hosts that are here, and those that will be."""
+    """The hosts that are here, and those that will be."""
     host, later, elsewhere = (host_prefix(f"192.168.2.{n}") for n in (22, 23, 200))
     inner = EidPrefix.of("192.168.2.128/25")
     permitted = tuple(DynamicEid(prefix, (Locator(XTR2, 1, 100),)) for prefix in (DC2, inner))
@@ -246,16 +256,18 @@ def test_change_for_all_hosts_of_a_permitted_prefix() -> None:
     assert [p.message.records[0].prefix for p in solicitations(world) if isinstance(p.message, MapRequest)] == [host]
 
 
+@pytest.mark.requirement("C33")
 def test_smr_for_what_is_not_cached_is_ignored() -> None:
-    """C33: the default entry is no cached mapping."""
+    """The default entry is no cached mapping."""
     world = two_sites()
     world.inject("xtr1", smr(H2), XTR2)
     assert world["xtr1"].drops == {"solicit-map-request-not-cached": 1}
     assert not world.sent(EncapsulatedControlMessage)
 
 
+@pytest.mark.requirement("C31")
 def test_smr_is_no_proof_of_anything() -> None:
-    """C31: whoever sends it, the mapping system is asked, and its answer stands."""
+    """Whoever sends it, the mapping system is asked, and its answer stands."""
     world = multihomed()
     world.inject("xtr1", smr(H2))
     world.run(0.5)
@@ -264,6 +276,7 @@ def test_smr_is_no_proof_of_anything() -> None:
     assert not [p for p in world.packets if p.destination == STRANGER]
 
 
+@pytest.mark.requirement("C31")
 @pytest.mark.parametrize(
     ("source", "record", "asked"),
     [
@@ -275,14 +288,15 @@ def test_smr_is_no_proof_of_anything() -> None:
     ],
 )
 def test_which_eid_an_smr_is_about(source: EidPrefix, record: EidPrefix, asked: list[EidPrefix]) -> None:
-    """C31, Decisions: the Source-EID if that is cached, else the record; with the mask, where there is one."""
+    """The Source-EID if that is cached, else the record; with the mask, where there is one."""
     world = multihomed()
     world.inject("xtr1", smr(source, record), XTR2)
     assert [p.request.records[0].prefix for p in invoked(world)] == asked
 
 
+@pytest.mark.requirement("C32")
 def test_flood_of_smrs_costs_one_request_in_three_seconds() -> None:
-    """C32: a burst of three, then the pace of the text; what comes too soon waits, and is not lost."""
+    """A burst of three, then the pace of the text; what comes too soon waits, and is not lost."""
     world = multihomed()
     at = world.now
     for _ in range(300):
@@ -297,8 +311,9 @@ def test_flood_of_smrs_costs_one_request_in_three_seconds() -> None:
     assert weights(world)[str(XTR2)] == 99
 
 
+@pytest.mark.requirement("C32")
 def test_five_changes_in_a_row_all_arrive() -> None:
-    """C32, Decisions: each of them is news, and news are not held back by a rate limit."""
+    """Each of them is news, and news are not held back by a rate limit."""
     world = multihomed()
     for weight in range(1, 6):
         change(world, weight=weight)
@@ -308,8 +323,9 @@ def test_five_changes_in_a_row_all_arrive() -> None:
     assert "solicit-map-request-rate" not in world["xtr2"].drops
 
 
+@pytest.mark.requirement("C32")
 def test_news_while_a_request_is_under_way_are_asked_for_once_more() -> None:
-    """C32: the answer on its way may be older than the change."""
+    """The answer on its way may be older than the change."""
     world = multihomed()
     world.delay = 0.1
     world.inject("xtr1", smr(DC2))
@@ -319,8 +335,9 @@ def test_news_while_a_request_is_under_way_are_asked_for_once_more() -> None:
     assert second - first == pytest.approx(1.0)
 
 
+@pytest.mark.requirement("C31")
 def test_answer_about_another_eid_does_not_stand_for_the_news() -> None:
-    """C31: the moved host is still asked for when the mapping of its subnet arrives meanwhile."""
+    """The moved host is still asked for when the mapping of its subnet arrives meanwhile."""
     world = multihomed()
     world.lost = lambda packet: packet in invoked(world)
     world.inject("xtr1", smr(H2))
@@ -329,8 +346,9 @@ def test_answer_about_another_eid_does_not_stand_for_the_news() -> None:
     assert [p.request.records[0].prefix for p in invoked(world)] == [H2] * 3
 
 
+@pytest.mark.requirement("C31")
 def test_s_bit_is_for_what_an_smr_caused() -> None:
-    """C31: a miss of the same EID right afterwards is no SMR's doing."""
+    """A miss of the same EID right afterwards is no SMR's doing."""
     world = multihomed()
     world.inject("xtr1", smr(DC2))
     world.run(0.2)
@@ -340,8 +358,9 @@ def test_s_bit_is_for_what_an_smr_caused() -> None:
     assert world["xtr1"].answers
 
 
+@pytest.mark.requirement("C31")
 def test_mapping_stays_in_use_while_it_is_asked_for() -> None:
-    """C31: no answer, no loss."""
+    """No answer, no loss."""
     world = multihomed()
     world.stop("mr")
     world.inject("xtr1", smr(DC2))
@@ -350,8 +369,9 @@ def test_mapping_stays_in_use_while_it_is_asked_for() -> None:
     assert world["xtr1"].engine.counters["resolutions-failed"] == 1
 
 
+@pytest.mark.requirement("X07", "X14")
 def test_moved_host_is_found_and_its_prefix_when_it_is_back() -> None:
-    """X07, X14: the /32 goes before the /24; when it is gone, the answer with the /24 takes its place."""
+    """The /32 goes before the /24; when it is gone, the answer with the /24 takes its place."""
     world = World().add(
         map_server(site("dc1", DC1), site("dc2", DC2, more=True)),
         map_resolver(),
@@ -375,8 +395,9 @@ def test_moved_host_is_found_and_its_prefix_when_it_is_back() -> None:
     assert world["xtr1"].data_path.get(H2) is None
 
 
+@pytest.mark.requirement("C33")
 def test_hostile_smrs() -> None:
-    """C33: anything may be in one; nothing raises, and nobody is asked for what is not cached."""
+    """Anything may be in one; nothing raises, and nobody is asked for what is not cached."""
     world = multihomed()
     for eid in (EidPrefix.of("0.0.0.0/32"), EidPrefix.of("10.0.0.0/8"), host_prefix("192.168.2.9", 77)):
         world.inject("xtr1", smr(eid))
@@ -402,8 +423,9 @@ def negative(world: World) -> EidPrefix:
     return outside.prefix
 
 
+@pytest.mark.requirement("C32")
 def test_one_smr_asks_one_question_for_each_cached_prefix() -> None:
-    """C32: however many hosts of that prefix it names; a negative mapping counts as one prefix, too."""
+    """However many hosts of that prefix it names; a negative mapping counts as one prefix, too."""
     world = multihomed()
     outside = negative(world)
     world.inject("xtr1", smr_for_many([*hosts(DC2, 1, 16), *hosts(outside, 1, 16)]), XTR2)
@@ -411,10 +433,11 @@ def test_one_smr_asks_one_question_for_each_cached_prefix() -> None:
     assert [p.request.records[0].prefix for p in invoked(world)] == [*hosts(DC2, 1, 1), *hosts(outside, 1, 1)]
 
 
+@pytest.mark.requirement("C32", "C33")
 @pytest.mark.parametrize("sender", [STRANGER, XTR2])
 @pytest.mark.parametrize("answered", [True, False])
 def test_flood_of_smrs_for_ever_other_hosts(sender: IPAddress, answered: bool) -> None:
-    """C32, C33: what strangers cause is bounded by what is cached, whether or not the mapping system answers."""
+    """What strangers cause is bounded by what is cached, whether or not the mapping system answers."""
     world = multihomed()
     outside = negative(world)
     if not answered:
@@ -430,8 +453,9 @@ def test_flood_of_smrs_for_ever_other_hosts(sender: IPAddress, answered: bool) -
     assert "too-many-resolutions" not in world["xtr1"].drops
 
 
+@pytest.mark.requirement("C08")
 def test_flood_of_smrs_keeps_no_packet_waiting() -> None:
-    """C08: while the SMR-invoked requests get no answer, a packet's EID is resolved as ever."""
+    """While the SMR-invoked requests get no answer, a packet's EID is resolved as ever."""
     world = multihomed()
     outside = negative(world)
     mr = world.stop("mr")
@@ -442,8 +466,9 @@ def test_flood_of_smrs_keeps_no_packet_waiting() -> None:
     assert world.resolve("xtr1", host_prefix("11.0.0.1")).forwarding is Forwarding.NATIVE
 
 
+@pytest.mark.requirement("C32")
 def test_all_smr_invoked_requests_share_one_bucket() -> None:
-    """C32: a /0 in the name of a site is about all that is cached; the rest of it comes at ten a second."""
+    """A /0 in the name of a site is about all that is cached; the rest of it comes at ten a second."""
     prefixes = [EidPrefix.of(f"192.168.{n}.0/24") for n in range(100, 180)]
     world = World().add(map_server(site("many", *prefixes)), map_resolver(*prefixes), xtr("xtr1", XTR1, DC1))
     many = replace(xtr("xtr2", XTR2, DC2), database=tuple(DatabaseMapping(p, (Locator(XTR2),)) for p in prefixes))
@@ -466,8 +491,9 @@ def test_all_smr_invoked_requests_share_one_bucket() -> None:
     assert world["xtr1"].drops["solicit-map-request-stranger"] == 32 - STRANGER_BURST
 
 
+@pytest.mark.requirement("C31")
 def test_strangers_keep_no_site_from_being_heard() -> None:
-    """C31: a flood from RLOCs in no locator-set takes its own bucket alone; a site's news arrive at once."""
+    """A flood from RLOCs in no locator-set takes its own bucket alone; a site's news arrive at once."""
     world = multihomed()
     outside = negative(world)
     at = world.now
@@ -481,15 +507,17 @@ def test_strangers_keep_no_site_from_being_heard() -> None:
     assert weights(world)[str(XTR2)] == 33
 
 
+@pytest.mark.requirement("X07")
 def test_new_xtr_is_heard_though_it_is_in_no_cached_locator_set() -> None:
-    """X07: who the host moved to is known to the mapping system only, and that is what is asked."""
+    """Who the host moved to is known to the mapping system only, and that is what is asked."""
     world = multihomed()
     world.inject("xtr1", smr(H2), ip_address("10.0.9.9"))
     assert [p.request.records[0].prefix for p in invoked(world)] == [H2]
 
 
+@pytest.mark.requirement("C32")
 def test_hosts_that_move_together_do_not_wait_for_each_other() -> None:
-    """C32, Decisions: an answer that was news fills the bucket of the prefix that the host moved out of."""
+    """An answer that was news fills the bucket of the prefix that the host moved out of."""
     world = World().add(
         map_server(site("dc1", DC1), site("dc2", DC2, more=True)),
         map_resolver(),
@@ -507,8 +535,9 @@ def test_hosts_that_move_together_do_not_wait_for_each_other() -> None:
     assert {world["xtr1"].forwarding(eid).locators for eid in moved} == {(Locator(PXTR),)}
 
 
+@pytest.mark.requirement("C08", "C32")
 def test_smr_invoked_requests_have_a_small_share_of_the_resolutions() -> None:
-    """C08, C32: the rest is for packets; one that a packet waits for as well is counted with those."""
+    """The rest is for packets; one that a packet waits for as well is counted with those."""
     config = xtr("xtr1", XTR1, DC1)
     context = Context(config, random.Random(1).getrandbits)
     requester = MapRequester(context, 50_000)
@@ -527,8 +556,9 @@ def test_smr_invoked_requests_have_a_small_share_of_the_resolutions() -> None:
     assert context.counters["dropped-too-many-smr-invoked"] == 4
 
 
+@pytest.mark.requirement("C08")
 def test_failed_smr_invoked_request_silences_no_packet() -> None:
-    """C08: after few retransmissions nobody solicits for 30 s; a packet of that EID is no reason to be silent."""
+    """After few retransmissions nobody solicits for 30 s; a packet of that EID is no reason to be silent."""
     world = multihomed()
     world.lost = lambda packet: packet in invoked(world)
     world.inject("xtr1", smr(H2), XTR2)
@@ -540,9 +570,10 @@ def test_failed_smr_invoked_request_silences_no_packet() -> None:
     assert world.lig("xtr1", H2).result
 
 
+@pytest.mark.requirement("C32", "S11")
 @pytest.mark.parametrize("losses", range(1, REPEATS + 1))
 def test_lost_smr_is_repeated(losses: int) -> None:
-    """S11, C32: every 3 s, until the peer asks; then no more."""
+    """Every 3 s, until the peer asks; then no more."""
     world = multihomed()
     world.lost = lambda packet: packet in solicitations(world)[:losses]
     at = world.now
@@ -555,8 +586,9 @@ def test_lost_smr_is_repeated(losses: int) -> None:
     assert len(invoked(world)) == 1
 
 
+@pytest.mark.requirement("C32")
 def test_smr_is_repeated_for_those_who_did_not_ask() -> None:
-    """C32: each peer on its own."""
+    """Each peer on its own."""
     world = multihomed()
     world.lost = lambda packet: packet in solicitations(world) and packet.destination == PXTR
     change(world, peers=(XTR1, PXTR))
@@ -564,8 +596,9 @@ def test_smr_is_repeated_for_those_who_did_not_ask() -> None:
     assert [p.destination for p in solicitations(world)] == [XTR1, PXTR] + [PXTR] * REPEATS
 
 
+@pytest.mark.requirement("C32")
 def test_repeats_end_though_nobody_asks_the_etr() -> None:
-    """C32: a Map-Server that answers for the site tells the ETR nothing of who asked."""
+    """A Map-Server that answers for the site tells the ETR nothing of who asked."""
     world = multihomed(proxy_reply=True)
     change(world)
     world.run(60)
@@ -573,8 +606,9 @@ def test_repeats_end_though_nobody_asks_the_etr() -> None:
     assert weights(world) == {str(XTR2): 10, str(SECOND): 25}
 
 
+@pytest.mark.requirement("C32")
 def test_only_the_s_bit_of_the_peer_ends_the_repeats() -> None:
-    """C32: that somebody else asks, or the peer for a packet's sake, says nothing of the SMR."""
+    """That somebody else asks, or the peer for a packet's sake, says nothing of the SMR."""
     world = multihomed()
     world.lost = lambda packet: packet in solicitations(world)
     change(world)
@@ -585,8 +619,9 @@ def test_only_the_s_bit_of_the_peer_ends_the_repeats() -> None:
     assert len(solicitations(world)) == 2
 
 
+@pytest.mark.requirement("S11")
 def test_news_while_repeats_are_under_way() -> None:
-    """S11: the later change is told as well, and has its own repeats."""
+    """The later change is told as well, and has its own repeats."""
     world = multihomed()
     world.lost = lambda packet: packet in solicitations(world)
     change(world, weight=1)

@@ -49,8 +49,9 @@ def test_instances_and_families_do_not_mix() -> None:
     assert table.lookup(host_prefix("2001:db8::1", 5)) is None
 
 
+@pytest.mark.requirement("M09")
 def test_hole_is_the_one_that_brute_force_finds() -> None:
-    """M09: the least-specific prefix that covers the query and overlaps no known EID-prefix."""
+    """The least-specific prefix that covers the query and overlaps no known EID-prefix."""
     rng = random.Random(9)
     holes = 0
     for _ in range(3000):
@@ -71,8 +72,9 @@ def test_hole_is_the_one_that_brute_force_finds() -> None:
     assert holes > 500
 
 
+@pytest.mark.requirement("M09", "S08")
 def test_hole_above_two_registered_hosts() -> None:
-    """M09, S08: with .11 and .12 registered, .200 lies in an empty upper half."""
+    """With .11 and .12 registered, .200 lies in an empty upper half."""
     registered = [host_prefix("11.11.11.11"), host_prefix("11.11.11.12")]
     hole = least_specific_hole(host_prefix("11.11.11.200"), registered, EidPrefix.of("11.11.11.0/24"))
     assert hole == EidPrefix.of("11.11.11.128/25")

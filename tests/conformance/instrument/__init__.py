@@ -1,0 +1,1 @@
+"""The instrument: runs the tests that are marked with requirements, and derives verdicts from their outcomes alone."""

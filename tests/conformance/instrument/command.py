@@ -1,0 +1,115 @@
+"""`ci/lab conformance`: which requirements our routers meet, by what tests saw on the wire."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from testbed.client.box import give, owner
+from tests.conformance.catalogue import DATA_PATHS, CatalogueError, Requirement, binding, load, named
+from tests.conformance.instrument.matrix import print_matrix
+from tests.conformance.instrument.run import Run, run
+from tests.conformance.instrument.verdicts import Row, counts, judge
+
+INTERRUPTED = 130
+
+
+def conformance(
+    *, only: Sequence[str] = (), role: str = "", dataplane: str = "", json_file: str = "", junit_file: str = ""
+) -> int:
+    """Judge our routers.
+
+    Args:
+        only: IDs of requirements, or nothing for all.
+        role: Only what binds this role, or "".
+        dataplane: Only by this data path, or "".
+        json_file: Where the verdicts go.
+        junit_file: Where the tests' outcomes go as JUnit XML, or "".
+
+    Returns:
+        0 when nothing failed, 1 when something did, 2 for words that mean nothing, 130 when it was interrupted.
+
+    Raises:
+        LabError: The tests could not be run.
+    """
+    try:
+        chosen = _chosen(load(), only, role, dataplane)
+        files = {"--json": json_file, "--junit": junit_file}
+        if not json_file:
+            raise CatalogueError("say where the verdicts go, for example --json conformance.json")
+        for option, file in files.items():
+            if file:
+                _check_writable(option, Path(file))
+    except CatalogueError as error:
+        print(f"conformance: {error}", file=sys.stderr)
+        return 2
+    begun = time.monotonic()
+    junit = Path(junit_file).resolve() if junit_file else None
+    found = run([one.id for one in chosen], data_path=dataplane, junit=junit, progress=_progress)
+    seconds = time.monotonic() - begun
+    tests = list(found.tests.values())
+    rows = [judge(one, tests, data_path=dataplane, in_memory=found.in_memory) for one in chosen]
+    Path(json_file).write_text(json.dumps(report(rows, found, seconds), indent=1, ensure_ascii=False) + "\n")
+    for file in filter(None, files.values()):
+        if Path(file).exists():
+            give(Path(file), owner())
+    print_matrix(rows)
+    told = ", ".join(f"{number} {verdict}" for verdict, number in counts(rows).items() if number)
+    print(f"\n{len(rows)} requirements: {told}; {len(tests)} tests in {seconds:.0f} s, their words in {found.log}")
+    if found.interrupted:
+        left = sum(not one.outcome for one in tests)
+        print(f"conformance: interrupted; {left} tests have no outcome", file=sys.stderr)
+        return INTERRUPTED
+    return 1 if counts(rows)["fail"] else 0
+
+
+def _chosen(catalogue: Mapping[str, Requirement], only: Sequence[str], role: str, dataplane: str) -> list[Requirement]:
+    identifiers = named(catalogue, only) if only else list(catalogue)
+    if role:
+        bound = binding(catalogue, role)
+        identifiers = [one for one in identifiers if one in bound]
+    if not identifiers:
+        raise CatalogueError(f"none of {', '.join(only)} binds the role {role}")
+    if dataplane not in ("", *DATA_PATHS):
+        raise CatalogueError(f"{dataplane} is no data path; allowed are {', '.join(DATA_PATHS)}")
+    return [catalogue[one] for one in identifiers]
+
+
+def _check_writable(option: str, file: Path) -> None:
+    """See that a file can be written before the tests take minutes; make none."""
+    new = not file.exists()
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise CatalogueError(f"{option} {file}: {error.strerror}") from None
+    if new:
+        file.unlink()
+
+
+def _progress(found: Run) -> None:
+    """One line that counts, for people who look on."""
+    if sys.stderr.isatty():
+        done = [one for one in found.tests.values() if one.outcome]
+        failed = sum(one.outcome == "failed" for one in done)
+        end = "\r" if len(done) < len(found.tests) else "\n"
+        print(f"{len(done)} of {len(found.tests)} tests, {failed} failed ", end=end, file=sys.stderr, flush=True)
+
+
+def report(rows: Iterable[Row], found: Run, seconds: float) -> dict[str, Any]:
+    """The JSON document."""
+    rows = list(rows)
+    return {
+        "requirements": {row.requirement.id: row.verdict for row in rows},
+        "cells": {
+            row.requirement.id: {str(cell): verdict for cell, verdict in row.cells.items()} for row in rows if row.cells
+        },
+        "counts": counts(rows),
+        "duration_s": round(seconds, 3),
+        "interrupted": found.interrupted,
+        "reasons": {row.requirement.id: list(row.reasons) for row in rows if row.reasons},
+        "tests": {one.name: one.outcome or "not run" for one in found.tests.values()},
+    }

@@ -1,0 +1,98 @@
+"""The half of the instrument inside pytest: chooses the tests, and tells each outcome down a pipe as it comes.
+
+A line of JSON each: first {"chosen": [{test, requirements, data_path, family}], "in_memory": {ID: tests}}, then
+{test, outcome, reason} for each test that has ended.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.conformance.instrument import marks
+
+_PR_SET_PDEATHSIG = 1
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance")
+    group.addoption("--conformance-pipe", type=int, help="descriptor of the pipe that outcomes are told on")
+    group.addoption("--conformance-only", default="", help="IDs of requirements, with commas")
+    group.addoption("--conformance-data-path", default="", help="leave out the tests of any other data path")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Whoever started this is killed: end as on Ctrl-C, labs and all.
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    config.pluginmanager.register(_Teller(config), "conformance-teller")
+
+
+class _Teller:
+    """Chooses and tells."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._pipe: int = config.getoption("--conformance-pipe")
+        self._only = set(config.getoption("--conformance-only").split(","))
+        self._data_path: str = config.getoption("--conformance-data-path")
+        self._phases: list[pytest.TestReport] = []
+
+    def _tell(self, line: dict[str, Any]) -> None:
+        data = json.dumps(line).encode() + b"\n"
+        with suppress(BrokenPipeError):
+            while data:
+                data = data[os.write(self._pipe, data) :]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        told, in_memory = [], Counter[str]()
+        chosen: list[pytest.Item] = []
+        left_out: list[pytest.Item] = []
+        for item in items:
+            shown, cell = self._only.intersection(marks.requirements(item)), marks.cell(item)
+            wanted = bool(shown) and self._data_path in ("", cell.data_path or self._data_path)
+            if marks.room(item) in marks.IN_MEMORY:
+                in_memory.update(shown)
+                wanted = False
+            (chosen if wanted else left_out).append(item)
+            if wanted:
+                # Into the JUnit file as well.
+                item.user_properties += [("requirement", one) for one in sorted(shown)]
+                told.append({"test": item.nodeid, "requirements": sorted(shown),
+                             "data_path": cell.data_path, "family": cell.family})  # fmt: skip
+        items[:] = chosen
+        config.hook.pytest_deselected(items=left_out)
+        self._tell({"chosen": told, "in_memory": in_memory})
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._phases.append(report)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        phases, self._phases = self._phases, []
+        self._tell({"test": nodeid, **outcome(phases)})
+
+
+def outcome(phases: list[pytest.TestReport]) -> dict[str, str]:
+    """What became of a test: "failed" if one of its phases did, be it only that its lab did not boot."""
+    for wanted in ("failed", "skipped"):
+        for report in phases:
+            if report.outcome == wanted:
+                return {"outcome": wanted, "reason": next(_reasons(report), "")}
+    return {"outcome": "passed" if any(one.when == "call" for one in phases) else "failed", "reason": ""}
+
+
+def _reasons(report: pytest.TestReport) -> Iterator[str]:
+    """One line that says why."""
+    if isinstance(report.longrepr, tuple):
+        yield str(report.longrepr[2]).removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        yield ("" if report.when == "call" else f"{report.when}: ") + crash.message.splitlines()[0]
+    yield from report.longreprtext.splitlines()[-1:]

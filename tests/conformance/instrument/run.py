@@ -1,0 +1,108 @@
+"""The half of the instrument outside pytest: starts it in a process of its own, and reads the outcomes from a pipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from testbed.client.box import give, owner
+from testbed.lab import RUNS, LabError
+from tests.conformance.catalogue import Cell
+from tests.conformance.instrument.marks import IN_MEMORY, LABS, TESTS
+from tests.conformance.instrument.verdicts import Evidence
+
+PLUGIN = "tests.conformance.instrument.plugin"
+_FINISHED = (0, 1, 5)
+"""Exit statuses of pytest after which every chosen test has an outcome: all passed, some failed, none was chosen."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What a run found.
+
+    Attributes:
+        tests: The tests that were chosen.
+        in_memory: How many tests without a lab show each requirement.
+        interrupted: Whether somebody ended it early.
+        log: What pytest wrote.
+    """
+
+    log: Path
+    tests: dict[str, Evidence] = field(default_factory=dict)
+    in_memory: Mapping[str, int] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def take(self, line: Mapping[str, Any]) -> None:
+        """Take one line of the plugin's."""
+        if "chosen" in line:
+            self.in_memory = line["in_memory"]
+            for one in line["chosen"]:
+                cell = Cell(one["data_path"], one["family"])
+                self.tests[one["test"]] = Evidence(one["test"], tuple(one["requirements"]), cell)
+        else:
+            self.tests[line["test"]] = replace(self.tests[line["test"]], outcome=line["outcome"], reason=line["reason"])
+
+
+def run(only: Sequence[str], *, data_path: str = "", junit: Path | None = None, progress: Callable[[Run], None]) -> Run:
+    """Run the tests of these requirements; on Ctrl-C or SIGTERM end them in order, labs and all.
+
+    Args:
+        only: IDs.
+        data_path: Leave out the tests of any other data path.
+        junit: Where pytest's JUnit XML goes.
+        progress: Called whenever a test has ended.
+
+    Raises:
+        LabError: pytest did not get through; the line names its log.
+    """
+    RUNS.mkdir(exist_ok=True)
+    log = RUNS / "conformance.log"
+    found = Run(log)
+    reading, writing = os.pipe()
+    with tempfile.TemporaryDirectory(prefix="conformance-") as scratch, log.open("wb") as output:
+        give(log, owner())
+        words = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-q", "--tb=short"]
+        words += ["--basetemp", f"{scratch}/pytest", "-o", f"cache_dir={scratch}/cache"]
+        words += ["--conformance-pipe", str(writing)]
+        words += ["--conformance-only", ",".join(only), "--conformance-data-path", data_path]
+        words += ["--junitxml", str(junit)] if junit else []
+        words += [str(TESTS / room) for room in (*LABS, *IN_MEMORY)]
+        # A session of its own: Ctrl-C comes to us alone, and we ask it once to end.
+        child = subprocess.Popen(
+            words, cwd=TESTS.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            pass_fds=(writing,), start_new_session=True,
+        )  # fmt: skip
+        os.close(writing)
+        with open(reading, "rb") as lines, _asked_to_end(child, found):
+            for line in lines:
+                found.take(json.loads(line))
+                progress(found)
+            status = child.wait()
+    if status not in _FINISHED and not found.interrupted:
+        raise LabError(f"conformance: pytest ended with status {status}; its words are in {log}")
+    return found
+
+
+@contextmanager
+def _asked_to_end(child: subprocess.Popen[bytes], found: Run) -> Iterator[None]:
+    """Meanwhile SIGINT, SIGTERM and SIGHUP ask pytest to end its labs and itself; its outcomes are read on."""
+
+    def ask(_number: int, _frame: object) -> None:
+        found.interrupted = True
+        child.send_signal(signal.SIGINT)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
