@@ -66,7 +66,7 @@ def map_server(version: int) -> NodeConfig:
 @pytest.mark.requirement("D01", "D04", "D11", "D12", "D15", "D16", "D17")
 @pytest.mark.parametrize("version", [4, 6])
 def test_both_families_over_either(tmp_path: Path, version: int) -> None:
-    """D17 for each: what the core sees, what is too big, what is cut."""
+    """For each: what the core sees, what is too big, what is cut."""
     world = World(tmp_path)
     try:
         with_ipv6(world)

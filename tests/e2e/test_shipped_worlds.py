@@ -22,7 +22,7 @@ ELSEWHERE = {"two-dc", "two-dc-static", "stretched-subnet", "hundred-sites"}
 @pytest.mark.requirement("S12")
 @pytest.mark.parametrize("world", [name for name in shipped() if name not in ELSEWHERE])
 def test_every_pair_goes_as_the_file_implies(world: str, tmp_path: Path) -> None:
-    """Islands of either IP version over the other; S13, D20: tenants with the same prefixes."""
+    """Islands of either IP version over the other; tenants with the same prefixes."""
     with Lab(world, name=f"world-{world}", run_dir=tmp_path / world) as lab:
         result = ping(lab, lab.run_dir)
     assert result.pairs

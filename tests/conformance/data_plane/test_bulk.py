@@ -7,6 +7,8 @@ import socket
 import threading
 from functools import partial
 
+import pytest
+
 from testbed.observe.capture import Capture
 from tests.conformance import packets
 from tests.conformance.data_plane.pair import CORE_MTU, Pair
@@ -18,8 +20,9 @@ DATAGRAMS = 2000
 _SO_RCVBUFFORCE, _UDP_SEGMENT = 33, 103
 
 
+@pytest.mark.requirement("D15")
 def test_tcp_both_ways_at_once(pair: Pair) -> None:
-    """D15, D22: every byte is the one that was sent; on the fast path the core sees super-packets, whole."""
+    """Every byte is the one that was sent; on the fast path the core sees super-packets, whole."""
     there_and_back = [random.Random(seed).randbytes(OCTETS) for seed in (1, 2)]
     got: list[bytes] = [b"", b""]
 
@@ -57,8 +60,9 @@ def test_tcp_both_ways_at_once(pair: Pair) -> None:
         assert max(sizes) == CORE_MTU
 
 
+@pytest.mark.requirement("D22")
 def test_datagrams_of_a_flow_stay_in_order(pair: Pair) -> None:
-    """D22: as fast as one process can send them; the Python path may lose some of a burst, none overtakes another."""
+    """As fast as one process can send them; the Python path may lose some of a burst, none overtakes another."""
     family = FAMILY[pair.inner]
     with pair.lab.socket(pair.there, family) as ear, pair.lab.socket(pair.here, family) as mouth:
         ear.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
@@ -71,8 +75,9 @@ def test_datagrams_of_a_flow_stay_in_order(pair: Pair) -> None:
     assert len(found) == DATAGRAMS if pair.dataplane == "ebpf" else len(found) >= DATAGRAMS / 10
 
 
+@pytest.mark.requirement("D22")
 def test_datagrams_that_a_host_hands_over_in_one_go(pair: Pair) -> None:
-    """D22: UDP segmentation offload (UDP_SEGMENT): each of them arrives, in order."""
+    """UDP segmentation offload (UDP_SEGMENT): each of them arrives, in order."""
     family, size = FAMILY[pair.inner], 1000
     with pair.lab.socket(pair.there, family) as ear, pair.lab.socket(pair.here, family) as mouth:
         ear.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)

@@ -40,14 +40,16 @@ def delivered(pair: Pair, *sent: bytes, fast: int | None = None) -> dict[str, Ip
     return found
 
 
+@pytest.mark.requirement("D03")
 def test_any_right_or_no_udp_checksum_is_accepted(pair: Pair) -> None:
-    """D03: zero, as most ITRs send it, over IPv6 too; and a right one."""
+    """Zero, as most ITRs send it, over IPv6 too; and a right one."""
     sent = [pair.tunnel(pair.datagram(text), checksum=value) for text, value in (("zero", 0), ("right", None))]
     assert set(delivered(pair, *sent)) == {"zero", "right"}
 
 
+@pytest.mark.requirement("D05")
 def test_a_wrong_udp_checksum_causes_no_icmp(pair: Pair) -> None:
-    """D05: always taken, or dropped in silence."""
+    """Always taken, or dropped in silence."""
     with pair.watch("core3", pair.there) as seen:
         pair.arrive(pair.tunnel(pair.datagram("wrong"), checksum=0x1234))
         pair.all_arrived(seen)
@@ -55,8 +57,9 @@ def test_a_wrong_udp_checksum_causes_no_icmp(pair: Pair) -> None:
         assert [one for one in seen.packets("core3", pair.etr) if one.payload[0] in errors.get(one.protocol, ())] == []
 
 
+@pytest.mark.requirement("D06", "D07", "D08")
 def test_flags_keep_no_packet_from_its_host(pair: Pair) -> None:
-    """D06, D07, D08: reserved bits; N and V together is a nonce; E without N means nothing; I names instance 0."""
+    """Reserved bits; N and V together is a nonce; E without N means nothing; I names instance 0."""
     alone = [RESERVED, NONCE, LSB, VERSION, ECHO, INSTANCE, NONCE | VERSION, NONCE | ECHO, NONCE | VERSION | ECHO]
     all_but_instance = NONCE | LSB | ECHO | VERSION | RESERVED
     words = [*alone, all_but_instance | 0xABCDEF, RESERVED | 0xFFFFFF, INSTANCE | NONCE | LSB | RESERVED | 0x123456]
@@ -70,16 +73,18 @@ def test_flags_keep_no_packet_from_its_host(pair: Pair) -> None:
     assert one.header == bytes(8)
 
 
+@pytest.mark.requirement("D20")
 def test_an_inner_destination_counts_in_its_own_instance(pair: Pair) -> None:
-    """D20: a packet of another instance-ID is not for this host; it is counted."""
+    """A packet of another instance-ID is not for this host; it is counted."""
     before = pair.drops(pair.etr)
     numbers = [1, 5, 0x010000, 0xFFFFFF]
     assert delivered(pair, *(pair.tunnel(pair.datagram(one), first=INSTANCE, second=one << 8) for one in numbers)) == {}
     assert pair.drops(pair.etr) - before == {"not an EID of this site": len(numbers)}
 
 
+@pytest.mark.requirement("D11")
 def test_the_smaller_ttl_is_left(pair: Pair) -> None:
-    """D11: the outer TTL goes into the inner header where it is smaller; then the router forwards, one less."""
+    """The outer TTL goes into the inner header where it is smaller; then the router forwards, one less."""
     wanted = {f"{inner}-{outer}": (inner, outer) for inner, outer in product((2, 20, 64, 255), (2, 21, 64, 255))}
     sent = [pair.tunnel(pair.datagram(text, ttl=ttls[0]), ttl=ttls[1]) for text, ttls in wanted.items()]
     found = delivered(pair, *sent)
@@ -87,14 +92,16 @@ def test_the_smaller_ttl_is_left(pair: Pair) -> None:
     assert all(one.checksum_is_right for one in found.values())
 
 
+@pytest.mark.requirement("D11")
 @pytest.mark.parametrize("ttls", [(1, 64), (64, 1)])
 def test_a_packet_whose_life_ends_here_is_not_delivered(pair: Pair, ttls: tuple[int, int]) -> None:
-    """D11: a router that would have to send it with TTL 0 drops it, when it is out of its LISP header."""
+    """A router that would have to send it with TTL 0 drops it, when it is out of its LISP header."""
     assert delivered(pair, pair.tunnel(pair.datagram("dead", ttl=ttls[0]), ttl=ttls[1]), fast=1) == {}
 
 
+@pytest.mark.requirement("D12")
 def test_dscp_changed_on_the_way_reaches_the_host(pair: Pair) -> None:
-    """D12: the outer DSCP is copied back, whatever the inner one was."""
+    """The outer DSCP is copied back, whatever the inner one was."""
     wanted = {f"{inner}-{outer}": (inner, outer) for inner, outer in product((0, 10, 46, 63), repeat=2)}
     sent = [pair.tunnel(pair.datagram(text, tos=one[0] << 2), tos=one[1] << 2) for text, one in wanted.items()]
     found = delivered(pair, *sent)
@@ -102,8 +109,9 @@ def test_dscp_changed_on_the_way_reaches_the_host(pair: Pair) -> None:
     assert all(one.checksum_is_right for one in found.values())
 
 
+@pytest.mark.requirement("D13")
 def test_every_combination_of_ecn(pair: Pair) -> None:
-    """D13: all sixteen of RFC 6040; congestion that a packet cannot tell of ends it, and that is counted."""
+    """All sixteen of RFC 6040; congestion that a packet cannot tell of ends it, and that is counted."""
     before = pair.drops(pair.etr)
     sent = [pair.tunnel(pair.datagram(f"{i}-{o}", tos=0xB8 | i), tos=0x28 | o) for i, o in product(range(4), repeat=2)]
     found = delivered(pair, *sent)
@@ -116,7 +124,7 @@ def test_every_combination_of_ecn(pair: Pair) -> None:
 
 
 def test_only_eids_of_the_site_are_delivered(pair: Pair) -> None:
-    """S01: not to other EIDs, to addresses without LISP, to RLOCs, to the router itself; all are counted."""
+    """Not to other EIDs, to addresses without LISP, to RLOCs, to the router itself; all are counted."""
     lab, before = pair.lab, pair.drops(pair.etr)
     nearer = [lab["client"].address_of(pair.inner), lab["core3"].address_of(pair.inner), pair.source]
     others = [lab[pair.itr].link_to("core1").addresses[pair.inner == 6].ip, lab["msmr"].address_of(pair.inner)]
@@ -130,14 +138,15 @@ def test_only_eids_of_the_site_are_delivered(pair: Pair) -> None:
 
 
 def test_a_source_may_be_anybody(pair: Pair) -> None:
-    """S10: a host without LISP through a PITR, or one of a site that is not in the map-cache."""
+    """A host without LISP through a PITR, or one of a site that is not in the map-cache."""
     outsider = pair.lab["client"].address_of(pair.inner)
     packet = packets.datagram(outsider, pair.target, (7777, SINK), b"packet outsider")
     assert set(delivered(pair, pair.tunnel(packet))) == {"outsider"}
 
 
+@pytest.mark.requirement("D15")
 def test_inner_options_extensions_and_fragments_arrive(pair: Pair) -> None:
-    """D15, D17: what a fast path may not understand is delivered as it is."""
+    """What a fast path may not understand is delivered as it is."""
     body = packets.udp(pair.source, pair.target, (7, SINK), b"packet option")
     if pair.inner == 4:
         odd = packets.ip(pair.source, pair.target, body, options=b"\x01" * 8)
@@ -154,7 +163,7 @@ def test_inner_options_extensions_and_fragments_arrive(pair: Pair) -> None:
 
 
 def test_an_outer_packet_in_pieces_is_put_together(pair: Pair) -> None:
-    """D18: our ITRs send none, others may: in order or not."""
+    """Our ITRs send none, others may: in order or not."""
     for number, order in enumerate((1, -1)):
         whole = pair.tunnel(pair.datagram(f"{number} " + "p" * 900))
         pieces = packets.fragments(whole, 400, 500 + number)
@@ -163,5 +172,5 @@ def test_an_outer_packet_in_pieces_is_put_together(pair: Pair) -> None:
 
 
 def test_outer_options_and_extensions_do_not_hurt(pair: Pair) -> None:
-    """D15: the router takes its packets as any host would."""
+    """The router takes its packets as any host would."""
     assert set(delivered(pair, pair.slow(pair.tunnel(pair.datagram("optional"))), fast=0)) == {"optional"}

@@ -6,6 +6,8 @@ import struct
 from itertools import product
 from pathlib import Path
 
+import pytest
+
 from tests.conformance import packets
 from tests.conformance.data_plane.pair import Pair
 from tests.conformance.packets import DATA, DONT_FRAGMENT, Tunnelled
@@ -21,8 +23,9 @@ def encapsulated(pair: Pair, *sent: bytes) -> list[Tunnelled]:
         return seen.all_of(len(sent), lambda: seen.data("core1", pair.itr), "LISP packets")
 
 
+@pytest.mark.requirement("D01", "D02", "D04", "D06", "D08", "D10", "D15")
 def test_flows_are_told_apart_by_their_source_port(pair: Pair) -> None:
-    """D01, D02, D08, D10, D15: 50 flows from more than 20 ports, all to 4341; checksum and LISP header are zero."""
+    """50 flows from more than 20 ports, all to 4341; checksum and LISP header are zero."""
     found = encapsulated(pair, *(pair.datagram(flow, port=20000 + flow) for flow in range(50)))
     assert {(one.outer.source, one.outer.destination) for one in found} == {(pair.rloc(pair.itr), pair.rloc(pair.etr))}
     assert {one.outer.ports[1] for one in found} == {DATA}
@@ -32,16 +35,18 @@ def test_flows_are_told_apart_by_their_source_port(pair: Pair) -> None:
     assert min(one.source_port for one in found) >= DYNAMIC_PORTS
 
 
+@pytest.mark.requirement("D02", "D22")
 def test_one_flow_has_one_source_port_and_keeps_its_order(pair: Pair) -> None:
-    """D02, D22: whatever else differs between the packets of one 5-tuple."""
+    """Whatever else differs between the packets of one 5-tuple."""
     sent = [pair.datagram("x" * number, ttl=20 + number, tos=4 * number) for number in range(1, 41)]
     found = encapsulated(pair, *sent)
     assert len({one.source_port for one in found}) == 1
     assert [one.inner.ttl for one in found] == list(range(20, 60))
 
 
+@pytest.mark.requirement("D22")
 def test_fragments_go_by_their_addresses_alone(pair: Pair) -> None:
-    """D02, D22: those with ports and those without keep to one way, whatever flow they are of."""
+    """Those with ports and those without keep to one way, whatever flow they are of."""
     whole = [pair.datagram("fragment " * 8, port=20000 + flow) for flow in range(8)]
     sent = [piece for number, one in enumerate(whole) for piece in packets.fragments(one, 32, number)]
     assert len(sent) == 24
@@ -57,8 +62,9 @@ def fragments_of(seen: list[packets.Ip]) -> list[Tunnelled]:
     return [one for one in found if one and one.inner.is_fragment]
 
 
+@pytest.mark.requirement("D11", "D12", "D13")
 def test_ttl_dscp_and_ecn_are_those_of_the_inner_header(pair: Pair) -> None:
-    """D11, D12, D13: TTL after the router's own hop; RFC 6040 section 4.1: ECN copied, CE too."""
+    """TTL after the router's own hop; RFC 6040 section 4.1: ECN copied, CE too."""
     wanted = list(product((2, 33, 64, 255), (0, 10, 46, 63), range(4)))
     sent = [pair.datagram(number, ttl=ttl, tos=dscp << 2 | ecn) for number, (ttl, dscp, ecn) in enumerate(wanted)]
     for one, (ttl, dscp, ecn) in zip(encapsulated(pair, *sent), wanted, strict=True):
@@ -66,8 +72,9 @@ def test_ttl_dscp_and_ecn_are_those_of_the_inner_header(pair: Pair) -> None:
         assert (one.outer.tos, one.inner.tos) == (dscp << 2 | ecn, dscp << 2 | ecn)
 
 
+@pytest.mark.requirement("D11")
 def test_the_inner_packet_is_the_hosts(pair: Pair) -> None:
-    """D11: one hop less, and nothing else of it is different; every length fits."""
+    """One hop less, and nothing else of it is different; every length fits."""
     sent = [
         pair.datagram("y" * size, tos=0xB8) for size in (1, 2, 3, 4, 700, pair.most - 28 - 20 * (pair.inner == 6) - 7)
     ]
@@ -81,8 +88,9 @@ def test_the_inner_packet_is_the_hosts(pair: Pair) -> None:
         assert one.outer.length == one.outer.header_length + 16 + before.length
 
 
+@pytest.mark.requirement("D18")
 def test_the_outer_packet_is_not_to_be_fragmented(pair: Pair) -> None:
-    """D18: DF over IPv4, whatever the inner packet says; over IPv6 the flow label names the flow (RFC 6438)."""
+    """DF over IPv4, whatever the inner packet says; over IPv6 the flow label names the flow (RFC 6438)."""
     fields = [{"fragment": DONT_FRAGMENT}, {}] if pair.inner == 4 else [{}]
     for one in encapsulated(pair, *(pair.datagram(number, **some) for number, some in enumerate(fields))):
         if pair.outer == 4:
@@ -93,8 +101,9 @@ def test_the_outer_packet_is_not_to_be_fragmented(pair: Pair) -> None:
             assert int.from_bytes(one.outer.packet[1:4], "big") & 0xFFFFF == one.source_port
 
 
+@pytest.mark.requirement("D01", "D04")
 def test_an_outsider_finds_every_checksum_and_length_right(pair: Pair, tmp_path: Path) -> None:
-    """D01, D04, D20: tshark reads the packets, none malformed; checksums are absent or right; no instance-ID."""
+    """Tshark reads the packets, none malformed; checksums are absent or right; no instance-ID."""
     with pair.watch("core1", "core3") as seen:
         pair.leave(*(pair.datagram("z" * size, port=20000 + size) for size in range(1, 1400, 100)))
         seen.all_of(14, lambda: seen.data("core1", pair.itr), "LISP packets")
@@ -117,7 +126,7 @@ def test_an_outsider_finds_every_checksum_and_length_right(pair: Pair, tmp_path:
 
 
 def test_a_packet_at_the_end_of_its_life_is_not_encapsulated(pair: Pair) -> None:
-    """D11: the router is a hop; the host is told, as any router would."""
+    """The router is a hop; the host is told, as any router would."""
     with pair.watch("core1", pair.here) as seen:
         pair.leave(pair.datagram("dying", ttl=1), pair.datagram("living", ttl=2))
         (one,) = seen.all_of(1, lambda: seen.data("core1", pair.itr), "LISP packet")
@@ -130,8 +139,9 @@ def test_a_packet_at_the_end_of_its_life_is_not_encapsulated(pair: Pair) -> None
         )
 
 
+@pytest.mark.requirement("D15")
 def test_protocols_without_ports_and_options_go_through(pair: Pair) -> None:
-    """D15: an unknown protocol, extension headers of IPv6, options of IPv4: all of it arrives unchanged."""
+    """An unknown protocol, extension headers of IPv6, options of IPv4: all of it arrives unchanged."""
     odd = [packets.ip(pair.source, pair.target, b"packet of protocol 253", protocol=253)]
     body = packets.udp(pair.source, pair.target, (7, SINK), b"packet with options")
     if pair.inner == 4:
@@ -151,8 +161,9 @@ def test_protocols_without_ports_and_options_go_through(pair: Pair) -> None:
         assert before.packet[20:24] in [one.packet[20:24] for one in found]
 
 
+@pytest.mark.requirement("D01", "D11", "D15")
 def test_the_way_back_is_a_tunnel_of_its_own(pair: Pair) -> None:
-    """D01, D11, D15: from the far host; each router on the way is a hop, for the outer and for the inner packet."""
+    """From the far host; each router on the way is a hop, for the outer and for the inner packet."""
     with pair.watch("core1", "core2", "core3", pair.here) as seen:
         sent = packets.datagram(pair.target, pair.source, (SINK, 7777), b"packet back", ttl=60)
         pair.answer(sent)

@@ -32,9 +32,10 @@ def counted(lab: Lab, router: str, kind: str) -> int:
     return int(lab.show(router, "statistics")["data"].get(f"{kind}_fast_packets", 0))
 
 
+@pytest.mark.requirement("D20", "S13")
 @pytest.mark.parametrize(("inner", "outer"), PAIRS)
 def test_one_address_means_each_tenants_own_host(lab: Lab, dataplane: str, inner: int, outer: int) -> None:
-    """D20, S13: the I-bit and 24 bits of instance-ID say whose; on the fast path too, nothing leaks."""
+    """The I-bit and 24 bits of instance-ID say whose; on the fast path too, nothing leaks."""
     itr, etr = f"xn{outer}", f"xf{outer}"
     ends = [lab[f"{side}"].address_of(inner) for side in (f"rn{outer}", f"rf{outer}")]
     assert ends == [lab[f"{side}"].address_of(inner) for side in (f"bn{outer}", f"bf{outer}")]
@@ -55,9 +56,10 @@ def test_one_address_means_each_tenants_own_host(lab: Lab, dataplane: str, inner
     assert (after[0] - before[0], after[1] - before[1]) == (fast, fast)
 
 
+@pytest.mark.requirement("D20")
 @pytest.mark.parametrize(("inner", "outer"), PAIRS)
 def test_a_packet_without_the_tenants_number_is_for_nobody(lab: Lab, inner: int, outer: int) -> None:
-    """D20: no I-bit, another instance-ID, or the number without its bit: counted, not delivered."""
+    """No I-bit, another instance-ID, or the number without its bit: counted, not delivered."""
     near, far = (next(r for r in lab[x].lisp.rlocs if r.version == outer) for x in (f"xn{outer}", f"xf{outer}"))  # type: ignore[union-attr]
     ends = [lab[f"r{side}{outer}"].address_of(inner) for side in "nf"]
     whole = packets.datagram(*ends, (7777, SINK), MARK + b"stray")

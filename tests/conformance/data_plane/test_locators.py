@@ -107,15 +107,17 @@ def site(request: pytest.FixtureRequest, lab: Lab, dataplane: str) -> Site:
     return one
 
 
+@pytest.mark.requirement("D21")
 def test_the_best_priority_wins_and_weights_share(site: Site) -> None:
-    """D21: priorities 1, 1 and 2, weights 75 and 25: 2000 flows, within 3 percentage points."""
+    """Priorities 1, 1 and 2, weights 75 and 25: 2000 flows, within 3 percentage points."""
     shares = Counter(one.outer.destination for one in site.sent(*map(site.flow, range(FLOWS))))
     assert set(shares) == {site.there["core1"], site.there["core2"]}
     assert abs(shares[site.there["core1"]] / FLOWS - 0.75) <= SHARE_POINTS
 
 
+@pytest.mark.requirement("D02", "D22")
 def test_one_flow_has_one_locator_and_one_source(site: Site) -> None:
-    """D22, D02, S05: whatever the others do."""
+    """Whatever the others do."""
     found = site.sent(*(site.flow(number) for _ in range(10) for number in range(20)))
     ways: dict[bytes, set[tuple[object, ...]]] = {}
     for one in found:
@@ -126,8 +128,9 @@ def test_one_flow_has_one_locator_and_one_source(site: Site) -> None:
     assert len({destination for one in ways.values() for _, destination, _ in one}) == 2
 
 
+@pytest.mark.requirement("S05")
 def test_the_route_to_the_locator_gives_the_source(site: Site) -> None:
-    """S05: each locator by another link: the source RLOC is that link's, and follows when the route changes."""
+    """Each locator by another link: the source RLOC is that link's, and follows when the route changes."""
     own, there = site.rlocs("xn"), site.there
     flows = [site.flow(number) for number in range(60)]
     assert {one.outer.source for one in site.sent(*flows)} == {own["core1"]}
@@ -138,8 +141,9 @@ def test_the_route_to_the_locator_gives_the_source(site: Site) -> None:
     assert {one.outer.source for one in site.sent(*flows)} == {own["core1"]}
 
 
+@pytest.mark.requirement("D21", "S05")
 def test_a_locator_without_a_route_is_not_used(site: Site) -> None:
-    """D21, S05: the next best takes its flows; when it is reachable again they come back."""
+    """The next best takes its flows; when it is reachable again they come back."""
     flows, there = [site.flow(number) for number in range(60)], site.there
     with site.route("unreachable", there["core1"]):
         assert {one.outer.destination for one in site.sent(*flows)} == {there["core2"]}
@@ -148,8 +152,9 @@ def test_a_locator_without_a_route_is_not_used(site: Site) -> None:
     assert {one.outer.destination for one in site.sent(*flows)} == {there["core1"], there["core2"]}
 
 
+@pytest.mark.requirement("D21", "D23")
 def test_locators_that_are_not_to_be_used_are_not(site: Site) -> None:
-    """D21, D23: priority 255 and the R-bit 0; the third locator gets every flow."""
+    """Priority 255 and the R-bit 0; the third locator gets every flow."""
     eid = site.target + 100
     length = {4: 32, 6: 128}[site.inner]
     first, second, third = site.there.values()
@@ -179,7 +184,7 @@ def question(seen: Seen) -> tuple[int, int] | None:
 
 
 def test_packets_to_any_rloc_of_the_router_are_delivered(site: Site) -> None:
-    """D15, S05: all three of them."""
+    """All three of them."""
     host, router = f"h{site.outer}", f"x{site.outer}"
     family = {4: socket.AF_INET, 6: socket.AF_INET6}[site.inner]
     with Seen(site.lab, [host]) as seen, site.lab.socket(host, family, socket.SOCK_DGRAM) as ear:

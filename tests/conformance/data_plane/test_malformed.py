@@ -148,13 +148,13 @@ def test_a_wrong_checksum_of_the_inner_header(pair: Pair) -> None:
 
 
 def test_encrypted_packets(pair: Pair) -> None:
-    """D35: keys that were never agreed on (KK)."""
+    """Keys that were never agreed on (KK)."""
     sent = [pair.tunnel(pair.datagram("encrypted"), first=number << 24) for number in (1, 2, 3)]
     assert dropped(pair, *sent) == {"encrypted": 3}
 
 
 def test_a_packet_inside_a_packet_inside_a_packet(pair: Pair) -> None:
-    """D28: what comes out of a LISP header for the router itself is not taken out of another one."""
+    """What comes out of a LISP header for the router itself is not taken out of another one."""
     twice = pair.tunnel(pair.tunnel(pair.datagram("twice")))
     assert dropped(pair, twice) == {"not an EID of this site": 1}
 

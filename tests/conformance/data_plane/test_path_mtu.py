@@ -40,10 +40,11 @@ def teach(pair: Pair) -> None:
             assert seen.texts(pair.there) == []
 
 
+@pytest.mark.requirement("D19")
 @pytest.mark.parametrize("outer", [4, 6])
 @pytest.mark.parametrize("inner_version", [4, 6])
 def test_the_path_is_narrower_than_the_core(narrow: Lab, dataplane: str, outer: int, inner_version: int) -> None:
-    """D19, D16, D17: one large packet is lost; then hosts are told, or their packets cut; what fits goes on."""
+    """One large packet is lost; then hosts are told, or their packets cut; what fits goes on."""
     pair, fits = Pair(narrow, dataplane, inner_version, outer), NARROW - OVERHEAD[outer]
     teach(pair)
     with pair.watch("core1", pair.there, pair.here) as seen, pair.fast(pair.itr, "encapsulated", 10):
@@ -54,9 +55,10 @@ def test_the_path_is_narrower_than_the_core(narrow: Lab, dataplane: str, outer: 
         assert all(one.startswith("fits") for one in seen.texts(pair.there))
 
 
+@pytest.mark.requirement("D17", "D19")
 @pytest.mark.parametrize("outer", [4, 6])
 def test_what_may_be_cut_is_cut_to_the_path(narrow: Lab, dataplane: str, outer: int) -> None:
-    """D17, D19: before encapsulation, each piece in a LISP packet that fits."""
+    """Before encapsulation, each piece in a LISP packet that fits."""
     pair = Pair(narrow, dataplane, 4, outer)
     teach(pair)
     with pair.watch("core1") as seen:

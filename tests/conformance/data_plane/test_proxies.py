@@ -6,6 +6,8 @@ import socket
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
+import pytest
+
 from tests.conformance import packets
 from tests.conformance.data_plane.pair import Pair
 from tests.conformance.packets import IPAddress
@@ -27,8 +29,9 @@ def warm(pair: Pair) -> None:
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.requirement("D11", "D12", "M13", "S10")
 def test_a_pitr_encapsulates_what_comes_from_outside(pair: Pair) -> None:
-    """M13, S10, D02, D11, D12: natively to the PITR, from there in a LISP header to the site's own RLOC."""
+    """Natively to the PITR, from there in a LISP header to the site's own RLOC."""
     warm(pair)
     sent = [pair.between(client(pair), pair.target, number, ttl=50, tos=number) for number in range(10)]
     with pair.watch("pxtr", "core2", pair.there) as seen, pair.fast("pxtr", "encapsulated", 10):
@@ -45,8 +48,9 @@ def test_a_pitr_encapsulates_what_comes_from_outside(pair: Pair) -> None:
     assert [one.ttl for one in arrived] == [44] * 10
 
 
+@pytest.mark.requirement("D16")
 def test_a_pitr_tells_the_outside_what_is_too_big(pair: Pair) -> None:
-    """D16: S is what fits the locator of the site."""
+    """S is what fits the locator of the site."""
     warm(pair)
     fields = {"fragment": packets.DONT_FRAGMENT} if pair.inner == 4 else {}
     size = pair.most + 1 - len(pair.between(client(pair), pair.target, ""))
@@ -61,8 +65,9 @@ def test_a_pitr_tells_the_outside_what_is_too_big(pair: Pair) -> None:
         assert not seen.data("core2", "pxtr")
 
 
+@pytest.mark.requirement("D11", "D12", "D13", "M14", "S10")
 def test_a_petr_forwards_natively_what_a_site_sends_it(pair: Pair) -> None:
-    """M14, S10, D11 to D13: by the rules of decapsulation; then as any router, to where no LISP is."""
+    """By the rules of decapsulation; then as any router, to where no LISP is."""
     outer = pair.rloc(pair.itr), pair.rloc("pxtr")
     inner = [pair.between(pair.source, client(pair), number, ttl=40, tos=0x02) for number in range(4)]
     with pair.watch("client", "edge") as seen, pair.fast("pxtr", "natively_forwarded", 4):
@@ -79,8 +84,9 @@ def test_a_petr_forwards_natively_what_a_site_sends_it(pair: Pair) -> None:
     assert all(one.checksum_is_right for one in found)
 
 
+@pytest.mark.requirement("M14")
 def test_an_itr_gives_its_petr_what_goes_outside(pair: Pair) -> None:
-    """M14, S04: natively-forward means through the PETR, in a LISP header; by IPv4, for every site has an IPv4 RLOC."""
+    """Natively-forward means through the PETR, in a LISP header; by IPv4, for every site has an IPv4 RLOC."""
     warm(pair)
     with pair.watch("core1", "client") as seen, pair.fast(pair.itr, "encapsulated", 1):
         pair.leave(pair.between(pair.source, client(pair), "outside"))
@@ -92,8 +98,9 @@ def test_an_itr_gives_its_petr_what_goes_outside(pair: Pair) -> None:
     assert found.ttl == 64 - 6
 
 
+@pytest.mark.requirement("M14", "S01")
 def test_a_petr_is_no_way_round_the_rules(pair: Pair) -> None:
-    """M14, S01, D28: from other sources, back into the aggregates, to RLOCs: dropped and counted."""
+    """From other sources, back into the aggregates, to RLOCs: dropped and counted."""
     aggregate = next(one.network for one in pair.lab.topology.eid_aggregates if one.network.version == pair.inner)
     nobody = aggregate[-2]
     wrong = {
@@ -114,8 +121,9 @@ def test_a_petr_is_no_way_round_the_rules(pair: Pair) -> None:
     assert pair.drops("pxtr") - before == {reason: len(pairs) for reason, pairs in wrong.items()}
 
 
+@pytest.mark.requirement("M24")
 def test_a_pitr_does_not_forward_natively_into_its_aggregates(pair: Pair) -> None:
-    """M24: to an EID that nobody has; the packet does not come back to it until its TTL ends."""
+    """To an EID that nobody has; the packet does not come back to it until its TTL ends."""
     aggregate = next(one.network for one in pair.lab.topology.eid_aggregates if one.network.version == pair.inner)
     with pair.watch("pxtr", "client") as seen:
         pair.send("client", "edge", pair.between(client(pair), aggregate[-3], "nowhere"))
@@ -126,8 +134,9 @@ def test_a_pitr_does_not_forward_natively_into_its_aggregates(pair: Pair) -> Non
         assert seen.texts("pxtr") == ["nowhere"]
 
 
+@pytest.mark.requirement("S10")
 def test_tcp_through_pitr_and_petr(pair: Pair) -> None:
-    """S10, D22: a session of a host outside with a host of a site: every byte, there and back."""
+    """A session of a host outside with a host of a site: every byte, there and back."""
     body = bytes(range(256)) * 2000
     with pair.lab.socket(pair.there, FAMILY[pair.inner], socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

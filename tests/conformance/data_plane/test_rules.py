@@ -51,8 +51,9 @@ def gateway(pair: Pair) -> IPAddress:
     return next(one.ip for one in pair.lab["core1"].link_to(pair.itr).addresses if one.version == pair.inner)
 
 
+@pytest.mark.requirement("S02")
 def test_a_specific_route_switches_encapsulation_off(pair: Pair) -> None:
-    """S02: while it is there packets leave without a LISP header, one hop less; afterwards they are encapsulated."""
+    """While it is there packets leave without a LISP header, one hop less; afterwards they are encapsulated."""
     host, wider = ip_network(pair.target), ip_network(pair.target).supernet(prefixlen_diff=8)
     with pair.watch("core1") as seen:
         assert way(pair, seen, "before") == "lisp"
@@ -65,9 +66,10 @@ def test_a_specific_route_switches_encapsulation_off(pair: Pair) -> None:
         assert way(pair, seen, "after") == "lisp"
 
 
+@pytest.mark.requirement("S02")
 @pytest.mark.parametrize("null0", ["unreachable", "blackhole"])
 def test_a_null0_route_leaves_encapsulation_on(pair: Pair, null0: str) -> None:
-    """S02: also below a specific route that leads somewhere."""
+    """Also below a specific route that leads somewhere."""
     host, wider = ip_network(pair.target), ip_network(pair.target).supernet(prefixlen_diff=8)
     with pair.watch("core1") as seen, route(pair, wider, "via", gateway(pair)):
         assert way(pair, seen, "wider") == "native"
@@ -76,8 +78,9 @@ def test_a_null0_route_leaves_encapsulation_on(pair: Pair, null0: str) -> None:
         assert way(pair, seen, "again") == "native"
 
 
+@pytest.mark.requirement("S03")
 def test_sources_outside_the_eid_prefixes_go_natively(pair: Pair) -> None:
-    """S03: no LISP header, one hop less; whatever the destination is."""
+    """No LISP header, one hop less; whatever the destination is."""
     targets = [pair.target, pair.lab["client"].address_of(pair.inner)]
     with pair.watch("core1") as seen:
         pair.leave(*(pair.between(STRANGER[pair.inner], one, number, ttl=50) for number, one in enumerate(targets)))
@@ -86,8 +89,9 @@ def test_sources_outside_the_eid_prefixes_go_natively(pair: Pair) -> None:
         assert not seen.data("core1", pair.itr)
 
 
+@pytest.mark.requirement("S01")
 def test_hosts_do_not_reach_rlocs(pair: Pair) -> None:
-    """S01: neither others' nor the router's own, nor the core; not with a LISP header either; the host is told."""
+    """Neither others' nor the router's own, nor the core; not with a LISP header either; the host is told."""
     lab = pair.lab
     nodes = [lab[pair.itr].link_to("core1"), lab[pair.etr].link_to("core3"), lab["core3"].link_to(pair.etr)]
     targets = [one.ip for face in nodes for one in face.addresses if one.version == pair.inner]
@@ -107,8 +111,9 @@ def test_hosts_do_not_reach_rlocs(pair: Pair) -> None:
                     and one.headers[-1].destination in targets]  # fmt: skip
 
 
+@pytest.mark.requirement("S04")
 def test_the_map_cache_always_has_an_answer(pair: Pair) -> None:
-    """S04: a default entry of each IP version whose action is to send a Map-Request; a miss resolves and goes on."""
+    """A default entry of each IP version whose action is to send a Map-Request; a miss resolves and goes on."""
     default = {4: "0.0.0.0/0", 6: "::/0"}[pair.inner]
     assert map_cache(pair.lab, pair.itr)[default]["action"] == "send-map-request"
     pair.lab.restart(pair.itr)
@@ -123,7 +128,7 @@ def test_the_map_cache_always_has_an_answer(pair: Pair) -> None:
 
 
 def test_what_a_host_may_not_say_goes_nowhere(pair: Pair) -> None:
-    """S03: groups and addresses that mean nobody, as source or destination: no LISP header, no native packet."""
+    """Groups and addresses that mean nobody, as source or destination: no LISP header, no native packet."""
     odd = {4: ("224.1.2.3", "127.0.0.1", "0.0.0.0"), 6: ("ff0e::1", "::1", "::")}[pair.inner]
     with pair.watch("core1") as seen:
         for text in odd:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+import pytest
+
 from tests.conformance import packets
 from tests.conformance.data_plane.pair import CORE_MTU, Pair, Seen
 from tests.conformance.packets import DONT_FRAGMENT, Ip
@@ -32,8 +34,9 @@ def told(pair: Pair, seen: Seen) -> Callable[[], list[tuple[int, Ip]]]:
     return found
 
 
+@pytest.mark.requirement("D16")
 def test_too_big_and_not_to_be_fragmented_is_refused_with_the_size_that_fits(pair: Pair) -> None:
-    """D16: one byte too many: S is 1464 over IPv4, 1444 over IPv6, whatever the EIDs are; S itself goes through."""
+    """One byte too many: S is 1464 over IPv4, 1444 over IPv6, whatever the EIDs are; S itself goes through."""
     with pair.watch("core1", pair.here) as seen:
         pair.leave(sized(pair, pair.most + 1, "too big"), sized(pair, pair.most, "fits"))
         (errors,) = seen.all_of(1, lambda: [found] if (found := told(pair, seen)()) else [], "ICMP error")
@@ -45,8 +48,9 @@ def test_too_big_and_not_to_be_fragmented_is_refused_with_the_size_that_fits(pai
     assert len(one.outer.packet) == CORE_MTU
 
 
+@pytest.mark.requirement("D17", "D18")
 def test_what_may_be_fragmented_is_cut_before_encapsulation(pair: Pair) -> None:
-    """D17, D18: pieces that fit, each in a LISP packet with DF that is no fragment; IPv6: cut by the host alone."""
+    """Pieces that fit, each in a LISP packet with DF that is no fragment; IPv6: cut by the host alone."""
     sizes = [pair.most + 1, pair.most + 8, 1500]
     with pair.watch("core1", pair.here) as seen:
         pair.leave(*(sized(pair, size, f"size {size}", fragment=0) for size in sizes))
@@ -86,8 +90,9 @@ def inner(outer: Ip) -> Ip:
     return Ip(outer.payload[16:])
 
 
+@pytest.mark.requirement("D17")
 def test_a_large_datagram_arrives_whole(pair: Pair) -> None:
-    """D17: through the hosts' own sockets, as the kernel cuts it and puts it together."""
+    """Through the hosts' own sockets, as the kernel cuts it and puts it together."""
     family = {4: socket.AF_INET, 6: socket.AF_INET6}[pair.inner]
     body = bytes(range(250)) * 16
     learn_the_size(pair)
@@ -117,8 +122,9 @@ def ping(pair: Pair, size: int) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.requirement("D16")
 def test_hosts_that_know_the_size_lose_nothing(pair: Pair) -> None:
-    """D16: path MTU discovery by the host's own kernel: what it is told, it goes by."""
+    """Path MTU discovery by the host's own kernel: what it is told, it goes by."""
     pair.lab.run(pair.here, ["ip", f"-{pair.inner}", "route", "flush", "cache"])
     # Of the MTU for an IPv4 locator and the one for an IPv6 locator, the kernel may tell the larger one first.
     said = [ping(pair, size) for size in (1500, 1464, pair.most)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.catalogue import DATA_PATHS, Cell
+from tests.conformance.catalogue import DATA_PATHS, FAMILIES, Cell
 
 TESTS = Path(__file__).resolve().parents[2]
 LABS = ("conformance", "e2e")
@@ -14,7 +14,10 @@ LABS = ("conformance", "e2e")
 IN_MEMORY = ("engine",)
 """Directories whose tests join our own engines in memory: they show something, but judge no router."""
 
-_FAMILY_FIXTURES = ("pair", "site")
+_PAIRS = ("pair", "site")
+_EIDS = ("inner", "inner_version")
+_RLOCS = "outer"
+"""Parameters that name IP versions: both in one, or each by itself."""
 
 
 def requirements(item: pytest.Item) -> tuple[str, ...]:
@@ -27,9 +30,11 @@ def cell(item: pytest.Item) -> Cell:
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     mark = item.get_closest_marker("data_path")
     path = mark.args[0] if mark else parameters.get("dataplane", "")
-    pairs = [parameters[name] for name in _FAMILY_FIXTURES if name in parameters]
-    family = f"v{pairs[0][0]}-over-v{pairs[0][1]}" if pairs else ""
-    return Cell(str(path) if path in DATA_PATHS else "", family)
+    pairs = [parameters[name] for name in _PAIRS if name in parameters]
+    pairs += [(parameters[name], parameters.get(_RLOCS)) for name in _EIDS if name in parameters]
+    families = [f"v{inner}-over-v{outer}" for inner, outer in pairs]
+    # Parameters of such a name may mean something else in another test.
+    return Cell(str(path) if path in DATA_PATHS else "", next((one for one in families if one in FAMILIES), ""))
 
 
 def room(item: pytest.Item) -> str:
