@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from ipaddress import ip_network
 from typing import Any
 
 from nodes.dataplane.decision import Tables
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.eid import EidPrefix, network_around
 from nodes.lisp.eid_table import EidTable
 
 MOST_HOSTS_OF_A_MAC = 64
@@ -67,7 +66,7 @@ class Admission:
         RFC 6164: subnets of two addresses have hosts at both.
         """
         lengths = range(1, eid.address.max_prefixlen - 1)
-        around = [ip_network((eid.address, length), strict=False) for length in lengths]
+        around = [network_around(eid.address, length) for length in lengths]
         native = self._tables.native
         subnets = [one for one in around if native.get(EidPrefix(one, eid.instance_id))]
         # The end of a prefix inside a subnet is a host's like any other.

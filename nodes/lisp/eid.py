@@ -62,4 +62,17 @@ class EidPrefix:
 
 def host_prefix(address: str | IPAddress, instance_id: int = 0) -> EidPrefix:
     """The /32 or /128 of one EID."""
-    return EidPrefix(ip_network(ip_address(address)), instance_id)
+    address = ip_address(address) if isinstance(address, str) else address
+    return EidPrefix(network_around(address, address.max_prefixlen), instance_id)
+
+
+def network_around(address: IPAddress, mask_len: int) -> IPNetwork:
+    """The prefix of this length that holds an address.
+
+    By the address's number: ``ip_network`` writes an address that it is given as text, and reads that.
+
+    Raises:
+        ValueError: No address has so many bits.
+    """
+    network = IPv4Network if address.version == 4 else IPv6Network
+    return network((int(address), mask_len), strict=False)

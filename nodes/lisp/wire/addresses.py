@@ -10,9 +10,10 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 
-from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.eid import EidPrefix, IPAddress, network_around
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.wire.cursor import Cursor, fit
 
@@ -21,6 +22,8 @@ MAX_INSTANCE_ID = (1 << 24) - 1
 
 MAX_NESTING = 8
 """How deep LCAFs may hold one another here. RFC 8060 sets no limit; a decoder that recurses needs one."""
+
+_REMEMBERED = 256
 
 
 class Afi(IntEnum):
@@ -309,8 +312,11 @@ def in_instance(address: Address, instance_id: int = 0) -> Address:
     return InstanceId(instance_id, address) if instance_id else address
 
 
+@lru_cache(_REMEMBERED)
 def eid_prefix(address: Address, mask_len: int) -> EidPrefix:
     """The EID-prefix that an address and a mask length name; bits behind the mask do not count.
+
+    Remembered: each step of what is done about a message asks its records for it again.
 
     Raises:
         DecodeError: It is no IP prefix, or its instance-ID does not fit 24 bits.
@@ -322,7 +328,7 @@ def eid_prefix(address: Address, mask_len: int) -> EidPrefix:
         raise DecodeError(f"a {type(address).__name__} is no IP prefix", "EID-Prefix")
     if instance_id > MAX_INSTANCE_ID:
         raise DecodeError(f"instance-ID {instance_id} does not fit 24 bits", "EID-Prefix")
-    return EidPrefix(ip_network((address, mask_len), strict=False), instance_id)
+    return EidPrefix(network_around(address, mask_len), instance_id)
 
 
 def sort_key(address: Address) -> tuple[int, int]:
