@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Send
@@ -42,7 +43,7 @@ class ControlPorts:
     def readers(self) -> Mapping[int, Callable[[], Iterator[Datagram]]]:
         """For each descriptor, what gives the datagrams that have arrived on it."""
         opened = [*self._control.values(), *self._request.values()]
-        return {one.fileno(): (lambda one=one: _receive(one, self._own)) for one in opened}  # type: ignore[misc]
+        return {one.fileno(): partial(_receive, one, one.getsockname()[1], self._own) for one in opened}
 
     def send(self, effect: Send) -> None:
         """Send a control message.
@@ -77,8 +78,7 @@ def _open(version: int, port: int) -> socket.socket:
     return opened
 
 
-def _receive(opened: socket.socket, own: Container[IPAddress]) -> Iterator[Datagram]:
-    port = opened.getsockname()[1]
+def _receive(opened: socket.socket, port: int, own: Container[IPAddress]) -> Iterator[Datagram]:
     for _ in range(_BATCH):
         try:
             payload, ancillary, _, sender = opened.recvmsg(_LARGEST, 64)

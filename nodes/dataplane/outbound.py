@@ -18,7 +18,7 @@ from nodes.dataplane.packet import (
     set_tos_and_ttl,
 )
 from nodes.lisp.effects import Miss
-from nodes.lisp.eid import EidPrefix, host_prefix
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.errors import DecodeError
 
 BATCH = 64
@@ -116,10 +116,9 @@ class Outbound:
     def _decide(self, packet: bytes, key: object) -> flows.Flow:
         context = self._context
         headers = parse(packet)
-        stranger = host_prefix(headers.source, self._instance_id)
-        if not self._transit and self._is_stranger(stranger):
+        if not self._transit and self._is_stranger(headers.source):
             # Not remembered: it is to be decided anew as soon as the host is found.
-            return self._hold_until_found(stranger)
+            return self._hold_until_found(host_prefix(headers.source, self._instance_id))
         verdict = self._decision(headers, context.tables, context.source_of, self._instance_id)
         flow: flows.Flow
         if isinstance(verdict, Encapsulate):
@@ -147,10 +146,13 @@ class Outbound:
         self._flows[key] = flow
         return flow
 
-    def _is_stranger(self, eid: EidPrefix) -> bool:
+    def _is_stranger(self, address: IPAddress) -> bool:
         """X01: whether an address is inside a dynamic prefix, its host is not known yet, and it is not the router's."""
         tables = self._context.tables
-        return bool(tables.dynamic.lookup(eid)) and not tables.local.get(eid) and not tables.native.get(eid)
+        if not tables.dynamic.lookup_address(self._instance_id, address):
+            return False
+        eid = host_prefix(address, self._instance_id)
+        return not tables.local.get(eid) and not tables.native.get(eid)
 
     def _hold_until_found(self, stranger: EidPrefix) -> flows.Flow:
         # Anybody can write this source: the packet goes nowhere until the host itself has answered for it.

@@ -8,7 +8,7 @@ from typing import Any
 
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import Report
-from nodes.lisp.eid import IPAddress
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.locators import is_unicast
 from nodes.lisp.wire import Address
 
@@ -38,18 +38,29 @@ class Context:
         return seconds * (1 - share * self._random(16) / 0x10000)
 
     def drop(self, reason: str, now: float, **fields: Any) -> Iterator[Report]:
-        """Count a message that is dropped, and report it: once a second for each reason, or strangers fill the log."""
+        """Count a message that is dropped, and report it: once a second for each reason, or strangers fill the log.
+
+        Args:
+            reason: Why, in a word.
+            now: Seconds of the engine's clock.
+            fields: What else the report says. Addresses and EID-prefixes are given as they are: nearly always nobody
+                reads them.
+        """
         name = f"dropped-{reason}"
         self.counters[name] += 1
         last, total = self._reported.get(reason, (now - REPORT_EVERY, 0))
         if now - last >= REPORT_EVERY:
             self._reported[reason] = (now, self.counters[name])
-            yield Report("dropped", {"reason": reason, "count": self.counters[name] - total, **fields})
+            yield Report("dropped", {"reason": reason, "count": self.counters[name] - total, **_in_words(fields)})
 
     def reply_address(self, itr_rlocs: Iterable[Address]) -> IPAddress | None:
         """The first ITR-RLOC that this node can send to (RFC 9301 section 5.5), or None."""
         families = {rloc.version for rloc in self.config.rlocs}
         return next((one for one in itr_rlocs if is_unicast(one) and one.version in families), None)
+
+
+def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(one) if isinstance(one, IPAddress | EidPrefix) else one for name, one in fields.items()}
 
 
 def payload_limit(destination: IPAddress) -> int:

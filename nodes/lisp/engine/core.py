@@ -47,6 +47,8 @@ from nodes.lisp.wire import (
 
 Handler = Callable[[Any, Datagram, float], Iterator[Effect]]
 
+_NAMES: Mapping[int, str] = {one: one.name.lower().replace("_", "-") for one in MessageType}
+
 
 class Engine:
     """The control plane of one node, without input or output.
@@ -158,7 +160,7 @@ class Engine:
         return tables[what]()
 
     def _datagram(self, arrival: Datagram, now: float) -> Iterator[Effect]:
-        source = str(arrival.source)
+        source = arrival.source
         # RFC 9301 section 5: a control message has 4342 as source or destination port.
         if CONTROL_PORT not in (arrival.source_port, arrival.destination_port):
             yield from self._context.drop("not-a-control-port", now, source=source)
@@ -206,4 +208,4 @@ def _nothing(_happened: Input, _now: float) -> Iterable[Effect]:
 
 def _name(payload: bytes) -> str:
     """The message type in words, for counters (RFC 9301 section 5.1: the first four bits)."""
-    return MessageType(payload[0] >> 4).name.lower().replace("_", "-")
+    return _NAMES[payload[0] >> 4]

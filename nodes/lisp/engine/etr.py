@@ -57,8 +57,10 @@ class Etr:
         if record is None:
             return None
         # RFC 9301 section 5.4: A and L are an ETR's to set; p marks the one locator that was probed.
-        marked = next((one for one in record.locators if probed and last_hop(one.address) == probed), None)
-        locators = tuple(replace(one, probed=one is marked) for one in record.locators)
+        locators = record.locators
+        if probed:
+            marked = next((one for one in locators if last_hop(one.address) == probed), None)
+            locators = tuple(replace(one, probed=one is marked) for one in locators)
         return record.prefix, replace(record, locators=locators, authoritative=True)
 
     def inside(self, prefix: EidPrefix) -> list[EidRecord]:
@@ -73,7 +75,7 @@ class Etr:
         try:
             record = self._database.add(Host(seen.eid, seen.interface, before.found_at if before else now))
         except RefusedError as error:
-            yield from self._context.drop(error.reason, now, eid=str(seen.eid), interface=seen.interface)
+            yield from self._context.drop(error.reason, now, eid=seen.eid, interface=seen.interface)
             return
         if before is not None:
             yield RemoveHost(seen.eid, before.interface)

@@ -77,7 +77,7 @@ class Itr:
         )
         # RFC 6832 section 5: a PITR serves the aggregates that it announces, and nothing else; so does an RTR.
         if not for_site and not ((self._is_pitr or self._is_rtr) and self._in_aggregates(miss.eid)):
-            yield from self._context.drop("miss-outside-aggregates", now, eid=str(miss.eid))
+            yield from self._context.drop("miss-outside-aggregates", now, eid=miss.eid)
             yield Unresolved(miss.eid)
             return
         if self._undecided(miss.eid):
@@ -97,7 +97,7 @@ class Itr:
     def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""
         if not self._keeps_mappings:
-            yield from self._context.drop("solicit-map-request", now, source=str(arrival.source))
+            yield from self._context.drop("solicit-map-request", now, source=arrival.source)
             return
         yield from self._solicitations.take(request, arrival, now)
         yield from self._ask_again(now)
@@ -119,10 +119,10 @@ class Itr:
             if probe := self._prober.match(reply.nonce):
                 yield from self._probe_reply(reply, probe[0].rloc, probe[1], arrival, now)
                 return
-            yield from self._context.drop("map-reply-unknown-nonce", now, source=str(arrival.source))
+            yield from self._context.drop("map-reply-unknown-nonce", now, source=arrival.source)
             return
         if reason := refusal(reply, resolution.eid):
-            yield from self._context.drop(reason, now, source=str(arrival.source), eid=str(resolution.eid))
+            yield from self._context.drop(reason, now, source=arrival.source, eid=resolution.eid)
             return
         sent = resolution.sent[reply.nonce]
         tokens = self._requests.finish(resolution)
@@ -165,7 +165,7 @@ class Itr:
     ) -> Iterator[Effect]:
         """An RLOC-probe is answered: its locator is up, and its ETR tells the mapping as it is now."""
         if reason := refusal_of_probe(reply, asked, rloc):
-            yield from self._context.drop(reason, now, source=str(arrival.source), rloc=str(rloc))
+            yield from self._context.drop(reason, now, source=arrival.source, rloc=rloc)
             return
         yield from self._prober.answered(reply, now)
         for record in reply.records:

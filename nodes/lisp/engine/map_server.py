@@ -53,7 +53,7 @@ class MapServer:
 
     def map_register(self, register: MapRegister, arrival: Datagram, now: float) -> Iterator[Effect]:
         """An ETR registers EID-prefixes: all of them are accepted, or none."""
-        source = str(arrival.source)
+        source = arrival.source
         # RFC 9301 section 8.2: only EID-prefixes that are configured for that ETR.
         prefixes = [record.prefix for record in register.records]
         site = self._registrations.site_for(prefixes[0]) if prefixes else None
@@ -102,7 +102,7 @@ class MapServer:
 
     def map_notify_ack(self, _ack: MapNotifyAck, arrival: Datagram, now: float) -> Iterator[Effect]:
         """Nothing here waits for one: this Map-Server sends no unsolicited Map-Notify (RFC 9301 section 5.7)."""
-        yield from self._context.drop("map-notify-ack-unexpected", now, source=str(arrival.source))
+        yield from self._context.drop("map-notify-ack-unexpected", now, source=arrival.source)
 
     def verdict(self, eid: EidPrefix, *, by_site: bool = False) -> tuple[EidPrefix, Verdict] | None:
         """Who answers for ``eid``, and the prefix that decides it; None outside every configured prefix.

@@ -80,7 +80,7 @@ def filled(record: EidRecord, *more_specifics: Iterable[EidRecord]) -> tuple[Eid
     ordered = sorted(inside, key=lambda prefix: (int(prefix.address), prefix.mask_len))
     records = (record, *(inside[prefix] for prefix in ordered))
     ttl_minutes = min(one.ttl_minutes for one in records)
-    return tuple(replace(one, ttl_minutes=ttl_minutes) for one in records)
+    return tuple(one if one.ttl_minutes == ttl_minutes else replace(one, ttl_minutes=ttl_minutes) for one in records)
 
 
 def narrowed(record: EidRecord, eid: EidPrefix) -> EidRecord:

@@ -37,9 +37,9 @@ class PathMtus:
         if not config.path_mtu_discovery:  # RFC 9300 section 7.1: stateless
             return
         if not self._map_cache.uses(rloc) and rloc not in config.petrs:
-            yield from self._context.drop("icmp-too-big-no-locator", now, rloc=str(rloc))
+            yield from self._context.drop("icmp-too-big-no-locator", now, rloc=rloc)
         elif mtu < LEAST[rloc.version]:
-            yield from self._context.drop("icmp-too-big-mtu", now, rloc=str(rloc), mtu=mtu)
+            yield from self._context.drop("icmp-too-big-mtu", now, rloc=rloc, mtu=mtu)
         elif mtu < self._mtus.get(rloc, config.core_mtu):
             if rloc not in self._mtus and len(self._mtus) >= MOST and (first := self._timers.first()):
                 yield self._forget(first[1])

@@ -140,21 +140,21 @@ class Prober:
         """
         rloc = error.rloc
         if not self._is_locator(rloc):
-            yield from self._context.drop("icmp-unreachable-no-locator", now, rloc=str(rloc))
+            yield from self._context.drop("icmp-unreachable-no-locator", now, rloc=rloc)
             return
         probed = self._probed.get(rloc)
         if probed is not None and not probed.up:
             return
         if not self._has_other(rloc):
-            yield from self._context.drop("icmp-unreachable-only-locator", now, rloc=str(rloc))
+            yield from self._context.drop("icmp-unreachable-only-locator", now, rloc=rloc)
             return
         # RFC 9301 section 7: trusting ICMP messages may not be desirable, neither is ignoring them.
         if not self._icmp.allows(rloc, now):
-            yield from self._context.drop("icmp-unreachable-rate", now, rloc=str(rloc))
+            yield from self._context.drop("icmp-unreachable-rate", now, rloc=rloc)
             return
         probed = probed or self._track(rloc, now)
         if probed is None:
-            yield from self._context.drop("too-many-probed-locators", now, rloc=str(rloc))
+            yield from self._context.drop("too-many-probed-locators", now, rloc=rloc)
             return
         # What is under way was sent before the error: its answer proves nothing.
         self._forget_nonces(probed)

@@ -92,14 +92,14 @@ class Registrar:
         # acknowledgement will do.
         chunk = self._by_nonce.get(notify.nonce)
         if chunk is None:
-            yield from self._context.drop("map-notify-unknown-nonce", now, source=str(arrival.source))
+            yield from self._context.drop("map-notify-unknown-nonce", now, source=arrival.source)
             return
         # RFC 9301 section 5.7: if the Authentication Data fails to validate, the message is dropped.
         key = chunk.peer.key
         if (notify.key_id, notify.algorithm_id) != (key.key_id, key.algorithm) or not verify(
             arrival.payload, notify, key.secret
         ):
-            yield from self._context.drop("map-notify-authentication", now, source=str(arrival.source))
+            yield from self._context.drop("map-notify-authentication", now, source=arrival.source)
             return
         self._forget_nonces(chunk)
         chunk.acknowledged_at = now

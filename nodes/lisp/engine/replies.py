@@ -42,7 +42,7 @@ class MapReplier:
 
     def map_request(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Map-Request by itself: an RLOC-probe or the refresh of a mapping. An ETR answers; an RTR, to probes."""
-        source = str(arrival.source)
+        source = arrival.source
         # RFC 9301 section 6.1, S-bit: it solicits a Map-Request from an ITR or PITR, and asks nothing itself.
         if request.smr:
             handled = self._itr.solicited(request, arrival, now) if self._itr else None
@@ -68,7 +68,7 @@ class MapReplier:
 
     def encapsulated(self, ecm: EncapsulatedControlMessage, arrival: Datagram, now: float) -> Iterator[Effect]:
         """An Encapsulated Control Message: a Map-Request on its way through the mapping system."""
-        source = str(arrival.source)
+        source = arrival.source
         inner = ecm.unwrap()
         # RFC 9301 section 5.8: the inner destination port of a Map-Request is 4342; its source port is for the reply.
         if inner.destination_port != CONTROL_PORT or not inner.source_port:
@@ -86,18 +86,18 @@ class MapReplier:
             self._etr.map_request(request)
         groups: list[Group] = []
         onward: set[IPAddress] = set()
-        asker = self._context.reply_address(request.itr_rlocs)
         for question in request.records[:MAX_QUESTIONS]:  # answers to more would not fit a Map-Reply
             answer = self._mappings.answer(question.prefix, request.authoritative)
             if answer is None:
-                yield from self._context.drop("map-request-foreign-eid", now, source=source, eid=str(question.prefix))
+                yield from self._context.drop("map-request-foreign-eid", now, source=source, eid=question.prefix)
             elif not isinstance(answer, Forward):
                 groups.append((question.prefix, answer))
             elif ahead := [one for one in answer.destinations if not self._loops(one, request, arrival)]:
                 # A retransmission goes to another Map-Server: the first one may be dead.
+                asker = self._context.reply_address(request.itr_rlocs)
                 onward.add(self._turns.choose((asker, question.prefix), ahead))
             else:
-                yield from self._context.drop("map-request-loop", now, source=source, eid=str(question.prefix))
+                yield from self._context.drop("map-request-loop", now, source=source, eid=question.prefix)
         if groups:
             yield from self._reply(request, groups, inner.source_port, now)
         # RFC 9301 section 8.3: encapsulated again and not altered, so that the Map-Reply goes straight to the ITR.
@@ -127,7 +127,7 @@ class MapReplier:
         about = request.records[0].prefix
         said = None if request.probe else records[0]
         if not (self._flood_limit.allows(destination, now) and limit.allows((destination, about), now, said)):
-            yield from self._context.drop("map-reply-rate", now, destination=str(destination), eid=str(about))
+            yield from self._context.drop("map-reply-rate", now, destination=destination, eid=about)
             return
         # RFC 9301 section 5.5: the nonce is copied, the destination port is the request's source port.
         reply = MapReply(request.nonce, records, probe=request.probe)
@@ -138,6 +138,9 @@ def fitting(groups: Iterable[Group], limit: int) -> tuple[EidRecord, ...]:
     """As many answers as fit a Map-Reply of ``limit`` bytes (RFC 9301 section 5); the first one always does."""
     records: tuple[EidRecord, ...] = ()
     for eid, answer in groups:
+        if not records and len(answer) == 1:
+            records = answer
+            continue
         # Where the more-specifics do not fit, the EID that was asked for is answered alone: its ITR then caches nothing
         # that hides one of them.
         choices = [answer] if len(answer) == 1 else [answer, (narrowed(answer[0], eid),)]

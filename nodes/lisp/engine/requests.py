@@ -96,10 +96,10 @@ class MapRequester:
         if resolution is None:
             # What strangers can cause has a small share: the rest is for packets that wait.
             if smr_invoked and self._solicited >= MAX_SMR_INVOKED:
-                yield from self._context.drop("too-many-smr-invoked", now, eid=str(eid))
+                yield from self._context.drop("too-many-smr-invoked", now, eid=eid)
                 return
             if len(self._by_eid) >= self._max:
-                yield from self._context.drop("too-many-resolutions", now, eid=str(eid))
+                yield from self._context.drop("too-many-resolutions", now, eid=eid)
                 yield from _failure(eid, [] if token is None else [token], "too many resolutions are under way")
                 return
             resolution = Resolution(eid, source, pitr, smr_invoked, solicited=smr_invoked)

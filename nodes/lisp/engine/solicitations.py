@@ -49,7 +49,7 @@ class Solicitations:
             outdated = self._map_cache.outdated(about)
             # RFC 9301 section 6.1: an EID that is not cached is not asked for; who needs it asks then.
             if not outdated:
-                yield from self._context.drop("solicit-map-request-not-cached", now, eid=str(about))
+                yield from self._context.drop("solicit-map-request-not-cached", now, eid=about)
             # One question for each cached prefix, however many of its EIDs are named.
             for eid in outdated[: MAX_QUESTIONS - len(questions)]:
                 questions.setdefault(self._map_cache.cached_prefix(eid), eid)
@@ -57,7 +57,7 @@ class Solicitations:
                 break
         for cached, eid in questions.items():
             if eid not in self._waiting.get(cached, ()) and (reason := self._refusal(arrival.source, cached, now)):
-                yield from self._context.drop(reason, now, source=str(arrival.source), eid=str(eid))
+                yield from self._context.drop(reason, now, source=arrival.source, eid=eid)
                 continue
             self._wait(cached, eid, now)
 

@@ -121,7 +121,7 @@ class Solicitor:
         if self._limit.allows(target, now, record):
             yield Send(self._message(prefix).encode(), peer)
         else:
-            yield from self._context.drop("solicit-map-request-rate", now, destination=str(peer), eid=str(prefix))
+            yield from self._context.drop("solicit-map-request-rate", now, destination=peer, eid=prefix)
 
     def _message(self, prefix: EidPrefix) -> MapRequest:
         return MapRequest(

@@ -49,11 +49,12 @@ class Cursor:
         Raises:
             DecodeError: Fewer are left.
         """
-        if size > self.left:
-            raise self.error(f"needs {size} bytes, {self.left} are left", field)
         start = self._position
-        self._position += size
-        return self._data[start : self._position]
+        end = start + size
+        if end > len(self._data):
+            raise self.error(f"needs {size} bytes, {self.left} are left", field)
+        self._position = end
+        return self._data[start:end]
 
     def take_all(self) -> bytes:
         """Read everything that is left."""

@@ -18,6 +18,9 @@ class MessageType(IntEnum):
     ENCAPSULATED_CONTROL_MESSAGE = 8
 
 
+_TITLES = {one: one.name.replace("_", "-").title() for one in MessageType}
+
+
 def first_word(message_type: MessageType, flags: int = 0, low: int = 0) -> bytes:
     """The first 32 bits of a message: type, flags, and the low-order fields (Record Count and its neighbours)."""
     return (message_type << 28 | flags | low).to_bytes(4, "big")
@@ -29,7 +32,7 @@ def open_message(payload: bytes, message_type: MessageType) -> tuple[Cursor, int
     Raises:
         DecodeError: The payload is shorter than that, or it is another type of message.
     """
-    cursor = Cursor(payload, message_type.name.replace("_", "-").title())
+    cursor = Cursor(payload, _TITLES[message_type])
     word = cursor.u32("Type")
     if word >> 28 != message_type:
         raise cursor.error(f"is {word >> 28}, not {message_type}", "Type")
