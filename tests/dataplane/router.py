@@ -38,9 +38,18 @@ _IFINDEX_AT = 40  # in struct __sk_buff
 _ADDRESSES = (
     "10.0.1.1/16 dev core",
     "2001:db8:0:1::1/48 dev core",
-    "192.168.1.254/24 dev site",
-    "2001:db8:1::fe/64 dev site",
+    "192.168.1.254/32 dev site",
+    "2001:db8:1::fe/128 dev site",
 )
+SITE_NEIGHBOUR = {4: "192.168.1.253", 6: "2001:db8:1::fd"}
+_ROUTES = (
+    ("192.168.1.0/24", SITE_NEIGHBOUR[4], "site"),
+    ("2001:db8:1::/64", SITE_NEIGHBOUR[6], "site"),
+    # Past the site: whatever is routed, has a way.
+    ("default", "10.0.255.254", "core"),
+    ("default", "2001:db8:0:ffff::1", "core"),
+)
+"""Destinations, the neighbour that knows the way, whose MAC address is known, and the port to it."""
 
 
 @cache
@@ -129,10 +138,10 @@ class Router:
             for one in Statistic
         }
 
-    def ip(self, arguments: str) -> None:
-        """Run ``ip`` in the namespace."""
+    def ip(self, arguments: str) -> str:
+        """Run ``ip`` in the namespace; gives what it says."""
         with inside(self.namespace):
-            subprocess.run(["ip", *arguments.split()], check=True)
+            return subprocess.run(["ip", *arguments.split()], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def frame(packet: bytes, mac: str, version: int = 0) -> bytes:
@@ -171,9 +180,10 @@ def a_router() -> Iterator[Router]:
             made = Router(loaded, namespace, outside, kernel, indices["site"], indices["core"], tuns, devices)
             for address in _ADDRESSES:
                 made.ip(f"address add {address}" + (" nodad" if ":" in address.split()[0] else ""))
-            # Past the site and past the core: whatever is routed, has a way.
-            made.ip("route add default via 10.0.255.254")
-            made.ip("route add default via 2001:db8:0:ffff::1")
+            for destination, neighbour, port in _ROUTES:
+                made.ip(f"neighbour add {neighbour} lladdr {ELSEWHERE} dev {port} nud permanent")
+                made.ip(f"route replace {neighbour} dev {port}")
+                made.ip(f"route add {destination} via {neighbour}")
             yield made
         for descriptor in tuns.values():
             os.close(descriptor)

@@ -18,7 +18,7 @@ from nodes.linux import classifier
 from nodes.linux.classifier import Hook
 from nodes.linux.namespaces import inside
 from nodes.lisp.effects import Forwarding
-from tests.dataplane.router import CORE_MAC, ELSEWHERE, Router, frame
+from tests.dataplane.router import CORE_MAC, ELSEWHERE, SITE_NEIGHBOUR, Router, frame
 from tests.dataplane.test_inbound import EID, lisp
 from tests.dataplane.test_outbound import outer_packet
 from tests.unit.data_path import by_family, install, ip_packet, locator, tables
@@ -134,3 +134,21 @@ def test_a_packet_without_hops_left_is_the_stacks(router: Router, outer: int) ->
             assert ready
             told = os.read(router.tuns[0], 4096)
         assert (str(parse(told).destination), parse(told).protocol, told[20]) == (EID[4][0], 1, 11)
+
+
+@pytest.mark.parametrize("inner", [4, 6])
+def test_a_neighbour_is_asked_whether_it_is_still_there(router: Router, inner: int) -> None:
+    """A MAC address learnt once would stay good for ever: one frame a second goes by the kernel's neighbour table."""
+    router.load(tables())
+    neighbour, packet = SITE_NEIGHBOUR[inner], ip_packet(*EID[inner])
+    asked = router.loaded.maps["asked"]
+    with hanging(router), listen(router.outside, "host") as wire, listen(router.outside, "net") as core:
+        for state in ("DELAY", "STALE"):  # the second frame of a second goes past it
+            if state == "DELAY":
+                for key, _ in list(asked.items()):
+                    asked.update(key, bytes(8))
+            router.ip(f"neighbour replace {neighbour} lladdr {ELSEWHERE} dev site nud stale")
+            core.send(frame(lisp(inner, packet), CORE_MAC))
+            assert next_of(wire, packet[-8:])[:6].hex(":") == ELSEWHERE
+            assert state in router.ip(f"neighbour show {neighbour} dev site")
+    router.ip(f"neighbour replace {neighbour} lladdr {ELSEWHERE} dev site nud permanent")

@@ -196,6 +196,30 @@ def sum_of(packet: bytes, ttl: int) -> bytes:
     return bytes(changed[10:12])
 
 
+@pytest.mark.parametrize("source", ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1"])
+def test_from_nobody_is_left(router: Router, source: str) -> None:
+    """RFC 1812 section 5.3.7: an outer source that no router has; the kernel drops it on its way to the socket."""
+    version = ip_address(source).version
+    router.load(tables())
+    udp = lisp(version, ip_packet(*EID[4]))[20 if version == 4 else 40 :]
+    compare(router, ip_packet(source, own(version), 17, udp), None)
+
+
+@pytest.mark.parametrize("inside", [4, 6])
+def test_a_host_that_does_not_answer_is_the_stacks(router: Router, inside: int) -> None:
+    """D16: the stack asks for it, and tells the sender when it is not there; its TTL is the stack's to lower."""
+    router.load(tables())
+    inner = ip_packet(EID[inside][0], {4: "192.168.1.77", 6: "2001:db8:1::77"}[inside])
+    destination = str(parse(inner).destination)
+    packet = lisp(inside, inner, ttl=60)
+    router.ip(f"route add {destination} dev site")
+    try:
+        done = router.from_core(packet)
+        assert (done.result, done.packet[HEADER:][8 if inside == 4 else 7]) == (REDIRECTED, 60)
+    finally:
+        router.ip(f"route del {destination} dev site")
+
+
 def test_instances_do_not_leak(router: Router) -> None:
     """D20: the same EID in another instance, or in none, is another."""
     router.load(tables(instance_id=INSTANCE))

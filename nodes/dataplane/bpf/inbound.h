@@ -108,7 +108,7 @@ __noinline int account_arrived(const struct arrived *arrived)
 }
 
 // To where the stack would route the packet out of the TUN device. It does that itself where there is more to do than to
-// pass it on: ICMP, fragmentation, delivery to this router.
+// pass it on: ICMP, fragmentation, delivery to this router, a host that does not answer yet and perhaps never will.
 __noinline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 device)
 {
 	struct bpf_fib_lookup way = {.ifindex = device};
@@ -127,12 +127,12 @@ __noinline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 dev
 		return drop(STAT_DROP_CONGESTION);
 	if (arrived->ttl <= 1)
 		found = BPF_FIB_LKUP_RET_NOT_FWDED;
-	if (is_way(found))
+	if (found == BPF_FIB_LKUP_RET_SUCCESS)
 		arrived->ttl--;
 	verdict = strip(skb, arrived, found != BPF_FIB_LKUP_RET_SUCCESS);
 	if (verdict != TC_ACT_OK)
 		return verdict;
-	if (is_way(found))
+	if (found == BPF_FIB_LKUP_RET_SUCCESS)
 		return take(skb, found, &way, inner->version);
 	return bpf_redirect(device, BPF_F_INGRESS);
 }
@@ -254,8 +254,11 @@ static __always_inline int decide(struct __sk_buff *skb, struct arrived *arrived
 
 static __always_inline int inbound(struct __sk_buff *skb, __u32 roles, const struct port *port, struct arrived *arrived)
 {
-	int parsed = parse_lisp(skb, arrived);
+	int parsed;
 
+	if (!is_unicast(&arrived->outer)) // a source that nobody has: the kernel drops it
+		return TC_ACT_UNSPEC;
+	parsed = parse_lisp(skb, arrived);
 	if (parsed == MALFORMED)
 		return drop(STAT_DROP_MALFORMED);
 	if (parsed == ENCRYPTED)

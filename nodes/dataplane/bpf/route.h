@@ -54,10 +54,29 @@ static __always_inline int take_directly(struct __sk_buff *skb, const struct bpf
 	return bpf_redirect(way->ifindex, 0);
 }
 
+// A MAC address that the kernel has once learnt stays good for a lookup for ever: it asks whether the neighbour is still
+// there only when the frame goes by its neighbour table. So one frame a second does.
+static __always_inline bool is_to_be_asked(const struct bpf_fib_lookup *way)
+{
+	__u32 name = way->dmac[3] << 16 | way->dmac[4] << 8 | way->dmac[5];
+	__u32 index = (name ^ way->ifindex) * 0x9E3779B1 >> (32 - NEIGHBOUR_BITS);
+	__u64 now = bpf_ktime_get_coarse_ns(), *last = bpf_map_lookup_elem(&asked, &index);
+
+	if (!last || now - *last < SECOND)
+		return false;
+	*last = now;
+	return true;
+}
+
 // Send the frame, whose IP packet is of this version, the way that was found.
 __noinline int take(struct __sk_buff *skb, int found, const struct bpf_fib_lookup *way, __u8 version)
 {
 	if (!way)
 		return TC_ACT_SHOT;
-	return found == BPF_FIB_LKUP_RET_SUCCESS ? take_directly(skb, way, version) : take_and_ask(way);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS)
+		return take_and_ask(way);
+	// A kernel before 6.3 may believe in another version (shrink), and would look in that one's table.
+	if (skb->protocol == ethertype(version) && is_to_be_asked(way))
+		return take_and_ask(way);
+	return take_directly(skb, way, version);
 }

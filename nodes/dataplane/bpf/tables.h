@@ -11,6 +11,7 @@
 #include "maps.h"
 
 #define MOST_PREFIXES (1 << 20) // tries allocate entry by entry
+#define NEIGHBOUR_BITS 8
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -123,6 +124,14 @@ struct {
 	__type(key, struct told_key);
 	__type(value, __u64); // CLOCK_MONOTONIC, ns
 } told SEC(".maps");
+
+// When a frame last went to a neighbour by way of the kernel's neighbour table.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << NEIGHBOUR_BITS);
+	__type(key, __u32);   // a hash of interface and MAC address
+	__type(value, __u64); // CLOCK_MONOTONIC, ns
+} asked SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
