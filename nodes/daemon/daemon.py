@@ -122,7 +122,7 @@ class Daemon:
         if config.roles & DATA_ROLES:
             self._icmp = IcmpErrors(config.rlocs)
             tables = Tables.of(config)
-            wanted = config.dataplane is not DataPlane.PYTHON and not tables.registered
+            wanted = config.dataplane is not DataPlane.PYTHON
             loading = Loading(config.bpf_object, arguments.state_dir) if wanted else None
             self._plumbing = plumbing = Plumbing(config, tables)
             self._opened = open_data_path(config, tables, loading, self._surroundings(plumbing))

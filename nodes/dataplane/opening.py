@@ -77,7 +77,7 @@ def open_data_path(config: NodeConfig, tables: Tables, loading: Loading | None, 
     Args:
         config: What the node is told.
         tables: The tables to decide by.
-        loading: The programs that are being loaded; None when Python alone is wanted, or Locator-Status-Bits are.
+        loading: The programs that are being loaded; None when Python alone is wanted.
         around: What it stands in.
 
     Raises:
@@ -85,12 +85,6 @@ def open_data_path(config: NodeConfig, tables: Tables, loading: Loading | None, 
         OSError: The Python path's sockets cannot be opened.
     """
     attachment, scale = Attachment(around.kernel, around.devices), config.time_scale
-    if tables.registered:
-        # D09: the programs write no Locator-Status-Bits.
-        why = "locator-status-bits are on: the daemon writes them"
-        if config.dataplane is DataPlane.EBPF:
-            raise FastPathError(why)
-        return _python_alone(tables, attachment, around, Running("python", why), scale)
     if loading is None:
         return _python_alone(tables, attachment, around, Running("python", _ASKED_FOR[config.dataplane]), scale)
     try:

@@ -343,7 +343,7 @@ class TopologyRow(Row):
     locator_status_bits: At[bool] | None = item(
         One(BOOLEAN),
         "Whether ITRs tell in every packet which RLOCs of their site are up (RFC 9300 section 10; not for the public "
-        "Internet); such a node's packets are encapsulated by the daemon; false if left out",
+        "Internet); false if left out",
     )
     address_space: AddressSpaceRow | None = item(
         Table(AddressSpaceRow),

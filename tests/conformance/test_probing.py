@@ -15,7 +15,6 @@ from testbed.lab import Lab
 from testbed.model import Side
 from tests.conformance import wire
 from tests.conformance.watch import Watch, eventually, map_cache, rloc
-from tests.labs import missing_for
 
 INTERVAL = 1.0
 """Seconds between probes in this world."""
@@ -25,20 +24,12 @@ _SLACK = 0.3
 _AT_ONCE = 0.5
 
 
-WORLDS = [
-    pytest.param("python", marks=pytest.mark.data_path("python")),
-    pytest.param("auto", marks=pytest.mark.data_path("ebpf")),
-]
-
-
-@pytest.fixture(scope="module", params=WORLDS)
-def lab(request: pytest.FixtureRequest, boot: Callable[..., Lab]) -> Lab:
-    """Both data paths of xtr1. With auto xtr2 is python's all the same: it sends Locator-Status-Bits."""
-    if request.param == "auto" and (missing := missing_for("ebpf")):
-        pytest.skip(missing)
-    started = boot("probing", dataplane=request.param)
-    runs = started.show("xtr1", "statistics")["dataplane"]["runs"]
-    assert runs == ("python" if request.param == "python" else "ebpf")
+@pytest.fixture(scope="module")
+def lab(dataplane: str, boot: Callable[..., Lab]) -> Lab:
+    """By each data path."""
+    started = boot("probing", dataplane=dataplane)
+    for router in ("xtr1", "xtr2"):
+        assert started.show(router, "statistics")["dataplane"]["runs"] == dataplane
     assert started.run("h1", ["ping", "-c", "1", "-W", "2", str(started["h2"].address)]).returncode == 0
     eventually(lambda: len(locators(started)) == 2, "both RLOCs answer a probe", within=3)
     return started
@@ -208,10 +199,9 @@ def test_path_mtu(lab: Lab) -> None:
             ip(lab, node, "link", "set", link, "mtu", "1500")
 
 
-@pytest.mark.data_path("python")  # of xtr2, whatever xtr1 has
-@pytest.mark.requirement("D09")
+@pytest.mark.requirement("D09", "D10")
 def test_locator_status_bits_tell_which_links_are_up(lab: Lab) -> None:
-    """Router xtr2 sends them and its daemon writes them; xtr1 does not, and takes no notice."""
+    """Router xtr2 sends them; xtr1 does not, and takes no notice."""
 
     def bits() -> set[tuple[str, int | None]]:
         with Watch(lab, ["core1", "core2", "core3"]) as watch, Pinger(lab) as pinger:
@@ -232,4 +222,3 @@ def test_locator_status_bits_tell_which_links_are_up(lab: Lab) -> None:
         gone = ours.index(lab["xtr2"].lisp.rlocs[1])  # type: ignore[union-attr]
         eventually(lambda: bits() == {("xtr1", None), ("xtr2", 0b11 & ~(1 << gone))}, "the bit is cleared", within=1)
     eventually(lambda: ("xtr2", 0b11) in bits(), "the bit is set", within=2)
-    assert lab.show("xtr2", "statistics")["dataplane"]["why"].startswith("locator-status-bits")

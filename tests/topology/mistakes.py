@@ -104,11 +104,6 @@ REPLACEMENTS: list[tuple[str, ...]] = [
         "      xtr2: {roles: xtr,",
         "      xtr2: {locator-status-bits: 3, roles: xtr,",
     ),
-    (
-        "Locator-Status-Bits by tc programs",
-        "      xtr2: {roles: xtr,",
-        "      xtr2: {locator-status-bits: true, dataplane: ebpf, roles: xtr,",
-    ),
     ("unknown role of the map-server", "  ms: {roles: map-server,", "  ms: {roles: mapserver,"),
     ("ITR outside a site", "  pxtr: {roles: pxtr,", "  pxtr: {roles: [pitr, itr],"),
     ("missing map-server", "  ms: {roles: map-server,", "  ms: {roles: map-resolver,"),

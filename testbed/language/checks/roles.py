@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from nodes.lisp.config import ROLE_SETS, DataPlane, Role
+from nodes.lisp.config import ROLE_SETS, Role
 from testbed.language.problems import Problems, one_of
 from testbed.language.segments import default_roles, roles_of
 from testbed.language.shapes import At
@@ -31,10 +31,6 @@ def check_roles(topology: TopologyRow, problems: Problems) -> None:
             what = f"map-resolvers of {node.KIND} {node.name}, which is no PITR or RTR"
             where = "allowed are map-resolvers of a PITR or RTR" + (", or of the site" if site else "")
             problems.add(node.map_resolvers[0].line, what, where)
-        plane, bits = node.dataplane or topology.dataplane, node.locator_status_bits or topology.locator_status_bits
-        if Role.ITR in roles and plane and plane.value == DataPlane.EBPF and bits and bits.value:
-            what = f"locator-status-bits of {node.KIND} {node.name}, whose data plane is ebpf"
-            problems.add(bits.line, what, "allowed are locator-status-bits with python or auto: the daemon writes them")
     # A misspelt role or a broken section may be the very node that is missed.
     unsure = "mapping_system" in topology.broken or ("sites" in topology.broken and not topology.mapping_system)
     if unsure or any("roles" in node.broken for node, _, _ in nodes):

@@ -1,0 +1,204 @@
+"""Locators that are lost and come back, over IPv4 and IPv6, for an ITR and a PITR; PETRs; Locator-Status-Bits.
+
+RFC 9301 section 7 and RFC 9300 sections 5.3 and 10, in the world ``losses``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import pytest
+
+from testbed.act.echo import Echo, Pinger
+from testbed.lab import Lab
+from tests.conformance import packets
+from tests.conformance.data_plane.pair import MARK, Cable, Seen
+from tests.conformance.packets import IPAddress
+from tests.conformance.watch import SINK, eventually
+
+INTERVAL = 1.0
+"""Seconds between probes in this world."""
+_PACE = 0.02
+_SLACK = 0.3
+"""Seconds for what a busy machine does in between."""
+_AT_ONCE = 0.5
+LSB, INSTANCE, INSTANCE_ID = 1 << 30, 1 << 27, 7
+SENDERS = ("xn", "pitr")
+"""Who encapsulates the flows; both are next to core3."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Echoes between two hosts that pass by the first of two locators, and by the second when the first is lost."""
+
+    source: str
+    target: str
+    ends: tuple[IPAddress, IPAddress]
+
+    def addresses(self, lab: Lab) -> tuple[IPAddress, IPAddress]:
+        """Where the echoes come from and go to."""
+        version = self.ends[0].version
+        return lab[self.source].address_of(version), lab[self.target].address_of(version)
+
+
+@pytest.fixture(scope="module")
+def lab(boot: Callable[..., Lab], dataplane: str) -> Lab:
+    """All flows go, and every RLOC that they can go to has answered a probe."""
+    started = boot("losses", dataplane=dataplane)
+    for sender in SENDERS:
+        assert started.show(sender, "statistics")["dataplane"]["runs"] == dataplane
+    with Pinger(started) as pinger:
+        echoes = one_of_each(started, pinger)
+        assert pinger.wait(echoes, echoes[-1].sent + 3)
+    # A kernel would say only twice within a second to one and the same node that something is unreachable.
+    for name in ("net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"):
+        assert started.run("core3", ["sysctl", "-q", "-w", f"{name}=0"]).returncode == 0
+    eventually(lambda: len(answered(started)) == 10, "each sender has heard of each RLOC", within=3)
+    return started
+
+
+def flows(lab: Lab) -> list[Flow]:
+    """From a site and, through the PITR, from outside, over each IP version; from a site to outside, by the PETRs."""
+
+    def ends(version: int, *routers: str) -> tuple[IPAddress, IPAddress]:
+        found = [one for router in routers for one in lab[router].lisp.rlocs]  # type: ignore[union-attr]
+        first, second = [one for one in found if one.version == version]
+        return first, second
+
+    inward = [Flow(host, f"h{outer}", ends(outer, f"x{outer}")) for outer in (4, 6) for host in ("hn", "client")]
+    return [*inward, Flow("hn", "client", ends(4, "petr1", "petr2"))]
+
+
+def one_of_each(lab: Lab, pinger: Pinger) -> list[Echo]:
+    """An echo of each flow."""
+    return [pinger.send(one.source, one.addresses(lab)[1]) for one in flows(lab)]
+
+
+def answered(lab: Lab) -> dict[tuple[str, str], str]:
+    """The state of the RLOCs of the flows that ever answered a probe, by who asked."""
+    known = {str(end) for one in flows(lab) for end in one.ends}
+    rows = {(sender, row["rloc"]): row for sender in SENDERS for row in lab.show(sender, "locators")}
+    return {key: row["state"] for key, row in rows.items() if key[1] in known and row["probes_answered"]}
+
+
+def ip(lab: Lab, node: str, *words: str) -> None:
+    done = lab.run(node, ["ip", *words])
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def without_a_way(lab: Lab, kind: str) -> Iterator[None]:
+    """While it lasts, core3 forwards to no first locator of a flow."""
+    with ExitStack() as later:
+        for end in sorted({str(one.ends[0]) for one in flows(lab)}):
+            ip(lab, "core3", "route", "add", kind, end)
+            later.callback(ip, lab, "core3", "route", "del", kind, end)
+        yield
+
+
+def outages(lab: Lab, within: float) -> list[float]:
+    """An echo of every flow at a time, every 20 ms: seconds until three of a flow are answered one after the other."""
+    with Pinger(lab) as pinger:
+        began = time.monotonic()
+        sent: list[list[Echo]] = []
+        while len(sent) < 3 or any(echo.rtt is None for echoes in sent[-3:] for echo in echoes):
+            assert time.monotonic() - began < within, f"no answers within {within:g} s"
+            sent.append(one_of_each(lab, pinger))
+            never = Echo("", sent[-1][0].target)  # it is the pace that counts, however soon the answers are here
+            pinger.wait([never], sent[-1][0].sent + _PACE)
+        lost = [[echo.sent + _PACE - began for echo in flow if echo.rtt is None] for flow in zip(*sent, strict=True)]
+        return [max(one, default=0.0) for one in lost]
+
+
+def ways(lab: Lab, dataplane: str) -> list[set[IPAddress]]:
+    """To which locators each flow goes; all of them by the fast path."""
+
+    def counted() -> list[int]:
+        return [lab.show(one, "statistics")["data"].get("encapsulated_fast_packets", 0) for one in SENDERS]
+
+    before = counted()
+    with Seen(lab, ["core3"]) as seen, Pinger(lab) as pinger:
+        echoes = one_of_each(lab, pinger)
+        assert pinger.wait(echoes, echoes[-1].sent + 1)
+        outers = [packets.tunnelled(one) for sender in SENDERS for one in seen.packets("core3", sender)]
+    found = [
+        {one.outer.destination for one in outers if one and (one.inner.source, one.inner.destination) == ends}
+        for ends in (flow.addresses(lab) for flow in flows(lab))
+    ]
+    # Three requests each; the answer to the one that goes outside comes back through the PITR.
+    assert [after - was for was, after in zip(before, counted(), strict=True)] == [3 if dataplane == "ebpf" else 0] * 2
+    return found
+
+
+@pytest.mark.requirement("C35", "C37")
+def test_flows_move_to_the_next_best_and_back(lab: Lab, dataplane: str) -> None:
+    """Silent loss within two intervals, an ICMP unreachable at once; recovery by the next answered probe."""
+    first, second = ([{one.ends[number]} for one in flows(lab)] for number in (0, 1))
+    assert ways(lab, dataplane) == first
+    for kind, within in (("blackhole", 2 * INTERVAL + _SLACK), ("unreachable", _AT_ONCE)):
+        with without_a_way(lab, kind):
+            lost = outages(lab, within=5)
+            assert max(lost) <= within, (kind, lost)
+            assert ways(lab, dataplane) == second
+        eventually(lambda: set(answered(lab).values()) == {"up"}, "all are up again", within=INTERVAL + _SLACK)
+        assert ways(lab, dataplane) == first
+
+
+@pytest.mark.requirement("D09")
+@pytest.mark.parametrize("outer", [4, 6])
+def test_locator_status_bits(lab: Lab, dataplane: str, outer: int) -> None:
+    """There are 32 bits, or 8 beside an instance-ID; the bit of an RLOC whose link is down is 0, in every packet."""
+    router = f"x{10 - outer}"
+    own = [str(one.address) for one in lab[router].lisp.database[0].locators]  # type: ignore[union-attr]
+    in_order = [str(one) for one in sorted(map(ip_address, own))]
+    (link,) = [one for one in lab[router].interfaces if one.name == "core2"]
+    lost = next(str(one.ip) for one in link.addresses if str(one.ip) in own)
+    for _ in range(2):
+        with Pinger(lab) as pinger:
+            echoes = [pinger.send(f"{tenant}{10 - outer}", ends[1]) for tenant, ends in hosts(lab, outer)]
+            assert pinger.wait(echoes, echoes[-1].sent + 3)
+    assert headers(lab, dataplane, outer) == told(0b11)
+    ip(lab, router, "link", "set", link.name, "down")
+    try:
+        without = told(0b11 & ~(1 << in_order.index(lost)))
+        eventually(lambda: headers(lab, dataplane, outer) == without, "the bit is 0", within=2)
+    finally:
+        ip(lab, router, "link", "set", link.name, "up")
+    eventually(lambda: headers(lab, dataplane, outer) == told(0b11), "the bit is 1 again", within=2)
+
+
+def told(bits: int) -> set[tuple[str, int, int]]:
+    """The words of the LISP header for a host's packets, without an instance-ID and with one."""
+    return {("h", LSB, bits), ("r", LSB | INSTANCE, INSTANCE_ID << 8 | bits)}
+
+
+def hosts(lab: Lab, outer: int) -> list[tuple[str, tuple[IPAddress, IPAddress]]]:
+    """Both tenants' hosts at the site that sends, and at the one whose RLOCs are of that IP version."""
+
+    def eid(tenant: str, site: int, version: int) -> IPAddress:
+        return lab[f"{tenant}{site}"].address_of(version)
+
+    return [(one, (eid(one, 10 - outer, inner), eid(one, outer, inner))) for one in "hr" for inner in (4, 6)]
+
+
+def headers(lab: Lab, dataplane: str, outer: int) -> set[tuple[str, int, int]]:
+    """What a site's packets tell, of both its tenants and both IP versions; all of them by the fast path."""
+    router = f"x{10 - outer}"
+
+    def counted() -> int:
+        return int(lab.show(router, "statistics")["data"].get("encapsulated_fast_packets", 0))
+
+    before = counted()
+    with Seen(lab, ["core1"]) as seen:
+        for tenant, ends in hosts(lab, outer):
+            with Cable(lab, f"{tenant}{10 - outer}", router) as cable:
+                cable.send(packets.datagram(*ends, (7777, SINK), MARK + tenant.encode()))
+        found = seen.all_of(4, lambda: seen.data("core1", router), "LISP packets")
+    assert {one.outer.version for one in found} == {outer}
+    assert counted() - before == (4 if dataplane == "ebpf" else 0)
+    texts = [(one.inner.text[len(MARK) :].decode(), one.header) for one in found]
+    return {(text, int.from_bytes(one[:4], "big"), int.from_bytes(one[4:], "big")) for text, one in texts}
