@@ -93,6 +93,9 @@ class Engine:
         self._map_server = MapServer(context, durable, now) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
         replier = MapReplier(context, Mappings(self._etr, self._map_server, map_resolver), self._etr, self._itr)
+        # While nothing has happened since the deadline was asked for, it is the same.
+        self._deadline_known = False
+        self._deadline: float | None = None
         self._timed = [role for role in (self._map_server, self._etr, self._itr) if role is not None]
         self._inputs: Mapping[type[Input], Callable[[Any, float], Iterable[Effect]]] = {
             Datagram: self._datagram,
@@ -118,6 +121,7 @@ class Engine:
 
     def start(self, now: float) -> list[Effect]:
         """Default map-cache entries and first Map-Registers."""
+        self._deadline_known = False
         return self._done(effect for role in self._timed for effect in role.start(now))
 
     def step(self, happened: Input, now: float) -> list[Effect]:
@@ -127,12 +131,19 @@ class Engine:
             happened: The input.
             now: Seconds of the clock; never less than in an earlier call.
         """
-        ticked = self._done(effect for role in self._timed for effect in role.tick(now))
+        due = self.deadline()
+        self._deadline_known = False
+        ticked: list[Effect] = []
+        if due is not None and due <= now:
+            ticked = self._done(effect for role in self._timed for effect in role.tick(now))
         return ticked + self._done(self._inputs[type(happened)](happened, now))
 
     def deadline(self) -> float | None:
         """When a :class:`Tick` is due, in seconds of the clock; None if nothing is."""
-        return min((one for role in self._timed if (one := role.deadline()) is not None), default=None)
+        if not self._deadline_known:
+            self._deadline = min((one for role in self._timed if (one := role.deadline()) is not None), default=None)
+            self._deadline_known = True
+        return self._deadline
 
     @property
     def registered(self) -> bool:

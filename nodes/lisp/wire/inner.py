@@ -14,6 +14,8 @@ from nodes.lisp.wire.cursor import Cursor, fit
 _UDP = 17
 _UDP_HEADER = 8
 _IPV4_HEADER = 20
+_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_UDP_FIELDS = struct.Struct("!HHHH")
 _DONT_FRAGMENT = 0x4000
 _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
 
@@ -79,10 +81,7 @@ class InnerControl:
             raise cursor.error(f"is {version}, allowed are 4 and 6", "Version")
         datagram = cursor.take_all()
         cursor = Cursor(datagram, "Encapsulated-Control-Message, inner UDP")
-        source_port = cursor.u16("Source Port")
-        destination_port = cursor.u16("Dest Port")
-        length = cursor.u16("UDP Length")
-        given = cursor.u16("UDP Checksum")
+        source_port, destination_port, length, given = _UDP_FIELDS.unpack(cursor.take(_UDP_HEADER, "UDP header"))
         if length != len(datagram):
             raise cursor.error(f"is {length}, the IP packet holds {len(datagram)} bytes", "UDP Length")
         # RFC 9301 section 5.8: the checksum MUST be non-zero.
@@ -98,16 +97,10 @@ class InnerControl:
 
 def _decode_ipv4(cursor: Cursor, packet: bytes) -> tuple[IPv4Address, IPv4Address]:
     """Read and check an IPv4 header (RFC 791); the cursor stands behind it and its options."""
-    header_length = (cursor.u8("Version and IHL") & 0xF) * 4
-    cursor.u8("Type of Service")
-    total_length = cursor.u16("Total Length")
-    cursor.u16("Identification")
-    fragment = cursor.u16("Flags and Fragment Offset")
-    cursor.u8("Time to Live")
-    protocol = cursor.u8("Protocol")
-    cursor.u16("Header Checksum")
-    source = IPv4Address(cursor.take(4, "Source Address"))
-    destination = IPv4Address(cursor.take(4, "Destination Address"))
+    fields = _IPV4.unpack(cursor.take(_IPV4_HEADER, "IPv4 header"))
+    version_and_ihl, _tos, total_length, _identification, fragment, _ttl, protocol, _checksum, *addresses = fields
+    source, destination = map(IPv4Address, addresses)
+    header_length = (version_and_ihl & 0xF) * 4
     if header_length < _IPV4_HEADER:
         raise cursor.error(f"is {header_length} bytes, at least {_IPV4_HEADER} are needed", "IHL")
     cursor.take(header_length - _IPV4_HEADER, "Options")
