@@ -16,7 +16,8 @@ from testbed.model import BgpPeer, Node, RoutingDaemon, Topology
 _HELLO_SECONDS = 1
 _DEAD_SECONDS = 4
 _SILENT_SECONDS = 2
-_HOLD_SECONDS = 9
+HOLD_SECONDS = 9
+"""How long a BGP speaker waits for a peer that says nothing."""
 
 _PREAMBLE = """\
 log stderr all;
@@ -147,7 +148,7 @@ def _session(topology: Topology, node: Node, peer: BgpPeer) -> str:
         asn=daemon.asn,
         address=peer.address,
         peer_asn=peer.asn,
-        hold=_HOLD_SECONDS,
+        hold=HOLD_SECONDS,
         version=peer.address.version,
         inside="next hop self; " if peer.asn == daemon.asn else "",
         imported="all" if _takes_routes(node) else "none",

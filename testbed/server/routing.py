@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 from nodes.linux import namespaces, routes
 from nodes.linux.netlink import Connection, Monitor
 from nodes.lisp.eid import IPNetwork
+from testbed.bird import HOLD_SECONDS
 from testbed.model import Topology
 from testbed.order import RunFiles
 from testbed.server.events import Events
@@ -77,6 +79,9 @@ class RoutingDaemons(Supervisor):
     async def restart(self, name: str) -> None:
         """As any daemon's restart, and wait until no kernel misses a route that it had before.
 
+        A BIRD that learns nothing itself is ready as soon as it runs, perhaps before the others noticed that the old
+        one ended. What it alone announces has to go from their kernels first: then its coming back proves something.
+
         Raises:
             ServerError: It does not end or come back, or the routes do not; the text names some.
         """
@@ -96,6 +101,23 @@ class RoutingDaemons(Supervisor):
 
         await self._until(lambda: not lacking(), READY_SECONDS, late)
 
+    async def _replace(self, name: str) -> None:
+        """Wait until no other kernel has a route to what this node's BIRD alone announces; then start the next one.
+
+        After the time that a neighbour believes in a dead session for, what is still there will not go.
+        """
+        routing = self._topology[name].routing
+        others = (one.routing for one in self._topology.nodes.values() if one.name != name and one.routing)
+        elsewhere = {prefix for one in others for prefix in one.announced}
+        gone = frozenset(routing.announced if routing else ()) - elsewhere
+
+        def left() -> list[str]:
+            return [one for one, watch in self._watches.items() if (watch.expected & gone) - watch.missing]
+
+        with suppress(ServerError):
+            await self._until(lambda: not left(), HOLD_SECONDS, lambda: f"routes stay at {', '.join(left())}")
+        await super()._replace(name)
+
     def _log(self, name: str) -> Path:
         return self._files.bird_log(name)
 
@@ -106,9 +128,7 @@ class RoutingDaemons(Supervisor):
 
     def _routes(self, name: str, daemon: Daemon) -> None:
         """The kernel's routes have changed."""
-        if self._watches[name].look():
-            return
-        if daemon.state is State.STARTING:
+        if not self._watches[name].look() and daemon.state is State.STARTING:
             self._advanced(name, daemon, State.READY)
         self._changed.set()
 
@@ -130,13 +150,14 @@ class RouteWatch:
     """Waits for routes to appear in the main table of a network namespace.
 
     Attributes:
-        missing: The prefixes that it has no route to yet.
+        expected: The prefixes that there are to be routes to.
+        missing: Those of them that it has no route to yet.
     """
 
     def __init__(self, namespace: int, expected: frozenset[IPNetwork]) -> None:
         """Listen to the kernel from now on."""
         self.missing = expected
-        self._expected = expected
+        self.expected = expected
         self._versions = sorted({one.version for one in expected})
         self._kernel = Connection(namespace)
         with namespaces.inside(namespace):
@@ -153,7 +174,7 @@ class RouteWatch:
         except OSError:  # notifications were lost, but the table is read after them
             self._monitor.drain()
         there = {one.prefix for version in self._versions for one in routes.list_routes(self._kernel, version)}
-        self.missing = self._expected - there
+        self.missing = self.expected - there
         return self.missing
 
     def close(self) -> None:

@@ -132,8 +132,12 @@ class Supervisor(ABC):
                     if number is signal.SIGKILL:
                         raise
             self._events.emit("daemon-restarting", name, daemon=self.KIND)
-            await self.start(name)
+            await self._replace(name)
             await self.reach([name], State.READY, RESTART_SECONDS)
+
+    async def _replace(self, name: str) -> None:
+        """Start a daemon in the place of one that has ended."""
+        await self.start(name)
 
     @staticmethod
     def _gone(daemon: Daemon) -> bool:
