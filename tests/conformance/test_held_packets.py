@@ -183,5 +183,6 @@ def test_a_daemon_that_died_leaks_nothing(lab: Lab) -> None:
     lab.restart("xtr1")
     with Pinger(lab) as pinger:
         echo = pinger.send("h1", lab["h4"].address)
-        assert pinger.wait([echo], echo.sent + 2)
+        # Who restarts so often may have used up the Map-Replies of this prefix: the next one comes within 3 s (C09).
+        assert pinger.wait([echo], echo.sent + 4)
         assert echo.rtt is not None

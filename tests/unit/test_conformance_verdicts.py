@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.conformance.catalogue import Cell, Requirement, Verdict, load
+from tests.conformance.instrument.command import conformance
 from tests.conformance.instrument.matrix import print_matrix
 from tests.conformance.instrument.verdicts import Evidence, Row, combined, counts, judge
 
@@ -95,3 +99,26 @@ def test_the_matrix_marks_each_cell(capsys: pytest.CaptureFixture[str]) -> None:
     words = capsys.readouterr().out.split()
     assert words[words.index("D01") :][:6] == ["D01", "MUST", "fail", "++++", "+X++", "+"]
     assert "port" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"only": ["C91"]}, "there is no requirement C91; did you mean C"),
+        ({"only": ["M10"], "role": "itr"}, "none of M10 binds the role itr"),
+        ({"role": "itt"}, "there is no role itt; did you mean itr?"),
+        ({"dataplane": "fast"}, "fast is no data path; allowed are python, ebpf"),
+        ({"junit_file": "/nowhere/junit.xml"}, "--junit /nowhere/junit.xml: No such file or directory"),
+        ({"json_file": ""}, "say where the verdicts go, for example --json conformance.json"),
+    ],
+)
+def test_words_that_mean_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: dict[str, Any], says: str
+) -> None:
+    """One line, exit status 2, no file, and nothing is run."""
+    verdicts = tmp_path / "verdicts.json"
+    assert conformance(**{"json_file": str(verdicts)} | words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert says in err
+    assert not verdicts.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,12 +65,12 @@ def run(only: Sequence[str], *, data_path: str = "", junit: Path | None = None, 
     Raises:
         LabError: pytest did not get through; the line names its log.
     """
-    RUNS.mkdir(exist_ok=True)
-    log = RUNS / "conformance.log"
-    found = Run(log)
+    if not RUNS.exists():
+        RUNS.mkdir()
+        give(RUNS, owner())
+    found = Run(RUNS / "conformance.log")
     reading, writing = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="conformance-") as scratch, log.open("wb") as output:
-        give(log, owner())
+    with tempfile.TemporaryDirectory(prefix="conformance-") as scratch, open(f"{scratch}/log", "wb") as output:
         words = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-q", "--tb=short"]
         words += ["--basetemp", f"{scratch}/pytest", "-o", f"cache_dir={scratch}/cache"]
         words += ["--conformance-pipe", str(writing)]
@@ -87,8 +88,11 @@ def run(only: Sequence[str], *, data_path: str = "", junit: Path | None = None, 
                 found.take(json.loads(line))
                 progress(found)
             status = child.wait()
+        # Only now: another run may be under way.
+        shutil.move(f"{scratch}/log", found.log)
+        give(found.log, owner())
     if status not in _FINISHED and not found.interrupted:
-        raise LabError(f"conformance: pytest ended with status {status}; its words are in {log}")
+        raise LabError(f"conformance: pytest ended with status {status}; its words are in {found.log}")
     return found
 
 

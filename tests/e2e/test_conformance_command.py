@@ -1,0 +1,74 @@
+"""`ci/lab conformance` as a person types it: verdicts, files, exit status, and how it ends early.
+
+A requirement that is soon tested stands for all; the others are for `ci/lab conformance` itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from testbed.client.box import lab_processes
+from testbed.client.running import ROOT
+from tests.conformance.watch import eventually
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+QUICK, WITHOUT_TEST, MISSING = "C33", "D27", "M16"
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(ROOT / "tasks.py"), "conformance", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
+    """One that is shown, one that no test shows, one that no router has: table, JSON and JUnit say the same."""
+    verdicts, junit = tmp_path / "verdicts.json", tmp_path / "junit.xml"
+    only = [word for one in (QUICK, WITHOUT_TEST, MISSING) for word in ("--only", one)]
+    process = start(*only, "--json", str(verdicts), "--junit", str(junit))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    found = json.loads(verdicts.read_text())
+    assert found["requirements"] == {WITHOUT_TEST: "not-tested", QUICK: "pass", MISSING: "not-implemented"}
+    assert found["cells"] == {QUICK: {"any": "pass"}}
+    assert found["counts"] == {"pass": 1, "fail": 0, "not-applicable": 0, "not-tested": 1, "not-implemented": 1}
+    assert found["interrupted"] is False
+    assert 0 < found["duration_s"] < 120
+    (test,) = found["tests"]
+    rows = {line.split()[0]: line.split()[2] for line in out.splitlines() if line.startswith(" ") and line.split()}
+    assert {one: rows[one] for one in found["requirements"]} == found["requirements"]
+    (case,) = ElementTree.parse(junit).iter("testcase")
+    assert case.get("name") == test.rpartition("::")[2]
+    assert [(one.get("name"), one.get("value")) for one in case.iter("property")] == [("requirement", QUICK)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+def test_an_end_before_its_time_leaves_no_lab(tmp_path: Path, number: signal.Signals) -> None:
+    """It says that it was interrupted, and what it found; killed, it says nothing, and its lab ends all the same."""
+    verdicts = tmp_path / "verdicts.json"
+    process = start("--only", "C08", "--json", str(verdicts))
+
+    def labs() -> set[str]:
+        return {name for name, _ in lab_processes() if any(f"-{one}-" in name for one in children)}
+
+    file = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    children = eventually(lambda: file.read_text().split(), "pytest", within=30)
+    eventually(labs, "its lab", within=30)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    eventually(lambda: not labs(), "the end of its lab", within=30)
+    if number == signal.SIGKILL:
+        return
+    assert process.returncode == 130
+    assert "conformance: interrupted; " in err
+    found = json.loads(verdicts.read_text())
+    assert found["interrupted"] is True
+    assert found["requirements"] == {"C08": "not-tested"}
+    assert "not run" in found["tests"].values()
