@@ -24,12 +24,14 @@ from nodes.linux.bpf_maps import Map
 
 SONAME = "libbpf.so.1"
 
+_OWN_ERRORS = 4000  # enum libbpf_errno begins here
 _WARNING = 0  # enum libbpf_print_level
 _LONGEST_MESSAGE = 17 << 20  # libbpf's own buffer for the verifier's log ends at 16 MiB
 _POINTER, _INT, _TEXT, _U32, _U64 = ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint64
 
 _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "libbpf_version_string": (_TEXT, []),
+    "libbpf_strerror": (_INT, [_INT, _TEXT, ctypes.c_size_t]),
     "libbpf_set_print": (_POINTER, [_POINTER]),
     "libbpf_num_possible_cpus": (_INT, []),
     "bpf_object__open_file": (_POINTER, [_TEXT, _POINTER]),
@@ -75,11 +77,20 @@ class LoadError(OSError):
     """
 
     def __init__(self, error: int, what: str, log: str) -> None:
-        super().__init__(error, f"{what}: {os.strerror(error)}")
+        super().__init__(error, f"{what}: {_meaning(error)}")
         self.log = log
 
     def __str__(self) -> str:
         return str(self.strerror)
+
+
+def _meaning(error: int) -> str:
+    """An error number in words: the kernel's, or one of libbpf's own, which begin at 4000."""
+    if error < _OWN_ERRORS:
+        return os.strerror(error)
+    words = ctypes.create_string_buffer(200)
+    library().libbpf_strerror(error, words, len(words))
+    return words.value.decode(errors="replace")
 
 
 _warnings: list[str] = []
