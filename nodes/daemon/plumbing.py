@@ -184,6 +184,9 @@ class Plumbing:
         for name in ("all", "default", *ports, *devices):
             # Sources of decapsulated packets lie behind the core, not behind a TUN device.
             sysctl.write_sysctl(f"net/ipv4/conf/{name}/rp_filter", 0)
+        for name in config.core_interfaces if Role.PITR in config.roles else ():
+            # What a PETR in this node tells an EID goes into the core, and comes back to the PITR as any packet does.
+            sysctl.write_sysctl(f"net/ipv4/conf/{name}/accept_local", 1)
         for name in ports:
             sysctl.write_sysctl(f"net/ipv4/neigh/{name}/unres_qlen_bytes", _NEIGHBOUR_QUEUE)
         if 6 in self.versions:

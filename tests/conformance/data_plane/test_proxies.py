@@ -121,6 +121,20 @@ def test_a_petr_is_no_way_round_the_rules(pair: Pair) -> None:
     assert pair.drops("pxtr") - before == {reason: len(pairs) for reason, pairs in wrong.items()}
 
 
+@pytest.mark.requirement("D11", "S10")
+def test_a_petr_tells_a_site_that_the_hops_are_over(pair: Pair) -> None:
+    """Its ICMP error has one of its RLOCs as source, and takes the way of what comes from outside: by the PITR."""
+    warm(pair)
+    late = pair.between(pair.source, client(pair), "late", ttl=1)
+    with pair.watch(pair.here) as seen:
+        pair.send("core2", "pxtr", packets.lisp(pair.rloc(pair.itr), pair.rloc("pxtr"), late))
+        over = {packets.ICMP: 11, packets.ICMPV6: 3}
+        seen.until(
+            lambda: [one for one in seen.packets(pair.here) if one.payload[0] == over.get(one.protocol)],
+            "the PETR's word that the hops are over",
+        )
+
+
 @pytest.mark.requirement("M24")
 def test_a_pitr_does_not_forward_natively_into_its_aggregates(pair: Pair) -> None:
     """To an EID that nobody has; the packet does not come back to it until its TTL ends."""
