@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -427,6 +428,27 @@ def test_captured_messages_cut(size: int) -> None:
     for captured in control_messages()[::20]:
         for end in range(size, len(captured.payload), 4):
             _survives(captured.payload[:end], 4342)
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda: lisp.MapRequest(rsvd=1), "LISP Map-Request, rsvd: 0x1"),
+        (lambda: lisp.MapReply(records=[lisp.EIDRecord(reserved=2)]), "LISP Map-Reply, records, reserved: 0x2"),
+        (
+            lambda: lisp.MapNotify(records=[lisp.EIDRecord(locators=[lisp.RLOCRecord(unused_flags=4)])]),
+            "LISP Map-Notify, records, locators, unused_flags: 0x4",
+        ),
+        (
+            lambda: lisp.MapReply(records=[lisp.EIDRecord(eid_prefix=lisp.InstanceID(rsvd1=8))]),
+            "LISP Map-Reply, records, eid_prefix, rsvd1: 0x8",
+        ),
+    ],
+)
+def test_reserved_bits_are_named(make: Callable[[], Packet], where: str) -> None:
+    """C04: a sender leaves them 0; whoever does not is told where."""
+    assert lisp.reserved_bits(lisp.LISP(bytes(make()))) == [where]
+    assert lisp.reserved_bits(lisp.LISP(bytes(lisp.MapReply(records=[_record()])))) == []
 
 
 def test_ipv6_carries_them_too() -> None:

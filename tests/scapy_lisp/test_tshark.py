@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
@@ -160,7 +161,7 @@ def opinions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]
 
 def disagreements(octets: bytes, opinion: Opinion) -> Iterator[str]:
     """Each field of which tshark and the Scapy layers say different things."""
-    ours = opinion_of(IP(octets))
+    ours = opinion_of(IP(octets) if octets[0] >> 4 == 4 else IPv6(octets))
     for name in sorted(COMPARED):
         if ours.get(name, []) != opinion.values.get(name, []):
             yield f"{name}: Scapy layers {ours.get(name)}, tshark {opinion.values.get(name)}"

@@ -28,7 +28,7 @@ from testbed.observe.scapy_lisp.addresses import (
 )
 from testbed.observe.scapy_lisp.authentication import signed, verify
 from testbed.observe.scapy_lisp.data import LISPGPE, LISPData, Shim
-from testbed.observe.scapy_lisp.defects import defects
+from testbed.observe.scapy_lisp.defects import defects, reserved_bits
 from testbed.observe.scapy_lisp.ecm import EncapsulatedControlMessage, SharedExtensionMessage
 from testbed.observe.scapy_lisp.info import InfoReply, InfoRequest
 from testbed.observe.scapy_lisp.lcaf import (
@@ -136,6 +136,7 @@ __all__ = [
     "SourceDestKey",
     "VendorSpecific",
     "defects",
+    "reserved_bits",
     "signed",
     "verify",
 ]

@@ -64,3 +64,24 @@ def _held(value: Any, where: str) -> Iterator[str]:
             yield from _inside(one, place)
             if isinstance(one.payload, conf.raw_layer):
                 yield f"{place}: {len(one.payload.load)} octets behind its fields are raw"
+
+
+def reserved_bits(packet: Packet) -> list[str]:
+    """The reserved fields in the LISP layers of a packet that are not 0, as a sender has to leave them."""
+    found: list[str] = []
+    layer: Packet = packet
+    while not isinstance(layer, NoPayload):
+        if _ours(layer):
+            found += _reserved(layer, str(layer.name))
+        layer = layer.payload
+    return found
+
+
+def _reserved(packet: Packet, where: str) -> Iterator[str]:
+    for field in packet.fields_desc:
+        value = packet.fields.get(field.name)
+        if field.name.startswith(("reserved", "rsvd", "unused", "unassigned")) and value:
+            yield f"{where}, {field.name}: {value:#x}"
+        if field.holds_packets and value is not None:
+            for held in value if isinstance(value, list) else [value]:
+                yield from _reserved(held, f"{where}, {field.name}")
