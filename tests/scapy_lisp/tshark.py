@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 import subprocess
 from collections import defaultdict
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
 from scapy.packet import NoPayload, Packet
 
 from testbed.observe import scapy_lisp as lisp
@@ -51,7 +53,9 @@ class Opinion:
 
 
 def ask(packets: Sequence[bytes], path: Path) -> list[Opinion]:
-    """One run of tshark over IP packets; ``path`` is where the capture is left."""
+    """One run of tshark over IP packets; ``path`` is where the capture is left. Without tshark the test is skipped."""
+    if not shutil.which("tshark"):
+        pytest.skip("needs tshark")
     capture = struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 0xFFFF, _LINKTYPE_RAW)
     for number, octets in enumerate(packets):
         capture += struct.pack("<IIII", number, 0, len(octets), len(octets)) + octets
