@@ -16,7 +16,7 @@ from nodes.dataplane.counts import Count
 from nodes.dataplane.decision import SourceOf, Tables
 from nodes.dataplane.devices import Devices
 from nodes.dataplane.kernel import cells, encoding, prefixes
-from nodes.dataplane.kernel.counters import FastCounts, LocatorCounters, PerCpu, count_of, read_statistics
+from nodes.dataplane.kernel.counters import FastCounts, LocatorCounters, PerCpu, count_of, read_pending, read_statistics
 from nodes.dataplane.kernel.locators import Locators
 from nodes.dataplane.kernel.mappings import Mappings
 from nodes.dataplane.kernel.maps import KernelMap, KernelMaps
@@ -30,6 +30,8 @@ FIRST_RETRY, LONGEST_RETRY = 0.25, 32.0
 
 Report = Callable[[str, dict[str, Any]], None]
 
+_NOTHING = Count()
+
 
 class KernelPath:
     """Writes the maps of the kernel's programs, and reads what they have counted.
@@ -42,6 +44,7 @@ class KernelPath:
         self,
         maps: KernelMaps,
         statistics: PerCpu,
+        flows: PerCpu,
         tables: Tables,
         devices: Devices,
         source_of: SourceOf,
@@ -55,6 +58,7 @@ class KernelPath:
         Args:
             maps: The kernel's maps by name.
             statistics: The map ``statistics``.
+            flows: The map ``flows``.
             tables: What decisions depend on.
             devices: The router's interfaces.
             source_of: The own RLOC from which a locator is reached.
@@ -69,6 +73,8 @@ class KernelPath:
         self._mappings = Mappings(maps["map_cache"], self._locators, tables, monotonic_ns)
         self._local = LocalTable(maps["local"], tables, monotonic_ns)
         self._native, self._aggregates = PrefixTrie(maps["native"]), PrefixTrie(maps["aggregates"])
+        self._flows = flows
+        self._generation = encoding.generation(maps["settings"].lookup(NUMBER.pack(0)))
         self.in_step = False
         self._retry_at: float | None = None
         self._retry_after = FIRST_RETRY
@@ -81,11 +87,7 @@ class KernelPath:
 
     def install(self, entry: ForwardingEntry) -> None:
         """Write a map-cache entry, replacing one of the same prefix."""
-        if self.in_step:
-            try:
-                self._mappings.install(entry)
-            except OSError as error:
-                self._failed("map_cache", str(entry.prefix), error)
+        self._try("map_cache", entry.prefix, lambda: self._mappings.install(entry))
 
     def remove(self, prefix: EidPrefix) -> None:
         """Take a map-cache entry out."""
@@ -134,6 +136,8 @@ class KernelPath:
         if self.in_step:
             try:
                 write()
+                # What the programs know of flows was decided by the tables as they were before.
+                self._enable(True)
             except OSError as error:
                 self._failed(table, "" if what is None else str(what), error)
 
@@ -175,7 +179,11 @@ class KernelPath:
     # What stands in the maps
 
     def _enable(self, enabled: bool) -> None:
-        self._maps["settings"].update(NUMBER.pack(0), encoding.settings(enabled, self._roles()))
+        self._generation += 1
+        self._maps["settings"].update(NUMBER.pack(0), self._settings(enabled))
+
+    def _settings(self, enabled: bool) -> bytes:
+        return encoding.settings(enabled, self._roles(), self._generation)
 
     def _roles(self) -> int:
         known = RoleFlag.__members__
@@ -203,8 +211,7 @@ class KernelPath:
 
     def differences(self) -> list[Difference]:
         """Where the maps differ from what they should say. Raises OSError."""
-        settings = {"settings": {NUMBER.pack(0): encoding.settings(True, self._roles())}}
-        fixed = {**self._fixed(), **settings}
+        fixed = {**self._fixed(), "settings": {NUMBER.pack(0): self._settings(True)}}
         return list(differences(self._maps, self._tables, self._locators, fixed, self._wanted_native()))
 
     # What the programs have counted; raises OSError
@@ -215,7 +222,12 @@ class KernelPath:
 
     def mapping_counts(self) -> dict[EidPrefix, Count]:
         """What went by each mapping; ``last`` is CLOCK_MONOTONIC in seconds."""
-        return {prefix: count_of(one.counter) for prefix, one in self._mappings.items()}
+        pending = read_pending(self._flows)
+        found = {}
+        for prefix, one in self._mappings.items():
+            found[prefix] = count_of(one.counter)
+            found[prefix].add(pending.get(one.number, _NOTHING))
+        return found
 
     def locator_counts(self) -> dict[IPAddress, Count]:
         """What went to each locator; ``last`` is CLOCK_MONOTONIC in seconds."""

@@ -126,6 +126,7 @@ def _with_programs(
         kernel = KernelPath(
             loaded.maps,
             loaded.maps["statistics"],
+            loaded.maps["flows"],
             tables,
             around.devices,
             python.source_of,

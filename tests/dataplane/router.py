@@ -15,7 +15,7 @@ from functools import cache
 from ipaddress import ip_address
 
 from nodes.dataplane.bpf import compiler
-from nodes.dataplane.bpf.layout import NUMBER, PORT, Statistic
+from nodes.dataplane.bpf.layout import NUMBER, PORT, SETTINGS, Statistic
 from nodes.dataplane.decision import SourceOf, Tables
 from nodes.dataplane.devices import Devices
 from nodes.dataplane.kernel_path import KernelPath
@@ -50,6 +50,8 @@ _ROUTES = (
     ("default", "2001:db8:0:ffff::1", "core"),
 )
 """Destinations, the neighbour that knows the way, whose MAC address is known, and the port to it."""
+_KNOWN = ("10.0.2.1", "10.0.4.1", "10.0.6.1", "2001:db8:0:2::1", "2001:db8:0:4::1", "2001:db8:0:6::1")
+"""Locators whose MAC addresses are known; those of others on the same link are not."""
 
 
 @cache
@@ -91,6 +93,7 @@ class Router:
         path = KernelPath(
             self.loaded.maps,
             self.loaded.maps["statistics"],
+            self.loaded.maps["flows"],
             tables,
             self.devices,
             source_of,
@@ -98,6 +101,9 @@ class Router:
             clock=lambda: 0.0,
             monotonic_ns=lambda: 0,
         )
+        flows = self.loaded.maps["flows"]  # fresh maps know none
+        for key, value in list(flows.items()):
+            flows.update(key, bytes(len(value)))
         path.start()
         assert path.in_step, failed
         return path
@@ -125,10 +131,18 @@ class Router:
         before = there.lookup(key)
         assert before is not None
         there.update(key, PORT.pack(instance_id, self.devices.tuns[instance_id], 0))
+        self.forget_flows()
         try:
             yield
         finally:
             there.update(key, before)
+            self.forget_flows()
+
+    def forget_flows(self) -> None:
+        """Let the programs decide anew about every flow, as the daemon does after each write."""
+        there, key = self.loaded.maps["settings"], NUMBER.pack(0)
+        enabled, roles, generation = SETTINGS.unpack(there.lookup(key) or b"")
+        there.update(key, SETTINGS.pack(enabled, roles, generation + 1000))
 
     def statistics(self) -> dict[Statistic, int]:
         """What the programs have counted since they were loaded."""
@@ -184,6 +198,8 @@ def a_router() -> Iterator[Router]:
                 made.ip(f"neighbour add {neighbour} lladdr {ELSEWHERE} dev {port} nud permanent")
                 made.ip(f"route replace {neighbour} dev {port}")
                 made.ip(f"route add {destination} via {neighbour}")
+            for one in _KNOWN:
+                made.ip(f"neighbour add {one} lladdr {ELSEWHERE} dev core nud permanent")
             yield made
         for descriptor in tuns.values():
             os.close(descriptor)

@@ -39,8 +39,6 @@ def hanging(router: Router) -> Iterator[None]:
     for index, name, hook in places:
         descriptor = router.loaded.programs[name].descriptor
         classifier.attach(router.kernel, index, descriptor, name, hook, PRIORITY)
-    for address in ("10.0.2.1 {} core", "2001:db8:0:2::1 {} core", "192.168.1.7 {} site", "2001:db8:1::7 {} site"):
-        router.ip("neighbour replace " + address.format(f"lladdr {ELSEWHERE} nud permanent dev"))
     try:
         yield
     finally:

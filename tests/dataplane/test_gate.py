@@ -10,7 +10,7 @@ import pytest
 from nodes.dataplane.bpf.layout import LONG, Action, EventKind, LocalFlag
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.kernel import encoding
-from nodes.dataplane.kernel.encoding import Event
+from nodes.dataplane.kernel.encoding import Event, Past
 from nodes.dataplane.kernel_path import KernelPath
 from nodes.linux.bpf_maps import RingBuffer
 from nodes.lisp.effects import Forwarding
@@ -42,10 +42,9 @@ def close(router: Router, until: int) -> None:
     there, key = router.loaded.maps["map_cache"], encoding.eid_key(SITE_2)
     old = there.lookup(key)
     assert old is not None
-    place = encoding.Mapping.read(old).candidates
-    there.update(
-        key, encoding.mapping(Action.ENCAPSULATE, 1, False, until, bytes(24), encoding.candidates(list(place)))
-    )
+    candidates = encoding.candidates(list(encoding.Mapping.read(old).candidates))
+    there.update(key, encoding.mapping(Action.ENCAPSULATE, 1, 24, until, Past(1), candidates))
+    router.forget_flows()
 
 
 def is_open(router: Router) -> bool:
@@ -86,6 +85,7 @@ def test_a_new_host_waits_as_well(router: Router, path: KernelPath) -> None:
     """Its first packets wait in the daemon until it has answered (requirement X01)."""
     there, key = router.loaded.maps["local"], encoding.eid_key(EidPrefix.of("192.168.1.1/32"))
     there.update(key, encoding.local(LocalFlag.EID, False, NEVER))
+    router.forget_flows()
     set_gate(router, 5, 4)
     assert router.from_site(TO_SITE_2).result == LEFT
     set_gate(router, 5, 5)
@@ -147,6 +147,7 @@ def test_contacts_of_both_directions(router: Router, path: KernelPath) -> None:
     assert dict(contacts.items()) == first
     for key in first:
         contacts.update(key, LONG.pack(1))
+    router.forget_flows()
     router.from_site(TO_SITE_2)
     assert sum(LONG.unpack(value)[0] > 1 for _, value in contacts.items()) == 1
 

@@ -299,6 +299,7 @@ def test_a_map_that_is_full_stops_the_fast_path_until_there_is_room() -> None:
         path = KernelPath(
             loaded.maps,
             loaded.maps["statistics"],
+            loaded.maps["flows"],
             made,
             Devices({}, (), {0: 1}),
             by_family,

@@ -24,6 +24,7 @@ def btf(tmp_path_factory: pytest.TempPathFactory) -> Btf:
     variables = [f"struct {name} struct_{name};" for name in layout.STRUCTS]
     variables += [f"enum {name} enum_{name};" for name in layout.ENUMS]
     variables += ["char candidates[LISP_MOST_CANDIDATES];", "char locators[LISP_MOST_LOCATORS];"]
+    variables += ["char flows[LISP_MOST_FLOWS];"]
     (place / "maps.h").write_text(MAPS_H)
     (place / "lisp.bpf.c").write_text("\n".join(["#include <linux/types.h>", '#include "maps.h"', *variables, ""]))
     return Btf(compiler.provide(place, place / "cache"))
@@ -54,6 +55,7 @@ def test_an_enumeration(btf: Btf, name: str) -> None:
 def test_the_limits(btf: Btf) -> None:
     assert btf.variable("candidates") == layout.MOST_CANDIDATES
     assert btf.variable("locators") == layout.MOST_LOCATORS
+    assert btf.variable("flows") == layout.MOST_FLOWS
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -62,7 +64,7 @@ def test_the_maps_of_the_object(tmp_path: Path) -> None:
         for name, (key, value) in layout.MAPS.items():
             found = loaded.maps[name]
             assert (name, key.size, value.size) == (name, found.key_size, found.value_size)
-        assert set(loaded.maps) - set(layout.MAPS) - {"events", "told", "asked"} == set()
+        assert set(loaded.maps) - set(layout.MAPS) - {"events", "told", "asked", "scratch"} == set()
         assert loaded.maps["locators"].max_entries == layout.MOST_LOCATORS
         assert loaded.maps["statistics"].max_entries == len(layout.Statistic)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from nodes.dataplane.absences import Absence, Absences
-from nodes.dataplane.bpf.layout import EVENT, EventKind
+from nodes.dataplane.bpf.layout import CONTACT_KEY, EVENT, EventKind
 from nodes.dataplane.counts import Count, Counts
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.gates import Gate
@@ -163,15 +163,13 @@ class Ring:
 
 def event(kind: int, eid: str, rloc: str = "") -> bytes:
     address, far = ip_address(eid), ip_address(rloc) if rloc else None
-    return EVENT.pack(
-        kind,
+    about = CONTACT_KEY.pack(
         encoding.scope(0, address.version),
-        7,
         far.version if far else 0,
         encoding.padded(address),
         encoding.padded(far) if far else bytes(16),
-        bytes(6),
     )
+    return EVENT.pack(kind, about, 7, bytes(6))
 
 
 def dynamic() -> Tables:

@@ -12,6 +12,7 @@ from nodes.dataplane.bpf.layout import (
     COUNTER,
     LONG,
     NUMBER,
+    SETTINGS,
     Action,
     AggregateFlag,
     LocalFlag,
@@ -47,6 +48,7 @@ class Kernel:
         self.path = KernelPath(
             self.maps,
             self.maps["statistics"],
+            self.maps["flows"],
             self.tables,
             devices,
             lambda rloc: self.routes.get(rloc, by_family(rloc)),
@@ -83,7 +85,8 @@ class Kernel:
 
     @property
     def enabled(self) -> bool:
-        return self.maps["settings"].entries[NUMBER.pack(0)] == encoding.settings(True, RoleFlag.ITR | RoleFlag.ETR)
+        enabled, roles, _ = SETTINGS.unpack(self.maps["settings"].entries[NUMBER.pack(0)])
+        return (enabled, roles) == (1, RoleFlag.ITR | RoleFlag.ETR)
 
 
 @pytest.fixture
@@ -213,7 +216,7 @@ def test_a_change_of_a_locator_is_one_write(kernel: Kernel) -> None:
     kernel.path.locator_changed(FAR)
     assert kernel.locator(0).mtu == 1364
     changed = {name: len(one.writes) - writes[name] for name, one in kernel.maps.items()}
-    assert {name: count for name, count in changed.items() if count} == {"locators": 2}
+    assert {name: count for name, count in changed.items() if count} == {"locators": 2, "settings": 4}
 
 
 def test_a_change_of_routes_rewrites_the_sources(kernel: Kernel) -> None:
@@ -359,7 +362,7 @@ def test_differences_are_found_in_every_table(kernel: Kernel) -> None:
     kernel.maps["native"].entries[encoding.eid_key(EidPrefix.of("7.0.0.0/8"))] = NUMBER.pack(1)
     kernel.maps["locators"].entries[NUMBER.pack(0)] = encoding.EMPTY_LOCATOR
     del kernel.maps["own"].entries[encoding.rloc_key(OWN[4])]
-    kernel.maps["settings"].entries[NUMBER.pack(0)] = encoding.settings(False, 3)
+    kernel.maps["settings"].entries[NUMBER.pack(0)] = encoding.settings(False, 3, 0)
     found = {(one.table, one.key): one for one in kernel.path.differences()}
     gone = found["map_cache", "192.168.2.0/24"]
     assert (gone.kernel, gone.engine) == ("-", "encapsulate, 10.0.2.1 1/100")

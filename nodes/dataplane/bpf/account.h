@@ -53,19 +53,13 @@ static __always_inline void note_contact(__be32 scope, const void *eid, __u8 rlo
 __noinline int tell(const struct event *event)
 {
 	__u64 now = bpf_ktime_get_ns(), *last;
-	struct told_key key = {};
 
 	if (!event)
 		return 0;
-	key.kind = event->kind;
-	key.about.scope = event->scope;
-	key.about.rloc_version = event->rloc_version;
-	__builtin_memcpy(key.about.eid, event->eid, sizeof(key.about.eid));
-	__builtin_memcpy(key.about.rloc, event->rloc, sizeof(key.about.rloc));
-	last = bpf_map_lookup_elem(&told, &key);
+	last = bpf_map_lookup_elem(&told, event);
 	if (last && now - *last < SECOND)
 		return 0;
-	bpf_map_update_elem(&told, &key, &now, BPF_ANY);
+	bpf_map_update_elem(&told, event, &now, BPF_ANY);
 	if (bpf_ringbuf_output(&events, (void *)event, sizeof(*event), 0))
 		count(STAT_EVENTS_LOST, 1);
 	return 0;

@@ -44,9 +44,30 @@ struct tunnel {
 	__u32 hash;
 	__u32 index; // of the locator
 	__u32 version; // of the locator
+	__u32 most; // bytes that an inner packet may have on this way
 	int found;
 	struct bpf_fib_lookup way;
 };
+
+// Stacks are short: each CPU has one, for the packet that it is at.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tunnel);
+} scratch SEC(".maps");
+
+static __always_inline struct tunnel *new_tunnel(__u32 instance)
+{
+	__u32 zero = 0;
+	struct tunnel *tunnel = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (tunnel) {
+		__builtin_memset(tunnel, 0, sizeof(*tunnel));
+		tunnel->instance = instance;
+	}
+	return tunnel;
+}
 
 static __always_inline int find_way(struct __sk_buff *skb, const struct packet *packet, const struct locator *locator,
 				    struct tunnel *tunnel)
@@ -83,7 +104,12 @@ __noinline bool plan(struct __sk_buff *skb, const struct packet *packet, const s
 	if (packet->length + overhead_over(6) > 0xFFFF)
 		return false;
 	tunnel->found = find_way(skb, packet, locator, tunnel);
-	return is_way(tunnel->found);
+	if (!is_way(tunnel->found))
+		return false;
+	tunnel->most = tunnel->way.mtu_result - overhead_over(locator->version);
+	if (tunnel->most > locator->mtu)
+		tunnel->most = locator->mtu;
+	return true;
 }
 
 static __always_inline void fill_udp(struct udphdr *udp, struct lisp_header *lisp, const struct packet *packet,

@@ -4,21 +4,9 @@
 // encapsulate again (RTR). What is left to the stack arrives at the daemon's socket; what is malformed arrives nowhere.
 #pragma once
 
-#include "encapsulate.h"
-#include "room.h"
+#include "known_inbound.h"
 
 enum ecn { NOT_ECT, ECT1, ECT0, CE };
-
-// One LISP packet that arrived.
-struct arrived {
-	struct packet outer;
-	struct packet inner;
-	__u32 instance;
-	__u32 room; // bytes in front of the inner packet
-	__u8 tos; // what the inner packet will have
-	__u8 ttl;
-	bool congested; // it cannot say what was met in the core, and is dropped
-};
 
 static __always_inline int drop(enum statistic reason)
 {
@@ -26,10 +14,10 @@ static __always_inline int drop(enum statistic reason)
 	return TC_ACT_SHOT;
 }
 
+// For whomever it is.
 static __always_inline bool is_lisp_data(const struct packet *packet)
 {
-	return packet->protocol == IPPROTO_UDP && !packet->fragment && (packet->ports & 0xFFFF) == LISP_PORT &&
-	       is_own(packet->version, packet->destination);
+	return packet->protocol == IPPROTO_UDP && !packet->fragment && (packet->ports & 0xFFFF) == LISP_PORT;
 }
 
 // What DSCP, ECN and TTL become.
@@ -132,9 +120,12 @@ __noinline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 dev
 	verdict = strip(skb, arrived, found != BPF_FIB_LKUP_RET_SUCCESS);
 	if (verdict != TC_ACT_OK)
 		return verdict;
-	if (found == BPF_FIB_LKUP_RET_SUCCESS)
-		return take(skb, found, &way, inner->version);
-	return bpf_redirect(device, BPF_F_INGRESS);
+	if (found != BPF_FIB_LKUP_RET_SUCCESS)
+		return bpf_redirect(device, BPF_F_INGRESS);
+	verdict = take(skb, found, &way, inner->version);
+	if (is_passed(verdict))
+		know_inwards(skb, arrived, &way);
+	return verdict;
 }
 
 static __always_inline int deliver(struct __sk_buff *skb, struct arrived *arrived)
@@ -157,6 +148,7 @@ static __always_inline int forward_natively(struct __sk_buff *skb, struct arrive
 	// Requirement S01: hosts do not reach the RLOC space, by no way round.
 	if (is_aggregate(&destination, AGGREGATE_RLOC) || is_own(arrived->inner.version, arrived->inner.destination))
 		return TC_ACT_UNSPEC;
+	arrived->native = true;
 	verdict = pass_on(skb, arrived, port->device);
 	if (is_passed(verdict)) {
 		account_arrived(arrived);
@@ -191,24 +183,28 @@ __noinline int replace_outer(struct __sk_buff *skb, const struct arrived *arrive
 }
 
 // An RTR: out of one LISP header, into another (requirement D14: decapsulation, then encapsulation, for ECN and TTL).
-static __always_inline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived, const struct port *port,
-					 const struct eid_key *destination)
+__noinline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived, const struct port *port,
+			     const struct eid_key *destination)
 {
-	struct mapping *mapping = bpf_map_lookup_elem(&map_cache, destination);
-	struct tunnel tunnel = {.instance = arrived->instance};
+	struct mapping *mapping;
+	struct tunnel *tunnel;
 	int verdict;
 
-	if (!mapping || mapping->action != ACTION_ENCAPSULATE || arrived->ttl <= 1 || !is_alive(skb, port))
+	if (!arrived || !port || !destination)
+		return TC_ACT_UNSPEC;
+	tunnel = new_tunnel(arrived->instance);
+	mapping = bpf_map_lookup_elem(&map_cache, destination);
+	if (!tunnel || !mapping || mapping->action != ACTION_ENCAPSULATE || arrived->ttl <= 1 || !is_alive(skb, port))
 		return TC_ACT_UNSPEC;
 	// What waits in the daemon came by its socket: no gate counts that.
-	if (!passes(&mapping->open, mapping->open_until, NO_GATE) || !plan(skb, &arrived->inner, mapping, &tunnel))
+	if (!passes(&mapping->open, mapping->open_until, NO_GATE) || !plan(skb, &arrived->inner, mapping, tunnel))
 		return TC_ACT_UNSPEC;
 	if (arrived->congested)
 		return drop(STAT_DROP_CONGESTION);
 	arrived->ttl--;
-	verdict = replace_outer(skb, arrived, &tunnel);
+	verdict = replace_outer(skb, arrived, tunnel);
 	if (is_passed(verdict)) {
-		account(&arrived->inner, mapping, &tunnel, bpf_ktime_get_ns());
+		account(&arrived->inner, mapping, tunnel, bpf_ktime_get_ns());
 		account_arrived(arrived);
 		count(STAT_REENCAPSULATED, arrived->inner.count);
 	}
@@ -222,21 +218,26 @@ __noinline int tell_absent(struct __sk_buff *skb, const struct arrived *arrived)
 
 	if (!arrived)
 		return TC_ACT_UNSPEC;
-	event.scope = scope_of(arrived->instance, arrived->inner.version);
-	event.rloc_version = arrived->outer.version;
-	__builtin_memcpy(event.eid, arrived->inner.destination, sizeof(event.eid));
-	__builtin_memcpy(event.rloc, arrived->outer.source, sizeof(event.rloc));
+	event.about.scope = scope_of(arrived->instance, arrived->inner.version);
+	event.about.rloc_version = arrived->outer.version;
+	__builtin_memcpy(event.about.eid, arrived->inner.destination, sizeof(event.about.eid));
+	__builtin_memcpy(event.about.rloc, arrived->outer.source, sizeof(event.about.rloc));
 	tell(&event);
 	return TC_ACT_UNSPEC;
 }
 
-static __always_inline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 roles, const struct port *port)
+__noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 roles, const struct port *port)
 {
-	const struct packet *inner = &arrived->inner;
-	struct eid_key destination = host_key(arrived->instance, inner->version, inner->destination);
-	struct eid_key source = host_key(arrived->instance, inner->version, inner->source);
-	struct local *entry = bpf_map_lookup_elem(&local, &destination);
+	struct eid_key destination, source;
+	const struct packet *inner;
+	struct local *entry;
 
+	if (!arrived || !port)
+		return TC_ACT_UNSPEC;
+	inner = &arrived->inner;
+	destination = host_key(arrived->instance, inner->version, inner->destination);
+	source = host_key(arrived->instance, inner->version, inner->source);
+	entry = bpf_map_lookup_elem(&local, &destination);
 	if (entry) {
 		if (!(roles & ROLE_ETR))
 			return TC_ACT_UNSPEC;
@@ -252,19 +253,33 @@ static __always_inline int decide(struct __sk_buff *skb, struct arrived *arrived
 	return roles & ROLE_PETR ? forward_natively(skb, arrived, port) : TC_ACT_UNSPEC;
 }
 
-static __always_inline int inbound(struct __sk_buff *skb, __u32 roles, const struct port *port, struct arrived *arrived)
-{
-	int parsed;
+#define NOT_OURS -2 // it goes on to another router
 
-	if (!is_unicast(&arrived->outer)) // a source that nobody has: the kernel drops it
+static __always_inline int inbound(struct __sk_buff *skb, const struct settings *settings, struct arrived *arrived)
+{
+	int parsed = parse_lisp(skb, arrived), verdict;
+	struct port *port;
+
+	if (parsed == PARSED) {
+		join(arrived);
+		arrived->generation = settings->generation;
+		verdict = go_inwards(skb, arrived);
+		if (verdict != TC_ACT_UNSPEC)
+			return verdict;
+	}
+	if (!is_own(arrived->outer.version, arrived->outer.destination))
+		return NOT_OURS;
+	port = port_of(skb);
+	verdict = TC_ACT_UNSPEC;
+	if (!port || !is_unicast(&arrived->outer)) // a source that nobody has: the kernel drops it
 		return TC_ACT_UNSPEC;
-	parsed = parse_lisp(skb, arrived);
 	if (parsed == MALFORMED)
 		return drop(STAT_DROP_MALFORMED);
 	if (parsed == ENCRYPTED)
 		return drop(STAT_DROP_ENCRYPTED);
-	if (parsed != PARSED || !is_unicast(&arrived->inner))
-		return TC_ACT_UNSPEC;
-	join(arrived);
-	return decide(skb, arrived, roles, port);
+	if (parsed == PARSED && is_unicast(&arrived->inner))
+		verdict = decide(skb, arrived, settings->roles, port);
+	if (verdict == TC_ACT_UNSPEC)
+		count(STAT_TO_STACK, 1);
+	return verdict;
 }

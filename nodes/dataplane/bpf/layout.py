@@ -14,6 +14,9 @@ MOST_CANDIDATES = 16
 MOST_LOCATORS = 1024
 """Locators of all mappings together."""
 
+MOST_FLOWS = 128
+"""Flows that are known at a time, by each CPU."""
+
 
 class Action(IntEnum):
     """What becomes of a packet to a map-cache entry's EIDs."""
@@ -109,7 +112,8 @@ MAPPING = Layout(
     action="B",
     count="B",
     open="B",
-    reserved="5x",
+    bits="B",
+    number="I",
     open_until="Q",
     counter=f"{COUNTER.size}s",
     candidates=f"{MOST_CANDIDATES * CANDIDATE.size}s",
@@ -119,9 +123,32 @@ LOCAL = Layout(flags="B", open="B", tells="B", reserved="x", status_bits="I", op
 PORT = Layout(instance="I", device="I", gate="I")
 RLOC_KEY = Layout(version="I", address="16s")
 GATE = Layout(punted="Q", handled="Q")
-SETTINGS = Layout(enabled="I", roles="I")
+SETTINGS = Layout(enabled="I", roles="I", generation="I")
+FLOW = Layout(
+    generation="I",
+    interface="I",
+    until="Q",
+    scope="4s",
+    rloc_version="I",
+    protocol="I",
+    ports="I",
+    source="16s",
+    destination="16s",
+    rloc="16s",
+    own="16s",
+    way="I",
+    most="H",
+    version="B",
+    native="B",
+    locator="H",
+    bits="B",
+    reserved="x",
+    mapping="I",
+    counter=f"{COUNTER.size}s",
+    header="72s",
+)
 CONTACT_KEY = Layout(scope="4s", rloc_version="I", eid="16s", rloc="16s")
-EVENT = Layout(kind="I", scope="4s", interface="I", rloc_version="I", eid="16s", rloc="16s", mac="6s", reserved="2x")
+EVENT = Layout(kind="I", about=f"{CONTACT_KEY.size}s", interface="I", mac="6s", reserved="2x")
 NUMBER = struct.Struct("=I")
 LONG = struct.Struct("=Q")
 
@@ -136,6 +163,7 @@ STRUCTS = {
     "rloc_key": RLOC_KEY,
     "gate": GATE,
     "settings": SETTINGS,
+    "flow": FLOW,
     "contact_key": CONTACT_KEY,
     "event": EVENT,
 }
@@ -164,6 +192,7 @@ MAPS: dict[str, tuple[struct.Struct, struct.Struct]] = {
     "locator_counters": (NUMBER, COUNTER),
     "gates": (NUMBER, GATE),
     "settings": (NUMBER, SETTINGS),
+    "flows": (NUMBER, FLOW),
     "contacts": (CONTACT_KEY, LONG),
     "statistics": (NUMBER, LONG),
 }

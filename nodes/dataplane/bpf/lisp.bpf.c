@@ -33,29 +33,27 @@ SEC("tc")
 int lisp_site(struct __sk_buff *skb)
 {
 	struct settings *settings = current_settings();
-	struct port *port = port_of(skb);
 	struct packet packet = {}; // kernels before 6.3 hand no memory to a function that nobody has written to
 
-	if (!settings || !settings->enabled || !port || !is_for_us(skb, &packet))
+	if (!settings || !settings->enabled || !is_for_us(skb, &packet))
 		return TC_ACT_UNSPEC;
-	return outbound(skb, FROM_SITE, settings->roles, port, &packet);
+	return from_wire(skb, FROM_SITE, settings, &packet);
 }
 
 SEC("tc")
 int lisp_core(struct __sk_buff *skb)
 {
 	struct settings *settings = current_settings();
-	struct port *port = port_of(skb);
 	struct arrived arrived = {};
+	int verdict = NOT_OURS;
 
-	if (!settings || !settings->enabled || !port || !is_for_us(skb, &arrived.outer))
+	if (!settings || !settings->enabled || !is_for_us(skb, &arrived.outer))
 		return TC_ACT_UNSPEC;
-	if (!is_lisp_data(&arrived.outer))
-		return outbound(skb, FROM_CORE, settings->roles, port, &arrived.outer);
-	int verdict = inbound(skb, settings->roles, port, &arrived);
-	if (verdict == TC_ACT_UNSPEC)
-		count(STAT_TO_STACK, 1);
-	return verdict;
+	if (is_lisp_data(&arrived.outer))
+		verdict = inbound(skb, settings, &arrived);
+	if (verdict != NOT_OURS)
+		return verdict;
+	return from_wire(skb, FROM_CORE, settings, &arrived.outer);
 }
 
 SEC("tc")
@@ -64,12 +62,12 @@ int lisp_tun(struct __sk_buff *skb)
 	struct settings *settings = current_settings();
 	struct port *port = port_of(skb);
 	int verdict = TC_ACT_UNSPEC;
-	struct packet packet = {}; // kernels before 6.3 hand no memory to a function that nobody has written to
+	struct packet packet = {};
 
 	if (!settings || !port)
 		return TC_ACT_UNSPEC;
-	if (settings->enabled && parse(skb, 0, skb->len, &packet) == PARSED)
-		verdict = outbound(skb, FROM_TUN, settings->roles, port, &packet);
+	if (settings->enabled && parse(skb, 0, skb->len, &packet) == PARSED && measure(skb, 0, skb->len, &packet))
+		verdict = outbound(skb, FROM_TUN, settings, port, &packet);
 	if (verdict == TC_ACT_UNSPEC) {
 		count(STAT_TO_STACK, 1);
 		note_punted(port);

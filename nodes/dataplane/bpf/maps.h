@@ -9,6 +9,7 @@
 
 #define LISP_MOST_CANDIDATES 16 // locators of one mapping; a mapping with more is the daemon's
 #define LISP_MOST_LOCATORS 1024 // locators of all mappings together
+#define LISP_MOST_FLOWS 128 // known at a time, by each CPU
 
 // An EID-prefix. Tries match it bit by bit from `scope` on, so an instance-ID and an IP version never match another.
 struct eid_key {
@@ -42,7 +43,8 @@ struct mapping {
 	__u8 action;
 	__u8 count; // of candidates, sorted by priority, then by address: IPv4 before IPv6
 	__u8 open;  // set by a program, once nothing that came before is on its way through the daemon; then it stays set
-	__u8 reserved[5];
+	__u8 bits;  // of its EID-prefix
+	__u32 number; // names it and its counter, among all that there ever are: `flows` counts for it
 	__u64 open_until; // CLOCK_MONOTONIC, ns: when it opens in any case
 	struct counter counter;
 	struct candidate candidates[LISP_MOST_CANDIDATES];
@@ -108,6 +110,34 @@ enum role_flag { ROLE_ITR = 1, ROLE_ETR = 2, ROLE_PITR = 4, ROLE_PETR = 8, ROLE_
 struct settings {
 	__u32 enabled; // 0: every program leaves everything to the stack
 	__u32 roles;
+	__u32 generation; // another one after every change to any table: no flow is known any more
+};
+
+// What was decided about a flow: its next packets go the same way, for a moment. All that names it is compared.
+struct flow {
+	__u32 generation; // in which it was decided
+	__u32 interface;  // index of the one it comes in by
+	__u64 until;      // CLOCK_MONOTONIC, ns: then it is decided anew
+	// Its name.
+	__be32 scope;       // instance-ID << 8 | IP version
+	__u32 rloc_version; // of those headers; 0: it comes without, and is to be encapsulated
+	__u32 protocol;     // and its ports, if it is to be encapsulated
+	__u32 ports;
+	__be32 source[4];
+	__be32 destination[4];
+	__be32 rloc[4]; // from which it comes, and to which, in LISP headers
+	__be32 own[4];
+	// Its way.
+	__u32 way;     // index of the interface
+	__u16 most;    // bytes of the largest packet, or segment, that fits
+	__u8 version;  // of the locator
+	__u8 native;   // 1: a PETR forwards it natively
+	__u16 locator; // index in `locators`
+	__u8 bits;     // of the mapping
+	__u8 reserved;
+	__u32 mapping; // its number
+	struct counter counter; // what the mapping's own counter has not been told yet
+	__u8 header[72]; // the frame's: Ethernet, and what it is encapsulated in
 };
 
 // With whom an EID of this site exchanged data last (requirement C34).
@@ -125,12 +155,9 @@ enum event_kind {
 
 struct event {
 	__u32 kind;
-	__be32 scope;
-	__u32 interface;    // index of the interface the packet came in by
-	__u32 rloc_version; // EVENT_ABSENT
-	__u8 eid[16];       // the source, or the inner destination
-	__u8 rloc[16];      // EVENT_ABSENT: the outer source
-	__u8 mac[6];        // EVENT_SOURCE
+	struct contact_key about; // the source; or the inner destination, and the outer source as its RLOC
+	__u32 interface;          // index of the interface the packet came in by
+	__u8 mac[6];              // EVENT_SOURCE
 	__u8 reserved[2];
 };
 

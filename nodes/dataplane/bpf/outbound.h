@@ -4,8 +4,7 @@
 // stack's, untouched.
 #pragma once
 
-#include "encapsulate.h"
-#include "room.h"
+#include "known_outbound.h"
 
 enum arrival { FROM_SITE, FROM_CORE, FROM_TUN };
 
@@ -16,8 +15,8 @@ __noinline int tell_source(struct __sk_buff *skb, const struct eid_key *source)
 
 	if (!source)
 		return 0;
-	event.scope = source->scope;
-	__builtin_memcpy(event.eid, source->address, sizeof(event.eid));
+	event.about.scope = source->scope;
+	__builtin_memcpy(event.about.eid, source->address, sizeof(event.about.eid));
 	bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_source), event.mac, sizeof(event.mac));
 	return tell(&event);
 }
@@ -85,17 +84,22 @@ refused:
 	return TC_ACT_SHOT;
 }
 
-static __always_inline int outbound(struct __sk_buff *skb, enum arrival arrival, __u32 roles, const struct port *port,
-				    struct packet *packet)
+__noinline int outbound(struct __sk_buff *skb, enum arrival arrival, const struct settings *settings,
+			const struct port *port, const struct packet *packet)
 {
-	__u32 at = arrival == FROM_TUN ? 0 : ETH_HLEN, *route, role;
-	__u8 ttl = packet->ttl - (arrival == FROM_TUN ? 0 : 1); // the kernel did it on the way into the device
-	struct tunnel tunnel = {.instance = port->instance};
+	__u32 at = arrival == FROM_TUN ? 0 : ETH_HLEN, generation, *route, role;
 	struct eid_key destination;
 	struct mapping *mapping;
+	struct tunnel *tunnel;
 	int verdict;
+	__u8 ttl;
 
-	if (!is_unicast(packet) || !measure(skb, at, skb->len - at, packet))
+	if (!settings || !port || !packet || !is_unicast(packet))
+		return TC_ACT_UNSPEC;
+	generation = settings->generation;
+	ttl = packet->ttl - (arrival == FROM_TUN ? 0 : 1); // the kernel did it on the way into the device
+	tunnel = new_tunnel(port->instance);
+	if (!tunnel)
 		return TC_ACT_UNSPEC;
 	if (arrival != FROM_TUN && (packet->ttl <= 1 || !is_alive(skb, port)))
 		return TC_ACT_UNSPEC;
@@ -104,17 +108,36 @@ static __always_inline int outbound(struct __sk_buff *skb, enum arrival arrival,
 	route = bpf_map_lookup_elem(&native, &destination);
 	if (route && *route != NATIVE_NULL0)
 		return TC_ACT_UNSPEC;
-	role = role_for(skb, arrival, roles, port, packet, &destination, &tunnel);
+	role = role_for(skb, arrival, settings->roles, port, packet, &destination, tunnel);
 	if (!role)
 		return TC_ACT_UNSPEC;
 	// Requirement S04: the map-cache decides.
 	mapping = bpf_map_lookup_elem(&map_cache, &destination);
 	if (!mapping || !is_for(role, mapping) || !passes(&mapping->open, mapping->open_until, port->gate))
 		return TC_ACT_UNSPEC;
-	if (!plan(skb, packet, mapping, &tunnel))
+	if (!plan(skb, packet, mapping, tunnel))
 		return TC_ACT_UNSPEC;
-	verdict = encapsulate(skb, at, packet, &tunnel, ttl);
-	if (is_passed(verdict))
-		account(packet, mapping, &tunnel, bpf_ktime_get_ns());
+	verdict = encapsulate(skb, at, packet, tunnel, ttl);
+	if (!is_passed(verdict))
+		return verdict;
+	account(packet, mapping, tunnel, bpf_ktime_get_ns());
+	if (arrival != FROM_TUN)
+		know_outwards(skb, packet, mapping, tunnel, generation);
 	return verdict;
+}
+
+// What came by a wire: the way of its flow, if that is known; else it is decided.
+static __always_inline int from_wire(struct __sk_buff *skb, enum arrival arrival, const struct settings *settings,
+				     struct packet *packet)
+{
+	struct port *port;
+	int verdict;
+
+	if (!measure(skb, ETH_HLEN, skb->len - ETH_HLEN, packet))
+		return TC_ACT_UNSPEC;
+	verdict = go_outwards(skb, packet, settings->generation);
+	if (verdict != TC_ACT_UNSPEC)
+		return verdict;
+	port = port_of(skb);
+	return port ? outbound(skb, arrival, settings, port, packet) : TC_ACT_UNSPEC;
 }

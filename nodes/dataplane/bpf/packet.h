@@ -191,19 +191,29 @@ static __always_inline bool is_unicast(const struct packet *packet)
 	return is_unicast_v6(packet->source) && is_unicast_v6(packet->destination);
 }
 
-static __always_inline int rewrite_v4(struct __sk_buff *skb, __u32 at, const struct packet *packet, __u8 tos, __u8 ttl)
+// RFC 1624: take the old 16-bit words out of the checksum and the new ones in.
+static __always_inline __be16 changed_checksum(const struct packet *packet, __u8 tos, __u8 ttl)
 {
-	// RFC 1624: take the old 16-bit words out of the checksum and the new ones in.
 	__u32 sum = (__u16)~bpf_ntohs(packet->check);
-	struct {
-		__u8 ttl, protocol;
-		__be16 check;
-	} tail = {.ttl = ttl, .protocol = packet->protocol};
-	int refused = 0;
 
 	sum += (__u16)~packet->tos + tos;
 	sum += (__u16)~(packet->ttl << 8) + (ttl << 8);
-	tail.check = bpf_htons((__u16)~fold(sum));
+	return bpf_htons((__u16)~fold(sum));
+}
+
+static __always_inline __be32 changed_first(const struct packet *packet, __u8 tos)
+{
+	return (packet->first & bpf_htonl(0xF00FFFFF)) | bpf_htonl((__u32)tos << 20);
+}
+
+static __always_inline int rewrite_v4(struct __sk_buff *skb, __u32 at, const struct packet *packet, __u8 tos, __u8 ttl)
+{
+	struct {
+		__u8 ttl, protocol;
+		__be16 check;
+	} tail = {.ttl = ttl, .protocol = packet->protocol, .check = changed_checksum(packet, tos, ttl)};
+	int refused = 0;
+
 	if (tos != packet->tos)
 		refused = bpf_skb_store_bytes(skb, at + 1, &tos, sizeof(tos), BPF_F_RECOMPUTE_CSUM);
 	return refused ?: bpf_skb_store_bytes(skb, at + 8, &tail, sizeof(tail), BPF_F_RECOMPUTE_CSUM);
@@ -211,7 +221,7 @@ static __always_inline int rewrite_v4(struct __sk_buff *skb, __u32 at, const str
 
 static __always_inline int rewrite_v6(struct __sk_buff *skb, __u32 at, const struct packet *packet, __u8 tos, __u8 ttl)
 {
-	__be32 first = (packet->first & bpf_htonl(0xF00FFFFF)) | bpf_htonl((__u32)tos << 20);
+	__be32 first = changed_first(packet, tos);
 	int refused = 0;
 
 	if (tos != packet->tos)
@@ -227,6 +237,19 @@ __noinline int rewrite(struct __sk_buff *skb, __u32 at, const struct packet *pac
 	if (packet->version == 4)
 		return rewrite_v4(skb, at, packet, tos, ttl);
 	return rewrite_v6(skb, at, packet, tos, ttl);
+}
+
+// The same where the header can be written in place.
+static __always_inline void write_tos_and_ttl(union ip_header *ip, const struct packet *packet, __u8 tos, __u8 ttl)
+{
+	if (packet->version == 4) {
+		ip->v4.tos = tos;
+		ip->v4.ttl = ttl;
+		ip->v4.check = changed_checksum(packet, tos, ttl);
+	} else {
+		ip->words[0] = changed_first(packet, tos);
+		ip->v6.hop_limit = ttl;
+	}
 }
 
 // Cut off what stands behind the packet: the padding of short frames would arrive as data otherwise. To be done first:

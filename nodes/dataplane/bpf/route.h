@@ -41,12 +41,18 @@ static __always_inline int take_and_ask(const struct bpf_fib_lookup *way)
 	return bpf_redirect_neigh(way->ifindex, &next, sizeof(next), 0);
 }
 
+static __always_inline void address(struct ethhdr *ethernet, const struct bpf_fib_lookup *way, __u8 version)
+{
+	__builtin_memcpy(ethernet->h_dest, way->dmac, ETH_ALEN);
+	__builtin_memcpy(ethernet->h_source, way->smac, ETH_ALEN);
+	ethernet->h_proto = ethertype(version);
+}
+
 static __always_inline int take_directly(struct __sk_buff *skb, const struct bpf_fib_lookup *way, __u8 version)
 {
-	struct ethhdr ethernet = {.h_proto = ethertype(version)};
+	struct ethhdr ethernet;
 
-	__builtin_memcpy(ethernet.h_dest, way->dmac, ETH_ALEN);
-	__builtin_memcpy(ethernet.h_source, way->smac, ETH_ALEN);
+	address(&ethernet, way, version);
 	if (bpf_skb_store_bytes(skb, 0, &ethernet, sizeof(ethernet), 0)) {
 		count(STAT_DROP_KERNEL, 1);
 		return TC_ACT_SHOT;

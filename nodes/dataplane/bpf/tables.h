@@ -100,6 +100,14 @@ struct {
 	__type(value, struct settings);
 } settings SEC(".maps");
 
+// For each CPU on its own: what it knows of the flows that it sees. 26 KiB each.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LISP_MOST_FLOWS);
+	__type(key, __u32);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
@@ -112,7 +120,7 @@ struct {
 	__uint(max_entries, 1 << 15);
 } events SEC(".maps");
 
-// What the daemon was told lately.
+// What the daemon was told lately: how each struct event begins.
 struct told_key {
 	__u32 kind; // enum event_kind
 	struct contact_key about;

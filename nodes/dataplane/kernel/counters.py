@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from nodes.dataplane.bpf.layout import COUNTER, LONG, NUMBER, Statistic
+from nodes.dataplane.bpf.layout import COUNTER, FLOW, LONG, NUMBER, Statistic
 from nodes.dataplane.counts import Count
 from nodes.dataplane.kernel.maps import KernelMap
 from nodes.lisp.eid import IPAddress
@@ -28,6 +29,10 @@ _DROPS = {
     Statistic.DROP_KERNEL: "kernel refused",
 }
 """What the programs drop, by the name under which the Python path counts the same."""
+
+
+_PENDING = struct.Struct(f"=I{COUNTER.size}s")
+_PENDING_AT = FLOW.fields["mapping"][0]
 
 
 class PerCpu(KernelMap, Protocol):
@@ -96,6 +101,22 @@ class LocatorCounters:
 
     def _at(self, place: int) -> Count:
         return count_of(self._kernel.lookup(NUMBER.pack(place)) or bytes(COUNTER.size))
+
+
+def read_pending(flows: PerCpu) -> dict[int, Count]:
+    """What the programs counted for flows that they know, and have not told their mappings yet; by those' numbers.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    found: dict[int, Count] = {}
+    for _, value in flows.items():
+        for one in flows.split(value):
+            number, counter = _PENDING.unpack_from(one, _PENDING_AT)
+            count = count_of(counter)
+            if count.packets:
+                found.setdefault(number, Count()).add(count)
+    return found
 
 
 def count_of(counter: bytes) -> Count:

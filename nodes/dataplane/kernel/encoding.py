@@ -70,9 +70,24 @@ def candidates(found: list[Candidate]) -> bytes:
 NO_COUNTER = bytes(layout.COUNTER.size)
 
 
-def mapping(action: int, count: int, is_open: bool, open_until: int, counter: bytes, of: bytes) -> bytes:
-    """``struct mapping``; ``of`` are its candidates."""
-    return layout.MAPPING.pack(action, count, is_open, open_until, counter, of)
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a mapping hands on to the one that replaces it.
+
+    Attributes:
+        number: By which flows that the programs know name it and its counter.
+        is_open: Whether its gate is open.
+        counter: The bytes of its ``struct counter``.
+    """
+
+    number: int
+    is_open: bool = False
+    counter: bytes = NO_COUNTER
+
+
+def mapping(action: int, count: int, bits: int, open_until: int, past: Past, of: bytes) -> bytes:
+    """``struct mapping`` of an EID-prefix with so many ``bits``; ``of`` are its candidates."""
+    return layout.MAPPING.pack(action, count, past.is_open, bits, past.number, open_until, past.counter, of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,7 @@ class Mapping:
     """What a ``struct mapping`` says; ``counter`` is the bytes of its ``struct counter``."""
 
     action: int
+    number: int
     is_open: bool
     counter: bytes
     candidates: tuple[Candidate, ...]
@@ -87,14 +103,15 @@ class Mapping:
     @classmethod
     def read(cls, value: bytes) -> Mapping:
         """Decode one."""
-        action, count, is_open, _, counter, packed = layout.MAPPING.unpack(value)
+        action, count, is_open, _, number, _, counter, packed = layout.MAPPING.unpack(value)
         found = list(layout.CANDIDATE.iter_unpack(packed))[:count]
-        return cls(action, bool(is_open), counter, tuple(Candidate(*one) for one in found))
+        return cls(action, number, bool(is_open), counter, tuple(Candidate(*one) for one in found))
 
 
-def handed_on(value: bytes) -> tuple[bool, bytes]:
-    """Of a ``struct mapping`` that is replaced: whether it is open, and its counter."""
-    return bool(value[2]), value[16:40]
+def handed_on(value: bytes) -> Past:
+    """Of a ``struct mapping`` that is replaced."""
+    _, _, is_open, _, number, _, counter, _ = layout.MAPPING.unpack(value)
+    return Past(number, bool(is_open), counter)
 
 
 EMPTY_LOCATOR = bytes(layout.LOCATOR.size)
@@ -155,9 +172,15 @@ def rloc(key: bytes) -> IPAddress:
     return unpadded(version, address)
 
 
-def settings(enabled: bool, roles: int) -> bytes:
-    """``struct settings``."""
-    return layout.SETTINGS.pack(enabled, roles)
+def settings(enabled: bool, roles: int, generation: int) -> bytes:
+    """``struct settings``; with another generation, the programs know no flow any more."""
+    return layout.SETTINGS.pack(enabled, roles, generation & 0xFFFFFFFF)
+
+
+def generation(value: bytes | None) -> int:
+    """The generation of a ``struct settings``; of none 0."""
+    found: int = layout.SETTINGS.unpack(value)[2] if value else 0
+    return found
 
 
 def contact(key: bytes) -> tuple[int, IPAddress, IPAddress]:
@@ -186,7 +209,8 @@ class Event:
             ValueError: Its kind is unknown.
             struct.error: It is too short.
         """
-        kind, scope_bytes, interface, rloc_version, eid, address, mac = layout.EVENT.unpack(data[: layout.EVENT.size])
+        kind, about, interface, mac = layout.EVENT.unpack(data[: layout.EVENT.size])
+        scope_bytes, rloc_version, eid, address = layout.CONTACT_KEY.unpack(about)
         instance_id, version = _unscoped(scope_bytes)
         sender = unpadded(rloc_version, address) if rloc_version else None
         return cls(EventKind(kind), instance_id, unpadded(version, eid), sender, interface, mac)

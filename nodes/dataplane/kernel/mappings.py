@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
 
-from nodes.dataplane.bpf.layout import COUNTER, MOST_CANDIDATES, Action
+from nodes.dataplane.bpf.layout import MOST_CANDIDATES, NUMBER, Action
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.kernel import encoding
+from nodes.dataplane.kernel.encoding import Past
 from nodes.dataplane.kernel.locators import Choice, Group, Locators
 from nodes.dataplane.kernel.maps import KernelMap
 from nodes.lisp.config import UNUSED_PRIORITY, Role
@@ -53,6 +56,7 @@ class Mappings:
         self._kernel, self._locators, self._tables = kernel, locators, tables
         self._monotonic_ns = monotonic_ns
         self._written: dict[bytes, Group] = {}
+        self._numbers = count(1)
 
     def install(self, entry: ForwardingEntry) -> None:
         """Write an entry, replacing one of the same prefix. Raises OSError.
@@ -63,11 +67,10 @@ class Mappings:
         key = encoding.eid_key(entry.prefix)
         group = self._locators.group(choice_of(entry, self._tables))
         old = self._written.get(key)
-        is_open, counter = False, encoding.NO_COUNTER
-        if old is not None and (there := self._kernel.lookup(key)) is not None:
-            was_open, counter = encoding.handed_on(there)
-            is_open = was_open and old.action is not Action.STACK and group.action is not Action.STACK
-        self._write(key, group, is_open, counter)
+        past = self._past(key) if old is not None else Past(next(self._numbers))
+        if old is not None and Action.STACK in (old.action, group.action):
+            past = replace(past, is_open=False)
+        self._write(key, group, past)
         self._written[key] = group
         if old is not None:
             self._locators.release(old)
@@ -84,31 +87,31 @@ class Mappings:
         del self._written[key]
         self._locators.release(old)
 
-    def counters(self) -> dict[EidPrefix, tuple[int, int, int]]:
-        """Packets, bytes and last use (CLOCK_MONOTONIC, ns) of each mapping, by the kernel. Raises OSError."""
-        return {prefix: COUNTER.unpack(one.counter) for prefix, one in self.items()}
-
     def resync(self) -> None:
         """Write all of the engine's entries anew, and nothing else. Raises OSError."""
         self._written.clear()
-        counters = {}
+        pasts = {}
         for key, value in list(self._kernel.items()):
-            counters[key] = encoding.handed_on(value)[1]
+            pasts[key] = replace(encoding.handed_on(value), is_open=False)
             self._kernel.delete(key)
         self._locators.clear()
         for _, entry in self._tables.map_cache.items():
             key = encoding.eid_key(entry.prefix)
             group = self._written[key] = self._locators.group(choice_of(entry, self._tables))
-            self._write(key, group, False, counters.get(key, encoding.NO_COUNTER))
+            self._write(key, group, pasts.get(key) or Past(next(self._numbers)))
 
     def items(self) -> Iterator[tuple[EidPrefix, encoding.Mapping]]:
         """What the kernel has. Raises OSError."""
         yield from ((encoding.eid_prefix(key), encoding.Mapping.read(value)) for key, value in self._kernel.items())
 
-    def _write(self, key: bytes, group: Group, is_open: bool, counter: bytes) -> None:
+    def _past(self, key: bytes) -> Past:
+        there = self._kernel.lookup(key)
+        return encoding.handed_on(there) if there is not None else Past(next(self._numbers))
+
+    def _write(self, key: bytes, group: Group, past: Past) -> None:
         until = self._monotonic_ns() + GATE_NS
-        value = encoding.mapping(group.action, len(group.places), is_open, until, counter, group.packed)
-        self._kernel.update(key, value)
+        bits = NUMBER.unpack_from(key)[0] - 32
+        self._kernel.update(key, encoding.mapping(group.action, len(group.places), bits, until, past, group.packed))
 
     def _close_gate_above(self, prefix: EidPrefix) -> None:
         """What an entry left to the daemon may wait there still when the next wider entry takes its packets."""
@@ -119,6 +122,4 @@ class Mappings:
         key = encoding.eid_key(above[0]) if above else b""
         group = self._written.get(key)
         if group is not None and group.action is not Action.STACK:
-            there = self._kernel.lookup(key)
-            counter = encoding.handed_on(there)[1] if there else encoding.NO_COUNTER
-            self._write(key, group, False, counter)
+            self._write(key, group, replace(self._past(key), is_open=False))
