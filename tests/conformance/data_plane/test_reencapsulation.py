@@ -1,0 +1,132 @@
+"""What an RTR makes of LISP packets: out of one header, into another, of the same IP version or the other one.
+
+RFC 9300 section 5.3, RFC 6040; in the world ``families``, whose RTR is given packets that no site sends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+
+import pytest
+
+from testbed.lab import Lab
+from tests.conformance import packets
+from tests.conformance.data_plane.conftest import PAIRS
+from tests.conformance.data_plane.pair import Pair, Seen
+from tests.conformance.data_plane.test_decapsulation import ARRIVING, DROPPED
+from tests.conformance.packets import IPAddress
+from tests.conformance.watch import eventually
+from tests.dataplane.router import OLD_KERNEL
+
+RTR = "rtr"
+
+
+@dataclass(frozen=True)
+class Passage:
+    """From a site over RLOCs of one IP version to the RTR, from there to another site's RLOC of version ``onward``."""
+
+    pair: Pair
+    onward: int
+
+    @property
+    def there(self) -> str:
+        """The host that the packets are for."""
+        return f"hf{self.onward}"
+
+    def rloc(self, version: int) -> IPAddress:
+        """The RTR's."""
+        return self.pair.lab[RTR].address_of(version)
+
+    def give(self, text: object, outer_ttl: int = 64, outer_tos: int = 0, **inner: int) -> None:
+        """A LISP packet to the RTR, as the near router would send it."""
+        target = self.pair.lab[self.there].address_of(self.pair.inner)
+        packet = self.pair.between(self.pair.source, target, text, **inner)
+        ends = self.pair.rloc(self.pair.itr), self.rloc(self.pair.outer)
+        self.pair.send("core2", RTR, packets.lisp(*ends, packet, ttl=outer_ttl, tos=outer_tos))
+
+    def texts(self, seen: Seen) -> set[str]:
+        """What has arrived at the host."""
+        return set(seen.texts(self.there))
+
+    @contextmanager
+    def carried(self, count: int) -> Iterator[Seen]:
+        """What the RTR sends and the host receives meanwhile; by the fast path, so many packets."""
+        with self.pair.watch("core2", self.there) as seen:
+            before = self.pair.counted(RTR, "reencapsulated")
+            yield seen
+            # Before Linux 6.3 some of the packets that change their IP version are the daemon's.
+            if not OLD_KERNEL or self.pair.inner == self.pair.outer == self.onward:
+                fast = count if self.pair.dataplane == "ebpf" else 0
+                assert self.pair.counted(RTR, "reencapsulated") - before == fast
+
+    def warm(self) -> None:
+        """The RTR knows the mapping, and its gate is open: nothing waits in the daemon that came before it."""
+
+        def is_fast() -> bool:
+            before = self.pair.counted(RTR, "reencapsulated")
+            with self.pair.watch(self.there) as seen:
+                self.give("warm")
+                seen.until(lambda: self.texts(seen), "the packet at the host")
+            return self.pair.dataplane != "ebpf" or self.pair.counted(RTR, "reencapsulated") > before
+
+        eventually(is_fast, "the fast path takes it", within=5)
+
+
+@pytest.fixture(scope="module")
+def met(families: Lab, dataplane: str) -> Lab:
+    """The RTR has asked for every mapping: a second later all of them may take the fast path."""
+    for inner, onward in product((4, 6), repeat=2):
+        Passage(Pair(families, dataplane, inner, 4), onward).give("first")
+    return families
+
+
+@pytest.fixture(params=list(product(PAIRS, (4, 6))), ids=lambda way: "v{}-over-v{}-then-v{}".format(*way[0], way[1]))
+def passage(request: pytest.FixtureRequest, met: Lab, dataplane: str) -> Passage:
+    """Every combination, with the mapping known."""
+    pair, onward = request.param
+    one = Passage(Pair(met, dataplane, *pair), onward)
+    one.warm()
+    return one
+
+
+@pytest.mark.requirement("D11", "D12", "D15")
+def test_one_header_goes_and_another_comes(passage: Passage) -> None:
+    """Never two; the smaller TTL falls by one, and the DSCP that was seen outside goes on, inside and outside."""
+    wanted = {f"{inner}-{outer}": (inner, outer) for inner, outer in ((40, 50), (50, 40), (255, 64), (64, 255))}
+    with passage.carried(len(wanted)) as seen:
+        for number, (text, (inner, outer)) in enumerate(wanted.items()):
+            passage.give(text, outer_ttl=outer, outer_tos=number << 4, ttl=inner, tos=0xB8)
+        seen.until(lambda: passage.texts(seen) == set(wanted), "the packets at the host")
+        sent = seen.data("core2", RTR)
+        arrived = [seen.arrived(passage.there, text) for text in wanted]
+    ttls = [min(both) - 1 for both in wanted.values()]
+    assert {(one.outer.source, one.outer.destination) for one in sent} == {
+        (passage.rloc(passage.onward), passage.pair.lab[f"xf{passage.onward}"].address_of(passage.onward))
+    }
+    assert [(one.outer.ttl, one.inner.ttl) for one in sent] == [(ttl, ttl) for ttl in ttls]
+    assert [(one.outer.tos, one.inner.tos) for one in sent] == [(number << 4,) * 2 for number in range(4)]
+    assert {(one.header, one.checksum, packets.tunnelled(one.inner)) for one in sent} == {(bytes(8), 0, None)}
+    assert len({one.source_port for one in sent}) == 1
+    assert all(one.outer.checksum_is_right and one.inner.checksum_is_right for one in sent)
+    # Two hops of the core and the far router.
+    assert [(one.ttl, one.tos) for one in arrived if one] == [(ttl - 3, n << 4) for n, ttl in enumerate(ttls)]
+
+
+@pytest.mark.requirement("D14")
+def test_every_combination_of_ecn(passage: Passage) -> None:
+    """One decapsulation, one encapsulation (RFC 6040): no mark is lost between two tunnels, inside or outside."""
+    wanted = {f"{inner}-{outer}": ARRIVING[inner][outer] for inner, outer in product(range(4), repeat=2)}
+    kept = {text: ecn for text, ecn in wanted.items() if ecn is not DROPPED}
+    before = passage.pair.drops(RTR)
+    with passage.carried(len(kept)) as seen:
+        for inner, outer in product(range(4), repeat=2):
+            passage.give(f"{inner}-{outer}", outer_tos=0x28 | outer, tos=0xB8 | inner)
+        seen.until(lambda: len(passage.texts(seen)) == len(kept), "the packets at the host")
+        sent = {one.inner.text.split()[-1].decode(): (one.outer.tos, one.inner.tos) for one in seen.data("core2", RTR)}
+        arrived = {text: one.tos for text in passage.texts(seen) if (one := seen.arrived(passage.there, text))}
+    assert sent == {text: (0x28 | ecn,) * 2 for text, ecn in kept.items()}
+    assert arrived == {text: 0x28 | ecn for text, ecn in kept.items()}
+    assert passage.pair.drops(RTR) - before == {"congestion experienced, inner packet not ECN-capable": 1}
