@@ -189,6 +189,10 @@ class Plumbing:
             sysctl.write_sysctl(f"net/ipv4/conf/{name}/accept_local", 1)
         for name in ports:
             sysctl.write_sysctl(f"net/ipv4/neigh/{name}/unres_qlen_bytes", _NEIGHBOUR_QUEUE)
+        for name in config.core_interfaces:
+            # A route by a link that is cut at its other end is no route: the next best is taken (RFC 9301 section 7).
+            for version in sorted(self.versions):
+                sysctl.write_sysctl(f"net/ipv{version}/conf/{name}/ignore_routes_with_linkdown", 1)
         if 6 in self.versions:
             sysctl.write_sysctl("net/ipv6/conf/all/forwarding", 1)
         for device in devices:

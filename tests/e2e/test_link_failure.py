@@ -15,6 +15,8 @@ from testbed.model import Side
 
 _DOWN_S = 0.5
 """How long nothing must get through a link that is down."""
+_CUT_S = 3.0
+"""How soon the other link carries: sooner than any probe of a locator would tell."""
 _UP_S = 2.0
 """How long it may take until something gets through again."""
 
@@ -107,6 +109,18 @@ def test_the_first_link_carries_again(tmp_path: Path) -> None:
         _set(lab, "xtr1", first, "up")
         lab.wait_for("routes-restored", "xtr1", timeout=_UP_S)
         assert _routes(lab, "xtr1") == before
+
+
+@pytest.mark.parametrize("dataplane", ["auto", "python"])
+def test_a_cable_that_is_cut_at_the_other_end(tmp_path: Path, dataplane: str) -> None:
+    """The router's own end stays up, without a carrier: its routes stay as well, and are not to be used."""
+    with Lab("multihomed", name="test-down-cut", run_dir=tmp_path / "cut", dataplane=dataplane) as lab:
+        first = next(one.name for one in lab["xtr1"].interfaces if one.side is Side.CORE)
+        first_reply(lab, "h1", "h2", within=10)
+        _set(lab, first, "xtr1", "down")
+        first_reply(lab, "h1", "h2", within=_CUT_S)
+        _set(lab, first, "xtr1", "up")
+        first_reply(lab, "h1", "h2", within=_UP_S)
 
 
 def test_bird_puts_its_routes_back(tmp_path: Path) -> None:
