@@ -15,7 +15,7 @@ import pytest
 
 from testbed.act.echo import Echo, Pinger
 from testbed.lab import Lab
-from tests.conformance import packets
+from tests.conformance import packets, wire
 from tests.conformance.data_plane.pair import MARK, Cable, Seen
 from tests.conformance.packets import IPAddress
 from tests.conformance.watch import SINK, eventually
@@ -26,6 +26,7 @@ _PACE = 0.02
 _SLACK = 0.3
 """Seconds for what a busy machine does in between."""
 _AT_ONCE = 0.5
+PROBE, PROBE_REPLY = 1 << 25, 1 << 27
 LSB, INSTANCE, INSTANCE_ID = 1 << 30, 1 << 27, 7
 SENDERS = ("xn", "pitr")
 """Who encapsulates the flows; both are next to core3."""
@@ -132,6 +133,43 @@ def ways(lab: Lab, dataplane: str) -> list[set[IPAddress]]:
     # Three requests each; the answer to the one that goes outside comes back through the PITR.
     assert [after - was for was, after in zip(before, counted(), strict=True)] == [3 if dataplane == "ebpf" else 0] * 2
     return found
+
+
+@pytest.mark.requirement("C30", "C36")
+def test_probes_go_straight_to_the_rloc(lab: Lab) -> None:
+    """Map-Request and Map-Reply with the P-bit and one nonce, over IPv6, by a PITR, which says so, and of a PETR."""
+    wanted = {
+        (sender, end): sender == "pitr" for sender in SENDERS for end in (rlocs(lab, "x4")[0], rlocs(lab, "x6")[0])
+    }
+    wanted["xn", rlocs(lab, "petr1")[0]] = False
+    places = {end: place for place in ("x4", "x6", "petr1") for end in rlocs(lab, place)}
+    with Seen(lab, [*SENDERS, "x4", "x6", "petr1"]) as seen:
+
+        def exchange(sender: str, end: IPAddress) -> tuple[int, int] | None:
+            own = [one for one in lab[sender].lisp.rlocs if one.version == end.version]  # type: ignore[union-attr]
+            asked = [one for one in seen.packets(places[end]) if one.source in own and one.ports[1] == wire.CONTROL]
+            told = {one.text[4:12]: one for one in seen.packets(sender) if one.source == end and one.protocol == 17}
+            pairs = [(one.text, told[one.text[4:12]].text) for one in asked if one.text[4:12] in told]
+            return next(((word(question), word(answer)) for question, answer in pairs), None)
+
+        for (sender, end), by_pitr in wanted.items():
+            found = seen.until(lambda sender=sender, end=end: exchange(sender, end), f"a probe by {sender} of {end}")
+            assert found is not None
+            assert (found[0] >> 28, found[1] >> 28) == (wire.MAP_REQUEST, wire.MAP_REPLY)
+            assert (found[0] & PROBE, found[1] & PROBE_REPLY) == (PROBE, PROBE_REPLY)
+            assert bool(found[0] & wire.PITR) == by_pitr
+
+
+def word(message: bytes) -> int:
+    """The first word of a control message."""
+    return int.from_bytes(message[:4], "big")
+
+
+def rlocs(lab: Lab, router: str) -> list[IPAddress]:
+    """The RLOCs that a router is known by to those who send the flows, the better first."""
+    return [
+        end for end in dict.fromkeys(end for one in flows(lab) for end in one.ends) if end in lab[router].lisp.rlocs
+    ]  # type: ignore[union-attr]
 
 
 @pytest.mark.requirement("C35", "C37")
