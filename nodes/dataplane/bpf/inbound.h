@@ -37,31 +37,34 @@ static __always_inline void join(struct arrived *arrived)
 // Read what is behind the outer IP header. PARSED, or what is wrong with it; `skb` is not changed.
 __noinline int parse_lisp(struct __sk_buff *skb, struct arrived *arrived)
 {
-	struct {
+	const struct {
 		struct udphdr udp;
 		struct lisp_header lisp;
-	} header = {};
+	} *header;
+	const struct udphdr *udp;
 	__u32 at, length;
 	int parsed;
 
 	if (!arrived)
 		return ODD;
 	at = ETH_HLEN + arrived->outer.header;
-	if (bpf_skb_load_bytes(skb, at, &header.udp, sizeof(header.udp)))
+	udp = find(skb, at, sizeof(*udp));
+	if (!udp)
 		return ODD;
-	length = bpf_ntohs(header.udp.len);
-	if (length < sizeof(header.udp) || arrived->outer.header + length > arrived->outer.length)
+	length = bpf_ntohs(udp->len);
+	if (length < sizeof(*udp) || arrived->outer.header + length > arrived->outer.length)
 		return ODD; // no UDP packet: the kernel counts it as such
-	if (length <= sizeof(header) || bpf_skb_load_bytes(skb, at, &header, sizeof(header)))
+	header = find(skb, at, sizeof(*header));
+	if (!header || length <= sizeof(*header))
 		return MALFORMED;
-	if (header.lisp.flags & LISP_KK)
+	if (header->lisp.flags & LISP_KK)
 		return ENCRYPTED;
 	// Requirements D06 to D08: nonce, Locator-Status-Bits, versions and the reserved bits are not looked at.
-	if (header.lisp.flags & LISP_I)
-		arrived->instance = bpf_ntohl(header.lisp.instance) >> 8;
-	arrived->room = arrived->outer.header + sizeof(header);
-	length -= sizeof(header);
-	at += sizeof(header);
+	if (header->lisp.flags & LISP_I)
+		arrived->instance = bpf_ntohl(header->lisp.instance) >> 8;
+	arrived->room = arrived->outer.header + sizeof(*header);
+	length -= sizeof(*header);
+	at += sizeof(*header);
 	parsed = parse(skb, at, length, &arrived->inner);
 	if (parsed == PARSED && !measure(skb, at, length, &arrived->inner))
 		return ODD;

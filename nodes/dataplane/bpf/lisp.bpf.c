@@ -25,7 +25,7 @@ static __always_inline bool is_for_us(struct __sk_buff *skb, struct packet *pack
 		return false;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return false;
-	return parse(skb, ETH_HLEN, skb->len - ETH_HLEN, packet) == PARSED &&
+	return gather(skb) && parse(skb, ETH_HLEN, skb->len - ETH_HLEN, packet) == PARSED &&
 	       skb->protocol == ethertype(packet->version);
 }
 
@@ -66,7 +66,7 @@ int lisp_tun(struct __sk_buff *skb)
 
 	if (!settings || !port)
 		return TC_ACT_UNSPEC;
-	if (settings->enabled && parse(skb, 0, skb->len, &packet) == PARSED && measure(skb, 0, skb->len, &packet))
+	if (settings->enabled && gather(skb) && parse(skb, 0, skb->len, &packet) == PARSED && measure(skb, 0, skb->len, &packet))
 		verdict = outbound(skb, FROM_TUN, settings, port, &packet);
 	if (verdict == TC_ACT_UNSPEC) {
 		count(STAT_TO_STACK, 1);

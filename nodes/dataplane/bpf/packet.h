@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// What the programs read in an IP header, and the little they rewrite. They copy headers out of the packet and back in:
-// that works wherever the packet lies in memory, and leaves a packet that is not ours as it is.
+// What the programs read in an IP header, and the little they rewrite. They read where the packet lies: `gather` sees to it
+// that all its headers lie in one piece.
 //
 // Functions that are not static are so for the verifier: it goes through each of them once, by itself, and not again for
 // every way that leads there. Every router of a lab has its programs verified when it starts.
@@ -21,6 +21,7 @@
 #define UDP_LITE 136
 #define EINVAL 22
 #define ANY_FRAGMENT 0x3FFF // MF and the offset
+#define MOST_HEADERS 192    // bytes: Ethernet, IP, UDP and LISP headers, IP and TCP inside
 
 struct packet {
 	__be32 first;  // of its 32-bit words: it holds DSCP and ECN
@@ -114,33 +115,58 @@ static __always_inline bool has_ports(__u8 protocol)
 	       protocol == IPPROTO_DCCP || protocol == UDP_LITE;
 }
 
+// Bring the headers together in memory. False: there is no memory for that.
+static __always_inline bool gather(struct __sk_buff *skb)
+{
+	__u32 there = skb->data_end - skb->data;
+
+	if (there >= MOST_HEADERS || there >= skb->len)
+		return true;
+	return !bpf_skb_pull_data(skb, skb->len < MOST_HEADERS ? skb->len : MOST_HEADERS);
+}
+
+// Where a header of so many bytes is; NULL, if the packet ends before it does.
+static __always_inline const void *find(struct __sk_buff *skb, __u32 at, __u32 bytes)
+{
+	const void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (at > MOST_HEADERS || data + at + bytes > end)
+		return NULL;
+	return data + at;
+}
+
 // Read the IP header at `at`, of a packet that has `room` bytes.
 __noinline int parse(struct __sk_buff *skb, __u32 at, __u32 room, struct packet *packet)
 {
-	union ip_header ip;
-	__be32 ports;
+	const union ip_header *ip;
+	const __be32 *ports;
 	int parsed;
 
 	if (!packet)
 		return MALFORMED;
 	__builtin_memset(packet, 0, sizeof(*packet));
-	if (room < sizeof(ip.v4) || bpf_skb_load_bytes(skb, at, &ip, sizeof(ip.v4)))
+	ip = find(skb, at, sizeof(ip->v4));
+	if (!ip || room < sizeof(ip->v4))
 		return MALFORMED;
-	packet->first = ip.words[0];
-	packet->version = ip.v4.version;
-	if (packet->version == 4)
-		parsed = parse_v4(&ip, room, packet);
-	else if (packet->version == 6 && room >= sizeof(ip.v6) && !bpf_skb_load_bytes(skb, at, &ip, sizeof(ip.v6)))
-		parsed = parse_v6(&ip, room, packet);
-	else
-		return MALFORMED;
+	packet->first = ip->words[0];
+	packet->version = ip->v4.version;
+	if (packet->version == 4) {
+		parsed = parse_v4(ip, room, packet);
+	} else {
+		ip = find(skb, at, sizeof(ip->v6));
+		if (!ip || room < sizeof(ip->v6) || packet->version != 6)
+			return MALFORMED;
+		parsed = parse_v6(ip, room, packet);
+	}
 	if (parsed != PARSED)
 		return parsed;
 	packet->segment = packet->length;
 	packet->count = 1;
-	if (has_ports(packet->protocol) && !packet->fragment && packet->length >= packet->header + sizeof(ports) &&
-	    !bpf_skb_load_bytes(skb, at + packet->header, &ports, sizeof(ports)))
-		packet->ports = bpf_ntohl(ports);
+	if (!has_ports(packet->protocol) || packet->fragment || packet->length < packet->header + sizeof(*ports))
+		return PARSED;
+	ports = find(skb, at + packet->header, sizeof(*ports));
+	if (ports)
+		packet->ports = bpf_ntohl(*ports);
 	return PARSED;
 }
 
