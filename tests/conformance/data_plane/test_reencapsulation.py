@@ -40,12 +40,16 @@ class Passage:
         """The RTR's."""
         return self.pair.lab[RTR].address_of(version)
 
-    def give(self, text: object, outer_ttl: int = 64, outer_tos: int = 0, **inner: int) -> None:
+    def packet(self, text: object, outer_ttl: int = 64, outer_tos: int = 0, **inner: int) -> bytes:
         """A LISP packet to the RTR, as the near router would send it."""
         target = self.pair.lab[self.there].address_of(self.pair.inner)
         packet = self.pair.between(self.pair.source, target, text, **inner)
         ends = self.pair.rloc(self.pair.itr), self.rloc(self.pair.outer)
-        self.pair.send("core2", RTR, packets.lisp(*ends, packet, ttl=outer_ttl, tos=outer_tos))
+        return packets.lisp(*ends, packet, ttl=outer_ttl, tos=outer_tos)
+
+    def give(self, *some: bytes) -> None:
+        """Hand packets to the RTR."""
+        self.pair.send("core2", RTR, *some)
 
     def texts(self, seen: Seen) -> set[str]:
         """What has arrived at the host."""
@@ -68,7 +72,7 @@ class Passage:
         def is_fast() -> bool:
             before = self.pair.counted(RTR, "reencapsulated")
             with self.pair.watch(self.there) as seen:
-                self.give("warm")
+                self.give(self.packet("warm"))
                 seen.until(lambda: self.texts(seen), "the packet at the host")
             return self.pair.dataplane != "ebpf" or self.pair.counted(RTR, "reencapsulated") > before
 
@@ -79,7 +83,8 @@ class Passage:
 def met(families: Lab, dataplane: str) -> Lab:
     """The RTR has asked for every mapping: a second later all of them may take the fast path."""
     for inner, onward in product((4, 6), repeat=2):
-        Passage(Pair(families, dataplane, inner, 4), onward).give("first")
+        passage = Passage(Pair(families, dataplane, inner, 4), onward)
+        passage.give(passage.packet("first"))
     return families
 
 
@@ -97,8 +102,10 @@ def test_one_header_goes_and_another_comes(passage: Passage) -> None:
     """Never two; the smaller TTL falls by one, and the DSCP that was seen outside goes on, inside and outside."""
     wanted = {f"{inner}-{outer}": (inner, outer) for inner, outer in ((40, 50), (50, 40), (255, 64), (64, 255))}
     with passage.carried(len(wanted)) as seen:
-        for number, (text, (inner, outer)) in enumerate(wanted.items()):
-            passage.give(text, outer_ttl=outer, outer_tos=number << 4, ttl=inner, tos=0xB8)
+        numbered = enumerate(wanted.items())
+        passage.give(
+            *(passage.packet(t, outer, number << 4, ttl=inner, tos=0xB8) for number, (t, (inner, outer)) in numbered)
+        )
         seen.until(lambda: passage.texts(seen) == set(wanted), "the packets at the host")
         sent = seen.data("core2", RTR)
         arrived = [seen.arrived(passage.there, text) for text in wanted]
@@ -122,8 +129,8 @@ def test_every_combination_of_ecn(passage: Passage) -> None:
     kept = {text: ecn for text, ecn in wanted.items() if ecn is not DROPPED}
     before = passage.pair.drops(RTR)
     with passage.carried(len(kept)) as seen:
-        for inner, outer in product(range(4), repeat=2):
-            passage.give(f"{inner}-{outer}", outer_tos=0x28 | outer, tos=0xB8 | inner)
+        both = product(range(4), repeat=2)
+        passage.give(*(passage.packet(f"{i}-{o}", outer_tos=0x28 | o, tos=0xB8 | i) for i, o in both))
         seen.until(lambda: len(passage.texts(seen)) == len(kept), "the packets at the host")
         sent = {one.inner.text.split()[-1].decode(): (one.outer.tos, one.inner.tos) for one in seen.data("core2", RTR)}
         arrived = {text: one.tos for text in passage.texts(seen) if (one := seen.arrived(passage.there, text))}
