@@ -23,16 +23,18 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 QUICK, WITHOUT_TEST, MISSING = "C33", "D27", "M16"
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(temporary: Path, *words: str) -> subprocess.Popen[str]:
+    temporary.mkdir()
     command = [sys.executable, str(ROOT / "tasks.py"), "conformance", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
     """One that is shown, one that no test shows, one that no router has: table, JSON and JUnit say the same."""
     verdicts, junit = tmp_path / "verdicts.json", tmp_path / "junit.xml"
     only = [word for one in (QUICK, WITHOUT_TEST, MISSING) for word in ("--only", one)]
-    process = start(*only, "--json", str(verdicts), "--junit", str(junit))
+    process = start(tmp_path / "t", *only, "--json", str(verdicts), "--junit", str(junit))
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     found = json.loads(verdicts.read_text())
@@ -41,6 +43,7 @@ def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
     assert found["counts"] == {"pass": 1, "fail": 0, "not-applicable": 0, "not-tested": 1, "not-implemented": 1}
     assert found["interrupted"] is False
     assert 0 < found["duration_s"] < 120
+    assert list((tmp_path / "t").iterdir()) == []
     (test,) = found["tests"]
     rows = {line.split()[0]: line.split()[2] for line in out.splitlines() if line.startswith(" ") and line.split()}
     assert {one: rows[one] for one in found["requirements"]} == found["requirements"]
@@ -53,7 +56,7 @@ def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
 def test_an_end_before_its_time_leaves_no_lab(tmp_path: Path, number: signal.Signals) -> None:
     """It says that it was interrupted, and what it found; killed, it says nothing, and its lab ends all the same."""
     verdicts = tmp_path / "verdicts.json"
-    process = start("--only", "C08", "--json", str(verdicts))
+    process = start(tmp_path / "t", "--only", "C08", "--json", str(verdicts))
 
     def labs() -> set[str]:
         return {name for name, _ in lab_processes() if any(f"-{one}-" in name for one in children)}
@@ -64,6 +67,7 @@ def test_an_end_before_its_time_leaves_no_lab(tmp_path: Path, number: signal.Sig
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     eventually(lambda: not labs(), "the end of its lab", within=30)
+    eventually(lambda: not list((tmp_path / "t").iterdir()), "nothing is left", within=30)
     if number == signal.SIGKILL:
         return
     assert process.returncode == 130

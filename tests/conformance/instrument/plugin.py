@@ -9,9 +9,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # Whoever started this is killed: end as on Ctrl-C, labs and all.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     config.pluginmanager.register(_Teller(config), "conformance-teller")
+    starter = os.getppid()
+
+    def clean() -> None:
+        if os.getppid() != starter:  # it can no longer do so itself
+            shutil.rmtree(Path(config.option.basetemp).parent, ignore_errors=True)
+
+    config.add_cleanup(clean)
 
 
 class _Teller:
