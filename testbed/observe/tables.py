@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from testbed.model import Path
+
 if TYPE_CHECKING:
     from testbed.act.iperf import Flow
     from testbed.act.ping import PairResult
@@ -289,9 +291,15 @@ def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-_LETTER = {"local": "local", "encapsulated": "LISP", "proxied": "proxy", "native": "native", "unreachable": "none"}
-_STYLE = {"local": "dim", "encapsulated": "green", "proxied": "cyan", "native": "yellow", "unreachable": "magenta"}
-
+_LOOK = {
+    Path.LOCAL: ("local", "dim"),
+    Path.ENCAPSULATED: ("LISP", "green"),
+    Path.REENCAPSULATED: ("RTR", "blue"),
+    Path.PROXIED: ("proxy", "cyan"),
+    Path.NATIVE: ("native", "yellow"),
+    Path.UNREACHABLE: ("none", "magenta"),
+}
+"""The word and the colour of a path in a matrix."""
 
 _MATRIX_HOSTS = 16
 _LISTED_PAIRS = 64
@@ -339,6 +347,5 @@ def _matrix(pairs: Sequence[PairResult]) -> Table:
 
 def _pair_cell(pair: PairResult) -> Text:
     time = "" if pair.rtt_ms is None else f" {pair.rtt_ms:.1f}"
-    if pair.ok:
-        return Text(f"{_LETTER[pair.seen.value]}{time}", style=_STYLE[pair.seen.value])
-    return Text(f"FAIL {_LETTER[pair.seen.value]}{time}", style="bold red")
+    word, style = _LOOK[pair.seen]
+    return Text(f"{word}{time}", style=style) if pair.ok else Text(f"FAIL {word}{time}", style="bold red")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.observe.tables import draw, table
+from testbed.act.ping import PairResult
+from testbed.model import Path
+from testbed.observe.tables import draw, reachability, table
 
 
 def row(eid: str) -> dict[str, object]:
@@ -36,3 +38,16 @@ def test_a_router_with_many_addresses_stays_in_its_line(capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "10.0.5.1/30 and 21 more" in out
     assert max(map(len, out.splitlines())) < 150
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_every_path_has_its_word_in_the_matrix(capsys: pytest.CaptureFixture[str], ok: bool) -> None:
+    cells = {}
+    for path in Path:
+        pair = PairResult("h1", "h1", 4, path, path, path is Path.ENCAPSULATED, 2.0, ok, "")
+        (matrix,) = reachability([pair]).values()
+        draw(matrix, "IPv4")
+        cells[path] = capsys.readouterr().out.rstrip().splitlines()[-1].split()[1:]
+    assert len({cell[-2] for cell in cells.values()}) == len(Path)
+    assert {cell[-1] for cell in cells.values()} == {"2.0"}
+    assert {cell[0] == "FAIL" for cell in cells.values()} == {not ok}
