@@ -54,8 +54,11 @@ MOST_MAPPINGS = 1_000_000
 UNUSED_PRIORITY = 255
 """The priority of an RLOC that is never used (RFC 9301 section 5.4)."""
 
-MIN_PROBING, MAX_PROBING = 0.2, 3600
-"""Seconds between two RLOC-probes of a locator: what a node can be told."""
+MIN_PROBING, MAX_PROBING = 1, 3600
+"""Seconds between two RLOC-probes of a locator: what a node can be told.
+
+ETRs answer one probe of an asker every PROBE_INTERVAL (nodes.lisp.engine.replies): what is probed more often seems down.
+"""
 
 
 class Algorithm(IntEnum):

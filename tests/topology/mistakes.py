@@ -93,7 +93,7 @@ REPLACEMENTS: list[tuple[str, ...]] = [
         "      edge: {links: core1}",
         "      edge: {dataplane: python, links: core1}",
     ),
-    ("probing too often", "title: A base to spoil", "title: A base to spoil\nprobing: 0.1"),
+    ("probing too often", "title: A base to spoil", "title: A base to spoil\nprobing: 0.9"),
     (
         "probing by a router without LISP",
         "      edge: {links: core1}",

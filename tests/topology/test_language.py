@@ -277,10 +277,10 @@ def test_reachability_is_the_nodes_or_else_the_files() -> None:
         return {name: (one.probing, one.path_mtu_discovery, one.locator_status_bits) for name, one in configs.items()}
 
     assert set(told(BASE).values()) == {(10.0, False, False)}
-    of_all = "probing: 0.5\npath-mtu-discovery: true\nlocator-status-bits: true\ntitle:"
+    of_all = "probing: 1.5\npath-mtu-discovery: true\nlocator-status-bits: true\ntitle:"
     of_one = "xtr2: {probing: 0, path-mtu-discovery: false, locator-status-bits: false, "
     text = BASE.replace("title:", of_all).replace("xtr2: {", of_one)
-    expected = dict.fromkeys(told(BASE), (0.5, True, True)) | {"xtr2": (0, False, False)}
+    expected = dict.fromkeys(told(BASE), (1.5, True, True)) | {"xtr2": (0, False, False)}
     assert told(text) == expected
     resolved = loads(text).source
     assert told(resolved) == expected
