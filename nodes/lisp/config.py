@@ -57,7 +57,7 @@ UNUSED_PRIORITY = 255
 MIN_PROBING, MAX_PROBING = 1, 3600
 """Seconds between two RLOC-probes of a locator: what a node can be told.
 
-ETRs answer one probe of an asker every PROBE_INTERVAL (nodes.lisp.engine.replies): what is probed more often seems down.
+ETRs answer an asker one probe every PROBE_INTERVAL (nodes.lisp.engine.replies); with more, a locator seems down.
 """
 
 

@@ -24,6 +24,7 @@ from nodes.dataplane.packet import parse, set_tos_and_ttl
 from nodes.lisp.checksum import checksum
 from nodes.lisp.config import Role
 from nodes.lisp.effects import Forwarding
+from nodes.lisp.eid import IPAddress
 from nodes.lisp.errors import DecodeError
 from tests.dataplane import chance as by_chance
 from tests.dataplane.router import DROPPED, INSTANCE, LEFT, OLD_KERNEL, REDIRECTED, Router, own
@@ -62,6 +63,8 @@ def decapsulated(inner: bytes, first: int, second: int, tos: int, ttl: int, tabl
     verdict = decide_inbound(packet, instance_id, tables_now)
     if not isinstance(verdict, Deliver | Native | Reencapsulate) or instance_id not in (0, INSTANCE):
         return None
+    if isinstance(verdict, Deliver) and is_behind(packet.source, instance_id, tables_now):
+        return None  # forged: its hosts do not send through the core; the stack knows its own addresses
     before = inner[1] if packet.version == 4 else int.from_bytes(inner[:2], "big") >> 4 & 0xFF
     new_tos = decapsulated_tos(before, tos)
     least = min(ttl, inner[8] if packet.version == 4 else inner[7])
@@ -84,6 +87,13 @@ def decapsulated(inner: bytes, first: int, second: int, tos: int, ttl: int, tabl
     )
     set_tos_and_ttl(left, 0, new_tos, least - 1 if forwarded else least)
     return REDIRECTED, bytes(left)
+
+
+def is_behind(source: IPAddress, instance_id: int, tables_now: Tables) -> bool:
+    """Whether an address is one of this site; of a dynamic prefix, a host that was found here."""
+    here = tables_now.local.lookup_address(instance_id, source)
+    dynamic = tables_now.dynamic.lookup_address(instance_id, source)
+    return here is not None and (not dynamic or here[0].network.num_addresses == 1)
 
 
 def compare(router: Router, packet: bytes, wanted: Outcome | None) -> None:
@@ -197,9 +207,12 @@ def sum_of(packet: bytes, ttl: int) -> bytes:
     return bytes(changed[10:12])
 
 
-@pytest.mark.parametrize("source", ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1"])
+NOBODY = ["127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "ff02::1"]
+
+
+@pytest.mark.parametrize("source", [*NOBODY, own(4), own(6), EID[4][1], EID[6][1]])
 def test_from_nobody_is_left(router: Router, source: str) -> None:
-    """RFC 1812 section 5.3.7: an outer source that no router has; the kernel drops it on its way to the socket."""
+    """RFC 1812 section 5.3.7: an outer source that no router in the core has; the stack is the one to drop it."""
     version = ip_address(source).version
     router.load(tables())
     udp = lisp(version, ip_packet(*EID[4]))[20 if version == 4 else 40 :]

@@ -229,6 +229,23 @@ __noinline int tell_absent(struct __sk_buff *skb, const struct arrived *arrived)
 	return TC_ACT_UNSPEC;
 }
 
+// Whether an address is a host's or a gateway's of this site. It does not send through the core: the stack refuses what is
+// its own or a broadcast, the daemon looks at the rest.
+static __always_inline bool is_behind_us(const struct eid_key *source)
+{
+	struct local *entry = bpf_map_lookup_elem(&local, source);
+
+	return entry && (!(entry->flags & LOCAL_DYNAMIC) || entry->flags & LOCAL_HOST);
+}
+
+// Whether nobody in the core can have sent it: a source that nobody has, this router's own, or one behind it.
+static __always_inline bool is_impossible(const struct packet *outer)
+{
+	struct eid_key source = host_key(0, outer->version, outer->source);
+
+	return !is_unicast(outer) || is_own(outer->version, outer->source) || is_behind_us(&source);
+}
+
 __noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 roles, const struct port *port)
 {
 	struct eid_key destination, source;
@@ -246,7 +263,7 @@ __noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 role
 			return TC_ACT_UNSPEC;
 		if (entry->flags & LOCAL_DYNAMIC && !(entry->flags & LOCAL_HOST))
 			return tell_absent(skb, arrived);
-		return entry->flags & LOCAL_EID ? deliver(skb, arrived) : TC_ACT_UNSPEC;
+		return entry->flags & LOCAL_EID && !is_behind_us(&source) ? deliver(skb, arrived) : TC_ACT_UNSPEC;
 	}
 	// Proxies serve the EIDs of others: what has no EID, and what would come straight back, is the daemon's to refuse.
 	if (!is_aggregate(&source, AGGREGATE_EID))
@@ -274,7 +291,7 @@ static __always_inline int inbound(struct __sk_buff *skb, const struct settings 
 		return NOT_OURS;
 	port = port_of(skb);
 	verdict = TC_ACT_UNSPEC;
-	if (!port || !is_unicast(&arrived->outer)) // a source that nobody has: the kernel drops it
+	if (!port || is_impossible(&arrived->outer)) // the kernel drops it
 		return TC_ACT_UNSPEC;
 	if (parsed == MALFORMED)
 		return drop(STAT_DROP_MALFORMED);
