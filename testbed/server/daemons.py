@@ -18,7 +18,11 @@ _REPORTED = {"listening": State.LISTENING, "registered": State.READY}
 
 
 class LispDaemons(Supervisor):
-    """The daemons of all LISP routers."""
+    """The daemons of all LISP routers.
+
+    Attributes:
+        planes: By node, what its last run forwards by: "ebpf" or "python". A node that forwards nothing is not there.
+    """
 
     KIND: ClassVar = "lisp"
     WORDS: ClassVar = "daemon"
@@ -33,6 +37,7 @@ class LispDaemons(Supervisor):
             server: A fork server that has just been started.
         """
         super().__init__(events)
+        self.planes: dict[str, str] = {}
         self._files = files
         self._namespaces = namespaces
         self._asking = asyncio.Lock()
@@ -104,6 +109,8 @@ class LispDaemons(Supervisor):
         for line in lines:
             report = json.loads(line)
             event = report.pop("event")
+            if event == "dataplane":
+                self.planes[name] = report["runs"]
             state = _REPORTED.get(event)
             if state is None:
                 self._events.emit(f"daemon-{event}", name, **report)

@@ -11,8 +11,8 @@ from typing import Any
 from nodes.kinds.impairment import LinkError
 from nodes.linux import links, namespaces, unix_socket
 from nodes.linux.netlink import Connection
-from nodes.lisp.config import Role
-from testbed.model import Node
+from nodes.lisp.config import DataPlane, Role
+from testbed.model import Node, Side
 from testbed.order import Order, RunFiles
 from testbed.server.build import Network, build, plan_links
 from testbed.server.control import Control, Reply, Request
@@ -41,6 +41,7 @@ class LabProcess:
         self.state = "booting"
         self.events = Events(self.files.log)
         self.network: Network | None = None
+        self.lisp: LispDaemons | None = None
         self.relay: Relay | None = None
         self.link_watch: LinkWatch | None = None
         self.supervisors: tuple[Supervisor, ...] = ()
@@ -90,7 +91,7 @@ class LabProcess:
             "network-up", nodes=len(self.topology.nodes), links=len(self.topology.links), impairments=plan.words
         )
         descriptors = {name: node.namespace for name, node in self.network.items()}
-        lisp = LispDaemons(self.files, descriptors, self.events, fork_server)
+        self.lisp = lisp = LispDaemons(self.files, descriptors, self.events, fork_server)
         routing = RoutingDaemons(self.files, self.topology, descriptors, self.events)
         self.supervisors = (lisp, routing)
         routers = [node.name for node in self.topology.nodes.values() if node.routing]
@@ -109,11 +110,33 @@ class LabProcess:
         for name in rest:
             await lisp.start(name)
         await lisp.reach([*first, *rest], State.READY)
+        self._towards_sockets()
         self.network.announce()  # now that the routers hear it: they find dynamic-EIDs by it
         self.link_watch = LinkWatch(self.network.values(), self.events)
         self._lap("all daemons")
         self.state = "ready"
         self.events.emit("ready", daemons=len(first) + len(rest) + len(routers), milliseconds=self._milliseconds)
+
+    def _towards_sockets(self) -> None:
+        """Complete packets before they come to a router that takes LISP data by a socket.
+
+        Raises:
+            LinkError: An offload is still on.
+            OSError: The kernel refused.
+        """
+        # A host leaves checksums and segmentation to its network card, and a veth pair hands packets on without. On the
+        # fast path they stay like that inside the LISP header: the next eBPF router, or the host at the end, knows what
+        # is missing. A socket is not told: what the daemon reads there and writes into its TUN device has a checksum
+        # that nobody ever completes, or is longer than any MTU. So the last interface before such a router does the
+        # work, as a network card would. Which routers these are is known now: `auto` may have fallen back.
+        if self.network is None or self.lisp is None:
+            return
+        for node in self.topology.lisp_routers:
+            if self.lisp.planes.get(node.name) != DataPlane.PYTHON:
+                continue
+            for interface in node.interfaces:
+                if interface.side is Side.CORE:
+                    self.network[interface.peer].intf(interface.peer_interface).send_as_on_the_wire()
 
     def _handlers(self) -> dict[str, Any]:
         return {
@@ -187,6 +210,7 @@ class LabProcess:
             raise ServerError(f"the lab is not ready yet; {node.name} cannot be restarted")
         for one in supervisors:
             await one.restart(node.name)
+        self._towards_sockets()  # an `auto` daemon may have come back without eBPF
         return Reply()
 
     async def _stop(self, _request: Request) -> Reply:
