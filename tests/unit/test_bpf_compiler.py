@@ -78,6 +78,20 @@ def test_a_refusal_is_one_line_with_the_log(sources: Path, cache: Path) -> None:
     assert [path.suffix for path in cache.iterdir()] == [".log"]
 
 
+def test_a_compiler_that_hangs_is_killed(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It and what it started, which holds its output open."""
+    hanging = sources.parent / "clang"
+    hanging.write_text(f"#!/bin/sh\nsleep 300 &\necho $! >{sources.parent}/pid\nwait\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(compiler, "find_clang", lambda: hanging)
+    monkeypatch.setattr(compiler, "_SECONDS", 0.5)
+    with pytest.raises(CompileError, match=r"clang has not compiled the tc programs within 0\.5 s, and was killed$"):
+        provide(sources, cache)
+    state = Path(f"/proc/{(sources.parent / 'pid').read_text().strip()}/stat")
+    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert list(cache.iterdir()) == []
+
+
 def test_no_compiler_is_one_line(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(CompileError, match="no clang to compile the tc programs with") as caught:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ FLAGS = (
     "-Werror",
 )
 _KEPT = 3  # objects: that of a lab which began before the sources changed may be asked for again
-_SECONDS = 120.0
+_SECONDS = 60.0
 
 
 class CompileError(Exception):
@@ -85,7 +86,9 @@ def provide(sources: Path = SOURCES, cache: Path = CACHE) -> Path:
             raise CompileError(f"{clang.name} cannot compile the tc programs{what}", log)
         fresh.rename(target)
         _forget(cache, target)
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        raise CompileError(f"{clang} has not compiled the tc programs within {_SECONDS:g} s, and was killed") from None
+    except OSError as error:
         raise CompileError(f"the tc programs cannot be compiled into {cache} ({error})") from None
     finally:
         fresh.unlink(missing_ok=True)
@@ -93,7 +96,8 @@ def provide(sources: Path = SOURCES, cache: Path = CACHE) -> Path:
 
 
 def _run(order: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    """Run a compiler; what is not done in time is killed, with all that it started, or its output would never end."""
+    with subprocess.Popen(
         order,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -101,9 +105,14 @@ def _run(order: list[str]) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "LC_ALL": "C"},
         text=True,
         errors="replace",
-        timeout=_SECONDS,
-        check=False,
-    )
+        process_group=0,
+    ) as process:
+        try:
+            said, _ = process.communicate(timeout=_SECONDS)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(order, process.returncode, said)
 
 
 def _system_headers(clang: Path) -> list[str]:
