@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import functools
 import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from invoke import Collection, Context, Exit, Program
@@ -27,11 +29,13 @@ def task(
     def wrap(body: Callable[..., int | None]) -> Any:
         @functools.wraps(body)
         def run(context: Context, *arguments: Any, **options: Any) -> None:
+            from testbed import commands  # noqa: F401 - Ctrl-C comes when what every task needs is there
             from testbed.lab import LabError
             from testbed.load import TopologyError
 
             try:
-                status = body(context, *arguments, **options)
+                with _interruptible():
+                    status = body(context, *arguments, **options)
             except TopologyError as error:
                 raise Exit(str(error), code=2) from None
             except LabError as error:
@@ -44,6 +48,17 @@ def task(
         return invoke_task(run, help=help or {}, positional=list(positional), iterable=list(iterable), name=name)
 
     return wrap
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C in, which `ci/lab` keeps waiting: in the middle of an import it would be a traceback, or be lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def after_dashes() -> list[str]:
@@ -60,6 +75,8 @@ def _complaint(words: list[str], tasks: Collection) -> str | None:
         return f"there is no task {task}; {hint}"
     if task == "exec" and "--" not in words:
         return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"
+    if task == "down" and len(words) == 2 and not words[1].startswith("-"):
+        return f"down: a lab is named by --lab: ci/lab down --lab {words[1]}"
     return None
 
 
@@ -94,18 +111,35 @@ def _overview(tasks: Collection) -> str:
 
 
 def run(tasks: Collection) -> None:
-    """Run the task that the words name, as `ci/lab`: no tasks.py is searched for, so it works from any directory."""
-    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    """Run the task that the words name; of output that cannot be written, say so in a line."""
     try:
-        if not words or {"-h", "--help"} & set(words):
-            named = [word for word in words if word in tasks.task_names]
-            print(_help(named[0], tasks) if named else _overview(tasks))
-        elif complaint := _complaint(sys.argv[1:], tasks):
-            sys.exit(f"ci/lab: {complaint}")
-        else:
-            Program(namespace=tasks, name="ci/lab", binary="ci/lab", version="0.1.0").run()
-        sys.stdout.flush()
+        try:
+            _perform(tasks)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone; Python must not try to flush it once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone.
+        _forget_output()
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _forget_output()
+        sys.exit(f"ci/lab: output cannot be written: {error.strerror}")
+
+
+def _perform(tasks: Collection) -> None:
+    """Run a task as `ci/lab`: no tasks.py is searched for, so it works from any directory."""
+    words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    if not words or {"-h", "--help"} & set(words):
+        named = [word for word in words if word in tasks.task_names]
+        print(_help(named[0], tasks) if named else _overview(tasks))
+    elif complaint := _complaint(sys.argv[1:], tasks):
+        sys.exit(f"ci/lab: {complaint}")
+    else:
+        Program(namespace=tasks, name="ci/lab", binary="ci/lab", version="0.1.0").run()
+
+
+def _forget_output() -> None:
+    """Python must not try to flush it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

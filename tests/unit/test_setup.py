@@ -229,6 +229,21 @@ def test_a_task_asks_only_for_the_packages_that_it_needs(ready: Checkout, task: 
     assert ("extra" in words) is asked
 
 
+def test_a_read_only_checkout_that_needs_set_up_is_one_line(ready: Checkout) -> None:
+    """Seen at another path, its .venv does not count; it must not be taken away either."""
+    elsewhere = ready.fake / "elsewhere"
+    elsewhere.mkdir()
+    inside = 'mount --bind "$1" "$2" && mount -o remount,ro,bind "$2" && exec bash "$2/ci/lab" status'
+    box = ["unshare", "--mount", "--propagation", "private", "bash", "-c", inside, "box"]
+    done = subprocess.run(
+        [*box, str(ready.path), str(elsewhere)], env=ready.environment(), capture_output=True, text=True, timeout=60
+    )
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"ci/lab: set-up is needed, but {elsewhere} is read-only: ")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert ready.lab("status").stderr == ""
+
+
 @pytest.mark.parametrize("damage", ["other python", "package removed", "another place"])
 def test_a_venv_that_is_not_ours_or_broken_is_made_anew(ready: Checkout, damage: str) -> None:
     venv = ready.path / ".venv"

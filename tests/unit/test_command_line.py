@@ -1,0 +1,56 @@
+"""The command line as a process: Ctrl-C at any moment, output that cannot be written, words that ask for more."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def run(*words: str, out: int = subprocess.PIPE, interrupted: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a task; ``interrupted`` as `ci/lab` starts it, with Ctrl-C before Python had its first line."""
+
+    def interrupt() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / "tasks.py"), *words],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interrupt if interrupted else None,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("words", [("validate", "two-dc"), ("show", "xtr1", "roles"), ("up", "two-dc")])
+def test_an_early_ctrl_c_is_a_word_and_130(words: tuple[str, ...]) -> None:
+    done = run(*words, interrupted=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+def test_ci_lab_keeps_ctrl_c_waiting() -> None:
+    """From the start of Python on: there a signal would be a traceback out of an import."""
+    assert 'exec env --block-signal=INT "$venv/bin/python"' in (REPOSITORY / "ci/lab").read_text()
+
+
+@pytest.mark.parametrize("words", [("--help",), ("validate", "two-dc")])
+def test_output_that_cannot_be_written_is_one_line(words: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        done = run(*words, out=full.fileno())
+    assert done.returncode == 1
+    assert done.stderr == "ci/lab: output cannot be written: No space left on device\n"
+
+
+def test_down_says_how_a_lab_is_named() -> None:
+    done = run("down", "two-dc")
+    assert (done.returncode, done.stderr) == (1, "ci/lab: down: a lab is named by --lab: ci/lab down --lab two-dc\n")
