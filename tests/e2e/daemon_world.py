@@ -42,6 +42,7 @@ KEY = Key(1, Algorithm.HMAC_SHA_256_128_HKDF_SHA256, "a secret of the test")
 SITES = {"xtr1": ("192.168.1.0/24", "10.0.1.1"), "xtr2": ("192.168.2.0/24", "10.0.2.1")}
 AGGREGATE = EidPrefix.of("192.168.0.0/16")
 ALL = ("h1", "xtr1", "core", "xtr2", "h2", "ms", "net")
+DAD = "net/ipv6/conf/{}/accept_dad"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -86,8 +87,10 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.namespace = {name: namespaces.new_network() for name in ALL}
-        self.kernel = {name: netlink.Connection(self.namespace[name]) for name in ALL}
+        self.namespace: dict[str, int] = {}
+        self.kernel: dict[str, netlink.Connection] = {}
+        for name in ALL:
+            self.node(name)
         self._wire()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.fork_server = ours
@@ -121,6 +124,19 @@ class World:
         with namespaces.inside(self.namespace["core"]):
             sysctl.write_sysctl("net/ipv4/ip_forward", 1)
 
+    def node(self, name: str) -> None:
+        """A namespace whose interfaces have their addresses at once, as in a lab.
+
+        A router asks for a host from its link-local address. As long as duplicate address detection keeps that
+        tentative, up to two seconds after its interface came up, the kernel asks nobody and holds the packets. So this
+        is set before there is an interface: what detection has begun, it ends.
+        """
+        self.namespace[name] = namespaces.new_network()
+        self.kernel[name] = netlink.Connection(self.namespace[name])
+        with namespaces.inside(self.namespace[name]):
+            if sysctl.has_sysctl(DAD.format("default")):
+                sysctl.write_sysctl(DAD.format("default"), 0)
+
     def link(self, a: str, b: str, number: int) -> None:
         """A cable between two nodes; each end has the name of the other node."""
         ends = [
@@ -130,16 +146,6 @@ class World:
         links.add_veth(self.kernel[a], *ends)
         ethtool.offloads_off(b, self.namespace[a])
         ethtool.offloads_off(a, self.namespace[b])
-
-    def without_dad(self) -> None:
-        """IPv6 in the core, and addresses that can be used at once."""
-        for namespace in self.namespace.values():
-            with namespaces.inside(namespace):
-                # Link-local addresses would wait a second before they may ask for a neighbour.
-                for interface in ("all", "default", *(path.name for path in Path("/proc/sys/net/ipv6/conf").iterdir())):
-                    sysctl.write_sysctl(f"net/ipv6/conf/{interface}/accept_dad", 0)
-        with namespaces.inside(self.namespace["core"]):
-            sysctl.write_sysctl("net/ipv6/conf/all/forwarding", 1)
 
     def address(self, node: str, interface: str, address: str) -> None:
         kernel = self.kernel[node]

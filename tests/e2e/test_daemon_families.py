@@ -5,15 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import socket
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
+from nodes.linux import namespaces, sysctl
 from nodes.lisp.config import DatabaseMapping, Delegation, Locator, MapServerPeer, NodeConfig, RegistrationSite, Role
 from nodes.lisp.config import SitePrefix as Accepted
 from nodes.lisp.eid import EidPrefix, IPAddress
-from tests.e2e.daemon_world import KEY, World, ms_config, xtr_config
+from tests.e2e.daemon_world import DAD, KEY, World, ms_config, xtr_config
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("tshark"), reason="needs root and tshark")
 
@@ -27,7 +29,8 @@ def rloc(number: int, version: int) -> IPAddress:
 
 def with_ipv6(world: World) -> None:
     """Give every node of the world IPv6 beside its IPv4."""
-    world.without_dad()
+    with namespaces.inside(world.namespace["core"]):
+        sysctl.write_sysctl("net/ipv6/conf/all/forwarding", 1)
     for number, name in ((1, "xtr1"), (2, "xtr2"), (3, "ms")):
         world.address("core", name, f"2001:db8:0:{number}::fe/64")
         world.address(name, "core", f"2001:db8:0:{number}::1/64")
@@ -61,6 +64,19 @@ def map_server(version: int) -> NodeConfig:
         sites=(RegistrationSite("all", (KEY,), tuple(Accepted(prefix) for prefix in prefixes)),),
         delegations=tuple(Delegation(prefix, rloc(3, version)) for prefix in prefixes),
     )
+
+
+def test_no_address_of_the_world_waits_for_duplicate_address_detection(tmp_path: Path) -> None:
+    """A first IPv6 packet to a host would wait for two seconds, as long as a ping does."""
+    world = World(tmp_path)
+    try:
+        for name, descriptor in world.namespace.items():
+            with namespaces.inside(descriptor):
+                interfaces = [interface for _, interface in socket.if_nameindex() if interface != "lo"]
+                assert interfaces, name
+                assert {sysctl.read_sysctl(DAD.format(one)) for one in interfaces} == {0}, name
+    finally:
+        world.close()
 
 
 @pytest.mark.requirement("D01", "D04", "D11", "D12", "D15", "D16", "D17")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nodes.linux import links, namespaces, netlink, routes
+from nodes.linux import links, routes
 from nodes.lisp.config import DatabaseMapping, DataPlane, Delegation, Locator, NodeConfig, RegistrationSite, SitePrefix
 from nodes.lisp.eid import EidPrefix
 from testbed.dataplane import programs
@@ -61,8 +61,7 @@ def mapping_system() -> NodeConfig:
 def add_tenant(world: World, number: int) -> None:
     """Add the blue host of a site, and IPv6 to both hosts."""
     red, blue, router = f"h{number}", f"b{number}", f"xtr{number}"
-    world.namespace[blue] = namespaces.new_network()
-    world.kernel[blue] = netlink.Connection(world.namespace[blue])
+    world.node(blue)
     world.link(blue, router, 20 + number)
     world.address(blue, router, f"192.168.{number}.1/24")
     world.default(blue, f"192.168.{number}.254")
@@ -77,7 +76,6 @@ def add_tenant(world: World, number: int) -> None:
 def world(tmp_path: Path, dataplane: str) -> Iterator[World]:
     made = World(tmp_path)
     try:
-        made.without_dad()
         for number in (1, 2):
             add_tenant(made, number)
         made.boot(*(by(dataplane, one) for one in (mapping_system(), xtr(1), xtr(2))))
