@@ -1,15 +1,19 @@
-"""The data paths that tests of the data plane are run on, and why one of them may not run here."""
+"""What tests of labs share: the data paths, why one of them may not run here, the offloads of an interface."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from functools import cache
 
 from nodes.dataplane.bpf.compiler import CompileError
-from nodes.linux import libbpf
+from nodes.linux import ethtool, libbpf
 from testbed.dataplane import programs
+from testbed.lab import Lab
 
 DATA_PATHS = ("python", "ebpf")
 """What the routers of the data plane's tests forward by."""
+_SIOCGSKNS = 0x894C  # the network namespace of a socket
 
 
 @cache
@@ -22,3 +26,13 @@ def missing_for(dataplane: str) -> str:
     except (CompileError, OSError) as error:
         return f"no eBPF data plane here: {error}"
     return ""
+
+
+def offloads(lab: Lab, node: str, interface: str) -> dict[str, bool]:
+    """The features of a node's interface that are in effect, by the kernel's names."""
+    with lab.socket(node) as inside:
+        namespace = fcntl.ioctl(inside, _SIOCGSKNS)
+    try:
+        return ethtool.get_features(interface, namespace)
+    finally:
+        os.close(namespace)

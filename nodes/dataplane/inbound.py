@@ -17,6 +17,7 @@ from nodes.dataplane.encapsulation import FLAG_INSTANCE, LISP_HEADER, MASK_ENCRY
 from nodes.dataplane.outbound import BATCH
 from nodes.dataplane.packet import parse, set_tos_and_ttl
 from nodes.dataplane.ports import tos_and_ttl
+from nodes.dataplane.unfinished import finish
 from nodes.lisp.eid import host_prefix
 from nodes.lisp.errors import DecodeError
 
@@ -41,16 +42,19 @@ class _Accepted:
 class Inbound:
     """The packets that arrive on UDP port 4341."""
 
-    def __init__(self, context: PathContext, tuns: Mapping[int, int], again: Again) -> None:
+    def __init__(self, context: PathContext, tuns: Mapping[int, int], again: Again, unfinished: bool = False) -> None:
         """Take charge of decapsulation.
 
         Args:
             context: What the data path shares.
             tuns: The descriptor of each instance's TUN device, by instance-ID.
             again: Takes what an RTR encapsulates again.
+            unfinished: Whether checksums may be left to complete: the kernel's programs run here too, and they need no
+                complete ones, so that nobody before this router completes any.
         """
         self._context = context
         self._again = again
+        self._unfinished = unfinished
         self._tuns = tuns
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
@@ -115,6 +119,8 @@ class Inbound:
         if accepted.natively:
             statistics.forwarded_natively += 1
         accepted.contact.last = self._context.now
+        if self._unfinished:
+            finish(buffer, start, end)
         if accepted.again:
             self._send_again(start, end, new_tos, ttl, instance_id)
             return

@@ -55,7 +55,7 @@ class PythonPath:
         # RFC 9300 section 3: an RTR has no hosts, and so no device, in the instances that it carries.
         instances = tables.proxied if Role.RTR in tables.roles else ()
         self._transit = {one: Outbound(self._context, one, -1, transit=True) for one in instances}
-        self._inbound = Inbound(self._context, tuns, self._encapsulate_again)
+        self._inbound = Inbound(self._context, tuns, self._encapsulate_again, unfinished=gates is not None)
         self._ports = [open_data_port(rloc) for rloc in sorted(tables.own, key=str)]
         self._tuns = tuns
 

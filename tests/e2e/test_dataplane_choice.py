@@ -11,7 +11,8 @@ from nodes.dataplane.bpf import compiler
 from testbed import doctor
 from testbed.act.ping import ping
 from testbed.lab import Lab, LabError
-from testbed.model import Topology
+from testbed.model import Side, Topology
+from tests.labs import offloads
 
 # Reads a packet without a look at where it ends.
 REFUSED = """
@@ -72,6 +73,10 @@ def test_auto_without_ebpf_goes_on_in_python_aloud(tmp_path: Path) -> None:
         assert line.startswith("data plane: python (load ")
         log = Path(line.removesuffix(")").rpartition(" ")[2])
         assert "invalid access to packet" in log.read_text()
+        # What leads to a socket is without offloads, which is seen only now.
+        for node in forwarders(lab.topology):
+            for port in (one for one in lab[node].interfaces if one.side is Side.CORE):
+                assert not offloads(lab, port.peer, port.peer_interface)["tx-checksum-ip-generic"]
         assert not ping(lab, lab.run_dir).failures
     finally:
         lab.stop()
