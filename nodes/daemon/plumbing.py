@@ -89,7 +89,7 @@ class Plumbing:
         self._indices = {name: links.index_of(self._kernel, name) for name in self.sites}
         self._set_sysctls()
         for device in self._devices.values():
-            links.set_mtu(self._kernel, device, config.core_mtu - OVERHEAD[4])
+            links.set_mtu(self._kernel, device, config.core_mtu - self._overhead())
             links.set_queue_length(self._kernel, device, QUEUE)
             links.set_up(self._kernel, device)
         self._mark_incoming()
@@ -175,6 +175,15 @@ class Plumbing:
             own = [one for one in self._config.rlocs if one.version == version]
             found |= {rloc: of_name[name] for rloc, name in zip(own, self._config.core_interfaces, strict=False)}
         return {rloc: up for rloc, up in found.items() if up == (rloc in self._tables.down)}
+
+    def _overhead(self) -> int:
+        """What encapsulation adds to every packet: that much smaller is what the kernel lets into a device.
+
+        It refuses or cuts what is larger. Where there are locators of both IP versions, it is one size for some packets
+        and another for others: then the data path does that, by each packet's locator (requirements D16, D17).
+        """
+        overheads = {OVERHEAD[one.version] for one in self._config.rlocs}
+        return overheads.pop() if len(overheads) == 1 else 0
 
     def _set_sysctls(self) -> None:
         config = self._config
