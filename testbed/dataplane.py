@@ -59,7 +59,7 @@ def provided(topology: Topology, say: Callable[[str], None]) -> Topology:
         strict = [config.name for config in willing if config.dataplane is DataPlane.EBPF]
         if strict:
             raise LabError(f"dataplane: ebpf of {_names(strict)} is not possible: {error}") from None
-        say(f"data plane: python instead of ebpf: {error}")
+        say(f"data plane: python (the tc programs are not compiled: {error})")
         return topology
     named = {config.name for config in willing}
     return _configured(topology, lambda one: replace(one, bpf_object=str(compiled)) if one.name in named else one)

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from nodes.dataplane.path import NEVER, DataPath
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.eid import EidPrefix, IPAddress
 
 NOT_PROBED = {
     "rloc": "",
@@ -40,14 +40,14 @@ def locators_with_uses(path: DataPath | None, rows: Sequence[dict[str, Any]]) ->
 
 
 def contact_rows(path: DataPath | None, now: float, scale: float) -> list[dict[str, Any]]:
-    """When each EID of this site last exchanged data with each RLOC, the latest first.
+    """When each EID of this site last exchanged data with each RLOC, by instance-ID, EID and RLOC.
 
     Args:
         path: The data path, if there is one.
         now: The engine's clock.
         scale: How much faster than real time that runs.
     """
-    uses = sorted(path.last_uses() if path is not None else (), key=lambda use: -use[3])
+    uses = sorted(path.last_uses() if path is not None else (), key=_by_ends)
     return [
         {
             "instance_id": instance_id,
@@ -57,6 +57,11 @@ def contact_rows(path: DataPath | None, now: float, scale: float) -> list[dict[s
         }
         for instance_id, eid, rloc, last in uses
     ]
+
+
+def _by_ends(use: tuple[int, IPAddress, IPAddress, float]) -> tuple[int, ...]:
+    instance_id, eid, rloc, _ = use
+    return instance_id, eid.version, int(eid), rloc.version, int(rloc)
 
 
 def verification(path: DataPath | None) -> dict[str, Any]:

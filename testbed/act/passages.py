@@ -64,7 +64,8 @@ class Direction:
 
     Attributes:
         expected: The path that the topology says, or None when it says nothing of these two nodes.
-        passages: The ways, the busiest first; empty when the core saw nothing.
+        passages: The ways, in the order of the path where there are RTRs on it, then the busiest first; empty when
+            the core saw nothing.
         strays: Tunnel ends that have no business between these two nodes, by name or address.
         relays: The RTRs that packets passed.
     """
@@ -142,6 +143,7 @@ class Way:
             alike = sum(number for one, number in totals.items() if _leg(one, routers, passed) == leg)
             first, last = names or ("", "")
             passages.append(Passage(tunnel, first, last, packets, packets / alike))
+        passages = sorted(passages, key=lambda one: _hops(one, passages, len(passed)))
         return Direction(expected, tuple(passages), tuple(strays), tuple(sorted(passed)))
 
     def of_flow(self, flow: int) -> list[Tunnel]:
@@ -155,6 +157,12 @@ def _leg(tunnel: Tunnel | None, routers: Mapping[IPAddress, Node], passed: set[s
         return None
     begins = routers.get(tunnel.source)
     return begins.name if begins and begins.name in passed else ""
+
+
+def _hops(passage: Passage, passages: list[Passage], most: int) -> int:
+    """How many RTRs, ``most`` at most, packets of a passage have behind them."""
+    before = [one for one in passages if one.destination and one.destination == passage.source]
+    return max((1 + _hops(one, passages, most - 1) for one in before), default=0) if most else 0
 
 
 def count(

@@ -35,7 +35,7 @@ class TrafficResult:
         report: What iperf3 measured.
         there: What the core saw of the packets to the destination.
         back: What it saw of those that came back; None when none was there to be seen, as with UDP.
-        tunnels: Of each flow, in the order of the report, the tunnels it took to the destination.
+        tunnels: Of each flow, in the order of the report, the tunnels it took to the destination, in that of the path.
     """
 
     source: str
@@ -187,15 +187,17 @@ def traffic(
     there, back = count(sampler.frames, topology, sender, receiver, report.server_port, ports)
     expected = {(one.source, one.destination): one.path for one in topology.expectations if one.version == version}
     answers = back.direction(topology, (destination, source), expected.get((destination, source)))
+    seen = there.direction(topology, (source, destination), expected.get((source, destination)))
+    ways = [one.tunnel for one in seen.passages]
     result = TrafficResult(
         source,
         destination,
         version,
         load,
         report,
-        there.direction(topology, (source, destination), expected.get((source, destination))),
+        seen,
         answers if answers.passages or not udp else None,
-        tuple(tuple(there.of_flow(port)) for port in ports),
+        tuple(tuple(sorted(there.of_flow(port), key=ways.index)) for port in ports),
     )
     file = lab.run_dir / FILE
     file.write_text(json.dumps(result.to_json(), indent=1) + "\n")

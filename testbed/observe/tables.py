@@ -241,6 +241,10 @@ def facts(data: Mapping[str, Any]) -> Table:
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
     for name, value in data.items():
         words = _WORDS.get(name, name)
+        if name == "dataplane" and isinstance(value, Mapping):
+            # As `up` says it.
+            rest = {inner: each for inner, each in value.items() if inner not in ("runs", "why")}
+            value = {"runs": f"{value['runs']} ({value['why']})", **rest}
         if isinstance(value, Mapping):
             for inner, number in value.items():
                 drawn.add_row(words, inner.replace("_", " "), _text(number))

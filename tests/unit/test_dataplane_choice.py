@@ -61,7 +61,9 @@ def test_without_an_object_auto_falls_back_aloud(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(compiler, "provide", absent)
     said: list[str] = []
     assert objects(dataplane.provided(loads(BASE), said.append)) == {}
-    assert said == ["data plane: python instead of ebpf: clang cannot compile the tc programs: see x.log"]
+    assert said == [
+        "data plane: python (the tc programs are not compiled: clang cannot compile the tc programs: see x.log)"
+    ]
 
 
 def test_without_an_object_ebpf_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.act.ping import PairResult
 from testbed.model import Path
-from testbed.observe.tables import draw, reachability, table
+from testbed.observe.tables import draw, facts, reachability, table
 
 
 def row(eid: str) -> dict[str, object]:
@@ -38,6 +38,15 @@ def test_a_router_with_many_addresses_stays_in_its_line(capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "10.0.5.1/30 and 21 more" in out
     assert max(map(len, out.splitlines())) < 150
+
+
+def test_the_data_plane_is_told_as_at_the_boot(capsys: pytest.CaptureFixture[str]) -> None:
+    draw(facts({"dataplane": {"runs": "ebpf", "why": "auto", "in_step": True}, "data": {}}), "xtr1: statistics")
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    shown = [[cell.strip() for cell in line if cell.strip()] for line in lines]
+    assert ["Data plane", "runs", "ebpf (auto)"] in shown
+    assert ["in step", "yes"] in shown
+    assert not [line for line in shown if "why" in line]
 
 
 @pytest.mark.parametrize("ok", [True, False])

@@ -109,6 +109,17 @@ def test_packets_that_pass_an_rtr() -> None:
     assert not core.there(40000, ends=("h1", "h3"), expected=Path.ENCAPSULATED).ok
 
 
+def test_tunnels_by_way_of_rtrs_are_in_the_order_of_the_path() -> None:
+    """However the sample was taken: of each leg another number of packets may have been seen."""
+    mixed = load("mixed-families")
+    core = Core(mixed)
+    inner = segment(str(mixed["h1"].address), str(mixed["h3"].address), 40000, SERVER)
+    core.tunnel(inner, "xtr1", "rtr", stands_for=7)
+    core.tunnel(inner, "rtr", "xtr3", stands_for=9)
+    seen = core.there(40000, ends=("h1", "h3"), expected=Path.REENCAPSULATED)
+    assert [(one.source, one.destination) for one in seen.passages] == [("xtr1", "rtr"), ("rtr", "xtr3")]
+
+
 def test_shares_are_of_what_is_alike(world: Topology) -> None:
     """Proxied: all of it is native in one place, and encapsulated in another."""
     core = Core(world)

@@ -53,7 +53,7 @@ class Loading:
     def _load(self) -> None:
         try:
             if not self._path:
-                raise FastPathError("the tc programs are not compiled: no clang at set-up (ci/lab doctor says more)")
+                raise FastPathError("the tc programs are not compiled: ci/lab doctor says why")
             self._object = libbpf.Object(Path(self._path))
         except libbpf.LoadError as error:
             where = ""

@@ -51,7 +51,8 @@ def check_versions(topology: TopologyRow, problems: Problems) -> None:
                 if is_lisp(one):
                     reach(node, Role.MAP_SERVER, one.map_servers)
     for site in topology.sites:
-        if site.via:
+        _once(f"locators of site {site.name}", site.locators, problems)
+        if site.via and _has_locators(topology, site, problems):
             _path(topology, site, {name: versions(name) for name in having[Role.RTR]}, problems)
 
 
@@ -65,6 +66,7 @@ def _node(node: NodeRow, site: SiteRow | None, default: str, of_space: set[int],
     elif "roles" not in node.broken and roles_of(node, default) & {Role.PITR, Role.PETR}:
         what = f"versions of {owner}, which is a proxy"
         problems.add(node.versions[0].line, what, "allowed are versions of an xTR, an RTR or the mapping system")
+    _once(f"versions of {owner}", node.versions, problems)
     for at in node.versions:
         if FAMILIES[at.value] not in of_space:
             allowed = f"allowed is {_words(of_space)}"
@@ -76,6 +78,28 @@ def _node(node: NodeRow, site: SiteRow | None, default: str, of_space: set[int],
                 if address.value.version not in mine:
                     what = f"{key} {address} of link to {link.name} of {node.name}, whose versions leave it out"
                     problems.add(address.line, what, f"allowed is {_words(mine)}")
+
+
+def _once(owner: str, given: Sequence[At[str]], problems: Problems) -> None:
+    for number, at in enumerate(given):
+        if at.value in [one.value for one in given[:number]]:
+            problems.add(at.line, f"{owner}: '{at}' comes twice", "allowed is each IP version once")
+
+
+def _has_locators(topology: TopologyRow, site: SiteRow, problems: Problems) -> bool:
+    """Whether there is an RLOC that the last RTR of a site's path may send to."""
+    etrs = [one for one in site.routers if Role.ETR in roles_of(one, "xtr")]
+    if not etrs:
+        what = f"via of site {site.name}, which has no ETR"
+        problems.add(site.via[0].line, what, "allowed is via of a site with an ETR, to which the last RTR sends")
+        return False
+    if not locator_versions(topology, site):
+        listed = " and ".join(map(str, site.locators))
+        allowed = _words(frozenset().union(*(rloc_versions(topology, one) for one in etrs)))
+        what = f"locators of site {site.name}: {listed}, of which none of its ETRs has an RLOC"
+        problems.add(site.locators[0].line, what, f"allowed is {allowed}")
+        return False
+    return True
 
 
 def _path(topology: TopologyRow, site: SiteRow, versions: dict[str, frozenset[int]], problems: Problems) -> None:
