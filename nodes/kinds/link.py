@@ -8,7 +8,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from nodes.kinds.delay_lines import DelayLines
-from nodes.kinds.impairment import UNIMPAIRED, Impairment, LinkError, impair
+from nodes.kinds.impairment import UNIMPAIRED, Impairment, impair
 from nodes.kinds.stock import Intf, Link
 from nodes.linux import ethtool, links
 from nodes.linux.links import IPInterface, VethEnd
@@ -78,13 +78,12 @@ class VethInterface(Intf):
         """Have the kernel complete checksums and cut super-packets before they leave by this interface.
 
         Raises:
-            LinkError: An offload is still on.
-            OSError: The kernel refused.
+            OSError: The kernel refused, or an offload is still on.
         """
         ethtool.offloads_off(self.name, self.node.namespace)
         features = ethtool.get_features(self.name, self.node.namespace)
         if left := [one for one in ethtool.OFFLOADS if features[one]]:
-            raise LinkError(f"{self.node.name}: interface {self.name}: offloads that stay on: {', '.join(left)}")
+            raise OSError(f"{self.node.name}: interface {self.name}: offloads that stay on: {', '.join(left)}")
 
     def delete(self) -> None:
         """Delete it, and with it the other end."""

@@ -121,8 +121,7 @@ class LabProcess:
         """Complete packets before they come to a router that takes LISP data by a socket.
 
         Raises:
-            LinkError: An offload is still on.
-            OSError: The kernel refused.
+            OSError: The kernel refused, or an offload is still on.
         """
         # A host leaves checksums and segmentation to its network card, and a veth pair hands packets on without. On the
         # fast path they stay like that inside the LISP header: the next eBPF router, or the host at the end, knows what
