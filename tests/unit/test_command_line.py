@@ -32,7 +32,7 @@ def run(*words: str, out: int = subprocess.PIPE, interrupted: bool = False) -> s
     )
 
 
-@pytest.mark.parametrize("words", [("validate", "two-dc"), ("show", "xtr1", "roles"), ("up", "two-dc")])
+@pytest.mark.parametrize("words", [("validate", "two-dc"), ("show", "xtr1", "roles"), ("up", "not-there")])
 def test_an_early_ctrl_c_is_a_word_and_130(words: tuple[str, ...]) -> None:
     done = run(*words, interrupted=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
