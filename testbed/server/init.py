@@ -31,7 +31,10 @@ def main(root: str, lifeline: int, descriptors: list[int], command: list[str]) -
     ns.unshare(ns.CLONE_NEWNET | ns.CLONE_NEWNS | ns.CLONE_NEWUTS | ns.CLONE_NEWIPC | ns.CLONE_NEWPID)
     first = os.fork()
     if first:
-        os.write(1, b"%d\n" % first)
+        try:
+            os.write(1, b"%d\n" % first)
+        except BrokenPipeError:  # the client is dead already; its box is still to be reaped
+            pass
         os.close(lifeline)
         for descriptor in descriptors:
             os.close(descriptor)

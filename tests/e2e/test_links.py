@@ -149,7 +149,7 @@ def test_loss_is_of_frames_not_of_what_a_host_hands_down(lab: Lab) -> None:
 
 
 def test_segments_are_lost_one_by_one(lab: Lab) -> None:
-    """By chance 10 % in a row are lost in 1.1 at a time; super-packets lost as one make that several."""
+    """By chance nine of ten gaps are one segment long; super-packets lost as one make most of them longer."""
     gaps: list[float] = []
     with (
         lab.socket("lossy-b", socket.AF_INET, socket.SOCK_STREAM) as listener,
@@ -185,7 +185,8 @@ def test_segments_are_lost_one_by_one(lab: Lab) -> None:
                     if ahead < 1 << 31:
                         newest = (sequence + data) % (1 << 32)
     assert len(gaps) > 100
-    assert statistics.mean(gaps) < 1.5
+    # The share, not the mean: one pause of TCP's own, behind which it goes on far ahead, is a gap of a hundred.
+    assert sum(gap < 1.5 for gap in gaps) / len(gaps) > 0.75
 
 
 def frames(lab: Lab, node: str) -> int:
