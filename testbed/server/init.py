@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import sys
+from contextlib import suppress
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
@@ -31,10 +32,8 @@ def main(root: str, lifeline: int, descriptors: list[int], command: list[str]) -
     ns.unshare(ns.CLONE_NEWNET | ns.CLONE_NEWNS | ns.CLONE_NEWUTS | ns.CLONE_NEWIPC | ns.CLONE_NEWPID)
     first = os.fork()
     if first:
-        try:
+        with suppress(BrokenPipeError):  # the client is dead already; its box is still to be reaped
             os.write(1, b"%d\n" % first)
-        except BrokenPipeError:  # the client is dead already; its box is still to be reaped
-            pass
         os.close(lifeline)
         for descriptor in descriptors:
             os.close(descriptor)
