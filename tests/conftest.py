@@ -6,7 +6,10 @@ import os
 
 import pytest
 
+from tests.conformance.clause import pytest_runtest_call, pytest_runtest_makereport
 from tests.labs import DATA_PATHS, missing_for
+
+__all__ = ["pytest_runtest_call", "pytest_runtest_makereport"]
 
 
 @pytest.fixture(scope="session", params=DATA_PATHS)

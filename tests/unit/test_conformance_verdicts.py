@@ -56,6 +56,18 @@ def test_one_data_path_alone() -> None:
     assert judge(PATHS, [seen(PATHS, "passed", "python")], data_path="python").verdict is Verdict.PASS
 
 
+def test_a_failed_clause_is_about_its_own_requirement() -> None:
+    both, clauses = ("C19", "C38"), {"C19": ("failed", "nonce 7")}
+    test = Evidence("test_two", both, Cell(), "failed", "nonce 7", clauses, only_clauses=True)
+    rows = {one: judge(CATALOGUE[one], [test]) for one in both}
+    assert {one: row.verdict for one, row in rows.items()} == {"C19": Verdict.FAIL, "C38": Verdict.PASS}
+    assert (rows["C19"].reasons, rows["C38"].reasons) == (["test_two: nonce 7"], [])
+    outside = Evidence("test_two", both, Cell(), "failed", "no lab", clauses)
+    assert {one: outside.about(one) for one in both} == {"C19": ("failed", "nonce 7"), "C38": ("failed", "no lab")}
+    skipped = Evidence("test_two", both, Cell(), "passed", clauses={"C19": ("skipped", "tells nothing")})
+    assert [judge(CATALOGUE[one], [skipped]).verdict for one in both] == [Verdict.NOT_TESTED, Verdict.PASS]
+
+
 def test_not_applicable_is_what_a_test_says() -> None:
     skipped = seen(PLAIN, "skipped", reason="not applicable: this router verifies no checksums")
     assert judge(PLAIN, [skipped]).verdict is Verdict.NOT_APPLICABLE

@@ -1,7 +1,7 @@
 """The half of the instrument inside pytest: chooses the tests, and tells each outcome down a pipe as it comes.
 
 A line of JSON each: first {"chosen": [{test, requirements, data_path, family}], "in_memory": {ID: tests}}, then
-{test, outcome, reason} for each test that has ended.
+{test, outcome, reason, clauses, only_clauses} for each test that has ended; the last two are of :class:`Evidence`.
 """
 
 from __future__ import annotations
@@ -89,13 +89,17 @@ class _Teller:
         self._tell({"test": nodeid, **outcome(phases)})
 
 
-def outcome(phases: list[pytest.TestReport]) -> dict[str, str]:
+def outcome(phases: list[pytest.TestReport]) -> dict[str, Any]:
     """What became of a test: "failed" if one of its phases did, be it only that its lab did not boot."""
+    call = next((one for one in phases if one.when == "call"), None)
+    failed = [one for one in phases if one.outcome == "failed"]
+    only_clauses = failed == [call] and getattr(call, "only_clauses", False)
+    found = {"clauses": getattr(call, "clauses", {}), "only_clauses": only_clauses}
     for wanted in ("failed", "skipped"):
         for report in phases:
             if report.outcome == wanted:
-                return {"outcome": wanted, "reason": next(_reasons(report), "")}
-    return {"outcome": "passed" if any(one.when == "call" for one in phases) else "failed", "reason": ""}
+                return {"outcome": wanted, "reason": next(_reasons(report), ""), **found}
+    return {"outcome": "passed" if call else "failed", "reason": "", **found}
 
 
 def _reasons(report: pytest.TestReport) -> Iterator[str]:

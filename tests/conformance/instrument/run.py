@@ -50,7 +50,8 @@ class Run:
                 cell = Cell(one["data_path"], one["family"])
                 self.tests[one["test"]] = Evidence(one["test"], tuple(one["requirements"]), cell)
         else:
-            self.tests[line["test"]] = replace(self.tests[line["test"]], outcome=line["outcome"], reason=line["reason"])
+            found = {key: value for key, value in line.items() if key != "test"}
+            self.tests[line["test"]] = replace(self.tests[line["test"]], **found)
 
 
 def run(only: Sequence[str], *, data_path: str = "", junit: Path | None = None, progress: Callable[[Run], None]) -> Run:

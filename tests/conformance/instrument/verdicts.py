@@ -22,6 +22,8 @@ class Evidence:
         cell: For which data path and pair of IP versions.
         outcome: passed, failed or skipped; "" if the run ended before it did.
         reason: Why it failed or was skipped, in a line.
+        clauses: The requirements that a clause of the test was left early for: failed or skipped, and why.
+        only_clauses: Whether it failed in clauses alone: then for none of its other requirements.
     """
 
     name: str
@@ -29,13 +31,24 @@ class Evidence:
     cell: Cell
     outcome: str = ""
     reason: str = ""
+    clauses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    only_clauses: bool = False
 
-    @property
-    def verdict(self) -> Verdict:
+    def about(self, requirement: str) -> tuple[str, str]:
+        """Its outcome for one of its requirements, and the reason."""
+        outcome, reason = self.clauses.get(requirement, ("", ""))
+        if outcome == "failed" or self.outcome != "failed":
+            return outcome or self.outcome, reason or self.reason
+        if self.only_clauses:
+            return outcome or "passed", reason
+        return self.outcome, self.reason
+
+    def verdict(self, requirement: str) -> Verdict:
         """What it says of its cell."""
-        if self.outcome == "skipped" and self.reason.startswith(NOT_APPLICABLE):
+        outcome, reason = self.about(requirement)
+        if outcome == "skipped" and reason.startswith(NOT_APPLICABLE):
             return Verdict.NOT_APPLICABLE
-        return {"passed": Verdict.PASS, "failed": Verdict.FAIL}.get(self.outcome, Verdict.NOT_TESTED)
+        return {"passed": Verdict.PASS, "failed": Verdict.FAIL}.get(outcome, Verdict.NOT_TESTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +89,11 @@ def judge(
     needed = [one for one in requirement.cells if data_path in ("", one.data_path or data_path)]
     cells: dict[Cell, list[Verdict]] = {one: [] for one in needed if one != Cell()}
     for test in mine:
-        cells.setdefault(test.cell, []).append(test.verdict)
+        cells.setdefault(test.cell, []).append(test.verdict(requirement.id))
     found = {cell: combined(verdicts) for cell, verdicts in cells.items()}
     verdict = combined(found.values())
-    reasons = [f"{one.name}: {one.reason or one.verdict}" for one in mine if one.verdict is not Verdict.PASS]
+    said = [(one.name, one.about(requirement.id)[1], one.verdict(requirement.id)) for one in mine]
+    reasons = [f"{name}: {reason or verdict}" for name, reason, verdict in said if verdict is not Verdict.PASS]
     if not mine:
         count = (in_memory or {}).get(requirement.id, 0)
         reasons.append("no test in a lab" + (f"; {count} of our engine in memory" if count else ""))
