@@ -14,8 +14,8 @@ import pytest
 from testbed.act.echo import Pinger
 from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
-from tests.conformance import wire
-from tests.conformance.watch import Watch, facing, inject, inner_request, map_cache, rloc, sink, uplink
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import Watch, facing, inject, inner_request, map_cache, rloc, sink, uplink
 from tests.labs import missing_for
 
 WORLDS = [
@@ -148,10 +148,10 @@ def test_sources_outside_the_eid_prefixes_go_natively(lab: Lab) -> None:
     stranger, core = IPv4Address("198.51.100.7"), uplink(lab, "xtr1")
     with Watch(lab, [core]) as watch:
         for target in (lab["client"].address, lab["h4"].address):
-            inject(lab, "h1", wire.datagram(stranger, target, (7, 7), b"stranger", ttl=50))
+            inject(lab, "h1", packets.datagram(stranger, target, (7, 7), b"stranger", ttl=50))
         watch.until(lambda: len(watch.datagrams(7)) == 2, "two native packets")
         assert {(one.source, one.ttl) for _, one in watch.datagrams(7)} == {(stranger, 49)}
-        assert not watch.datagrams(wire.DATA)
+        assert not watch.datagrams(packets.DATA)
         assert not watch.control(wire.ECM)
 
 
@@ -179,7 +179,7 @@ def test_pitr_draws_and_encapsulates_what_comes_from_outside(lab: Lab) -> None:
 def test_petr_forwards_natively_where_sources_are_checked(lab: Lab) -> None:
     """The core next to the xTR drops packets with EID sources; through the PETR they arrive all the same."""
     core, target = uplink(lab, "xtr1"), lab["client"].address
-    packet = wire.datagram(lab["h1"].address, target, (7, 9999), b"without a tunnel")
+    packet = packets.datagram(lab["h1"].address, target, (7, 9999), b"without a tunnel")
     aggregate = lab.topology.eid_aggregates[0].network
     iif = ("iif", lab[core].link_to("xtr1").name)
     with (
@@ -211,8 +211,8 @@ def test_petr_is_no_way_round_the_rules(lab: Lab) -> None:
     before = lab.show("pxtr", "statistics")["drops"]
     with Watch(lab, [core, "client", "ms", "h4"]) as watch, sink(lab, "client"):
         for pair in (*wrong.values(), (h1, free), (h1, client)):
-            inner = wire.datagram(*pair, (7777, 9999), b"round")
-            inject(lab, core, wire.lisp_data((rloc(lab, "xtr1"), rloc(lab, "pxtr")), inner))
+            inner = packets.datagram(*pair, (7777, 9999), b"round")
+            inject(lab, core, packets.lisp(rloc(lab, "xtr1"), rloc(lab, "pxtr"), inner))
         watch.until(lambda: watch.datagrams(9999, "client"), "the packet that is allowed")
         assert {(one.source, one.destination) for _, one in watch.datagrams(9999)} == {(h1, client)}
     after = lab.show("pxtr", "statistics")["drops"]
@@ -249,7 +249,7 @@ def test_pitr_asks_for_nothing_outside_its_aggregates(lab: Lab) -> None:
     with Watch(lab, ["mr"]) as watch:
         ip(lab, core, "route", "add", "198.51.100.0/24", "via", rloc(lab, "pxtr"))
         try:
-            inject(lab, core, wire.datagram(lab["client"].address, "198.51.100.9", (7, 7), b"stray", ttl=5))
+            inject(lab, core, packets.datagram(lab["client"].address, "198.51.100.9", (7, 7), b"stray", ttl=5))
             assert not answered(lab, "client", lab["h1"].address)
         finally:
             ip(lab, core, "route", "del", "198.51.100.0/24")
@@ -261,12 +261,12 @@ def test_pitr_asks_for_nothing_outside_its_aggregates(lab: Lab) -> None:
 def test_hosts_do_not_speak_to_daemons(lab: Lab) -> None:
     """No Map-Request or LISP data packet of a host is taken, at an RLOC or at its gateway's own address."""
     request = wire.map_request(99, [lab["h1"].address], [lab["h1"].address])
-    inner = wire.datagram(lab["h4"].address, lab["h2"].address, (7, 9999), b"forged")
+    inner = packets.datagram(lab["h4"].address, lab["h2"].address, (7, 9999), b"forged")
     with Watch(lab, ["h1", "h2"]) as watch, sink(lab, "h2"):
         gateway = lab["xtr1"].link_to("sw1").addresses[0].ip
         for target in (rloc(lab, "xtr1"), rloc(lab, "ms"), gateway):
-            inject(lab, "h1", wire.datagram(lab["h1"].address, target, (4000, wire.CONTROL), request))
-            inject(lab, "h1", wire.lisp_data((lab["h1"].address, target), inner))
+            inject(lab, "h1", packets.datagram(lab["h1"].address, target, (4000, wire.CONTROL), request))
+            inject(lab, "h1", packets.lisp(lab["h1"].address, target, inner))
         lab.show("xtr1", "roles")
         assert not answered(lab, "h1", lab["h2"].address)
         watch.drain()

@@ -13,8 +13,8 @@ from nodes.dataplane.holding import IN_ALL, PER_EID
 from testbed.act.echo import Pinger
 from testbed.lab import Lab
 from testbed.observe.decoder import decode
-from tests.conformance import wire
-from tests.conformance.watch import (
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import (
     SINK,
     Watch,
     eventually,
@@ -32,7 +32,7 @@ from tests.conformance.watch import (
 def numbered(lab: Lab, target: Any, numbers: Iterable[int]) -> Iterator[bytes]:
     """Packets of one flow from h1, each with its number."""
     for number in numbers:
-        yield wire.datagram(lab["h1"].address, target, (7777, SINK), number.to_bytes(4, "big"))
+        yield packets.datagram(lab["h1"].address, target, (7777, SINK), number.to_bytes(4, "big"))
 
 
 def numbers(payloads: Iterable[bytes]) -> list[int]:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import (
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import (
     Watch,
     eventually,
     facing,
@@ -41,7 +41,7 @@ def samples(lab: Lab) -> list[bytes]:
         for source, target in (("h1", "h4"), ("h4", "b1"), ("b1", "h1"), ("client", "h4"), ("h1", "client")):
             assert lab.run(source, ["ping", "-c", "1", "-W", "2", str(lab[target].address)]).returncode == 0
         watch.drain()
-        found = [one.payload for port in (wire.CONTROL, wire.DATA) for _, one in watch.datagrams(port)]
+        found = [one.payload for port in (wire.CONTROL, packets.DATA) for _, one in watch.datagrams(port)]
     assert {one[0] >> 4 for one in found} >= {0, wire.MAP_REPLY, wire.MAP_REGISTER, wire.MAP_NOTIFY, wire.ECM}
     found += [one[32:] for one in found if one[0] >> 4 == wire.ECM]
     return found
@@ -119,12 +119,13 @@ def test_hostile_datagrams_change_nothing(lab: Lab, samples: list[bytes], node: 
     sources = [facing(lab, core, node), *(rloc(lab, one) for one in DAEMONS if one != node)]
     before, process, memory = believed(lab), pid(lab, node), memory_kb(lab, node)
     bad = hostile(chance, samples)
-    ports = [(wire.CONTROL, wire.CONTROL), (40000, wire.CONTROL), (61000, wire.DATA)]
+    ports = [(wire.CONTROL, wire.CONTROL), (40000, wire.CONTROL), (61000, packets.DATA)]
     for _ in range(DATAGRAMS // BATCH):
-        packets = [
-            wire.datagram(chance.choice(sources), target, chance.choice(ports), next(bad)[:1400]) for _ in range(BATCH)
-        ]
-        inject(lab, core, *packets)
+        sent = (
+            packets.datagram(chance.choice(sources), target, chance.choice(ports), next(bad)[:1400])
+            for _ in range(BATCH)
+        )
+        inject(lab, core, *sent)
         lab.show(node, "roles")  # it answers; and it has the time to read them
     assert pid(lab, node) == process
     assert next(one["state"] for one in lab.status()["nodes"] if one["name"] == node) == "ready"
@@ -170,7 +171,7 @@ def test_a_flood_of_forged_replies_does_not_stop_a_resolution(lab: Lab) -> None:
     core, target = uplink(lab, "xtr1"), rloc(lab, "xtr1")
     wrong = wire.mapping("0.0.0.0/0", 1440, [(rloc(lab, "xtr3"), 1, 100)])
     flood = [
-        wire.datagram(rloc(lab, "mr"), target, (wire.CONTROL, wire.CONTROL), wire.map_reply(nonce, wrong))
+        packets.datagram(rloc(lab, "mr"), target, (wire.CONTROL, wire.CONTROL), wire.map_reply(nonce, wrong))
         for nonce in range(1000)
     ]
     inject(lab, core, *flood)
@@ -195,6 +196,6 @@ def test_nesting_is_no_way_to_a_crash(lab: Lab, message: Callable[[], bytes]) ->
     """Addresses inside addresses, messages inside messages."""
     for node in DAEMONS:
         core, target, process = uplink(lab, node), rloc(lab, node), pid(lab, node)
-        inject(lab, core, wire.datagram(facing(lab, core, node), target, (4000, wire.CONTROL), message()))
+        inject(lab, core, packets.datagram(facing(lab, core, node), target, (4000, wire.CONTROL), message()))
         lab.show(node, "roles")
         assert pid(lab, node) == process

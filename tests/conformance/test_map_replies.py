@@ -10,8 +10,8 @@ import pytest
 
 from testbed.act.echo import Pinger
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import (
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import (
     Seen,
     Watch,
     eventually,
@@ -57,7 +57,7 @@ class Oracle:
         value = inner_request(question).nonce if nonce is None else nonce
         message = wire.map_reply(value, *records, flags=flags)
         ports = (wire.CONTROL, question.outer.source_port)
-        inject(self.lab, self.core, wire.datagram(rloc(self.lab, "mr"), self.target, ports, message))
+        inject(self.lab, self.core, packets.datagram(rloc(self.lab, "mr"), self.target, ports, message))
 
     def resolve(self, eid: IPv4Address, *records: bytes, flags: int = 0) -> None:
         """Make the ITR ask for an EID, and answer."""
@@ -159,7 +159,7 @@ def test_drop_actions_tell_the_host(silent: Lab, oracle: Oracle, action: int, co
         pinger.wait([echo], echo.sent + 2)
         assert f"code {code})" in echo.refused_by, echo.refused_by
         watch.drain()
-        assert not watch.datagrams(wire.DATA)
+        assert not watch.datagrams(packets.DATA)
 
 
 @pytest.mark.requirement("C12", "M14")
@@ -168,7 +168,7 @@ def test_action_natively_forward(silent: Lab, oracle: Oracle) -> None:
     prefix = next(oracle.free)
     oracle.resolve(prefix[1], wire.mapping(prefix, 15, action=NATIVE))
     with Watch(silent, [uplink(silent, ITR)]) as watch:
-        inject(silent, "h1", wire.datagram(silent["h1"].address, prefix[1], (7, 7), b"native"))
+        inject(silent, "h1", packets.datagram(silent["h1"].address, prefix[1], (7, 7), b"native"))
         outer, inner = watch.until(watch.data, "a LISP packet")[0]
         assert (outer.destination, inner.destination) == (rloc(silent, "pxtr"), prefix[1])
         assert not watch.control(wire.ECM)
@@ -180,7 +180,7 @@ def test_action_send_map_request(silent: Lab, oracle: Oracle) -> None:
     prefix = next(oracle.free)
     oracle.resolve(prefix[1], wire.mapping(prefix, 1, action=SEND_MAP_REQUEST))
     assert (row(silent, prefix) or {})["action"] == "send-map-request"
-    inject(silent, "h1", wire.datagram(silent["h1"].address, prefix[7], (7, 7), b"ask"))
+    inject(silent, "h1", packets.datagram(silent["h1"].address, prefix[7], (7, 7), b"ask"))
     assert oracle.question(prefix[7])
 
 
@@ -212,7 +212,7 @@ def test_locators_that_are_not_to_be_used_are_not(silent: Lab, oracle: Oracle) -
     oracle.resolve(prefix[1], bytes(record))
     h1, core = silent["h1"].address, uplink(silent, ITR)
     with Watch(silent, [core]) as watch:
-        inject(silent, "h1", *(wire.datagram(h1, prefix[1], (20000 + n, 7), b"flow") for n in range(40)))
+        inject(silent, "h1", *(packets.datagram(h1, prefix[1], (20000 + n, 7), b"flow") for n in range(40)))
         watch.until(lambda: len(watch.data()) >= 40, "40 LISP packets")
         assert {outer.destination for outer, _ in watch.data()} == {rloc(silent, "xtr3")}
 
@@ -228,7 +228,7 @@ def test_a_more_specific_mapping_wins(silent: Lab, oracle: Oracle) -> None:
     )
     with Watch(silent, [uplink(silent, ITR)]) as watch, sink(silent, "h4"):
         h1 = silent["h1"].address
-        inject(silent, "h1", *(wire.datagram(h1, one, (7, 7), b"x") for one in (prefix[199], prefix[200])))
+        inject(silent, "h1", *(packets.datagram(h1, one, (7, 7), b"x") for one in (prefix[199], prefix[200])))
         watch.until(lambda: len(watch.data()) == 2, "two LISP packets")
         found = {inner.destination: outer.destination for outer, inner in watch.data()}
     assert found == {prefix[199]: rloc(silent, "xtr3"), prefix[200]: rloc(silent, "xtr2")}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import (
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import (
     Seen,
     Watch,
     expect_drop,
@@ -39,7 +39,7 @@ class Asker:
 
     def send(self, message: bytes, ports: tuple[int, int] = (PORT, wire.CONTROL)) -> None:
         """Send a control message."""
-        inject(self.lab, self.core, wire.datagram(self.address, self.target, ports, message))
+        inject(self.lab, self.core, packets.datagram(self.address, self.target, ports, message))
 
     def request(self, *eids: Any, nonce: int, rlocs: tuple[Any, ...] = (), flags: int = 0, source: Any = None) -> bytes:
         """A Map-Request that wants its reply at this core router."""
@@ -129,7 +129,7 @@ def test_map_replies_are_rate_limited(lab: Lab, etr: Asker) -> None:
     assert len(etr.replies()) == 4
 
 
-def map_request_of(lab: Lab, node: str, host: str) -> list[wire.Datagram]:
+def map_request_of(lab: Lab, node: str, host: str) -> list[packets.Datagram]:
     """The Encapsulated Control Message that ``lig`` makes a node send."""
     with Watch(lab, [uplink(lab, node)]) as watch:
         lab.lig(node, str(lab[host].address))
@@ -207,7 +207,7 @@ def test_an_itr_asks_with_one_record(lab: Lab) -> None:
     assert inner is not None
     assert seen.message.word == wire.ECM << 28
     assert (seen.outer.destination, seen.outer.destination_port) == (rloc(lab, "mr"), wire.CONTROL)
-    assert seen.outer.source_port not in (wire.CONTROL, wire.DATA)
+    assert seen.outer.source_port not in (wire.CONTROL, packets.DATA)
     assert seen.outer.checksum_is_right
     assert inner.checksum_is_right
     assert inner.destination == lab["b1"].address

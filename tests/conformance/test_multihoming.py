@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import SINK, Watch, facing, inject, inner_request, rloc, sink
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.packets import read_frame
+from tests.conformance.tester.watch import SINK, Watch, facing, inject, inner_request, rloc, sink
 
 FLOWS = 2000
 SHARE_POINTS = 0.03
@@ -33,30 +34,30 @@ def rlocs(lab: Lab, node: str) -> dict[str, Any]:
 def flows(lab: Lab, count: int) -> list[bytes]:
     """Packets from h1 to h2, each a flow of its own."""
     h1, h2 = lab["h1"].address, lab["h2"].address
-    return [wire.datagram(h1, h2, (20000 + number, SINK), b"flow") for number in range(count)]
+    return [packets.datagram(h1, h2, (20000 + number, SINK), b"flow") for number in range(count)]
 
 
-def outers(lab: Lab, packets: list[bytes]) -> list[wire.Datagram]:
+def outers(lab: Lab, sent: list[bytes]) -> list[packets.Datagram]:
     """Send packets from h1; the outer headers that the core saw come from xtr1, each once."""
     own = set(rlocs(lab, "xtr1").values())
     first_hops = [router.name for router in lab.topology.core]
     with sink(lab, "h2"), Watch(lab, first_hops) as watch:
-        seen: list[wire.Datagram] = []
+        seen: list[packets.Datagram] = []
 
-        def from_xtr1() -> list[wire.Datagram]:
+        def from_xtr1() -> list[packets.Datagram]:
             # Only what came straight from xtr1: the interface has its name.
             seen.extend(
                 one
                 for frame in watch.frames
-                if frame.interface == "xtr1" and (one := wire.read_frame(frame.data)) and one.source in own
+                if frame.interface == "xtr1" and (one := read_frame(frame.data)) and one.source in own
             )
             watch.frames.clear()
-            return seen if len(seen) >= len(packets) else []
+            return seen if len(seen) >= len(sent) else []
 
-        for start in range(0, len(packets), 500):
-            inject(lab, "h1", *packets[start : start + 500])
-        found = watch.until(from_xtr1, f"{len(packets)} LISP packets")
-        assert len(found) == len(packets)
+        for start in range(0, len(sent), 500):
+            inject(lab, "h1", *sent[start : start + 500])
+        found = watch.until(from_xtr1, f"{len(sent)} LISP packets")
+        assert len(found) == len(sent)
         return found
 
 
@@ -80,32 +81,32 @@ def test_one_flow_has_one_locator_and_one_source(lab: Lab) -> None:
 def test_the_route_to_the_rloc_comes_first_and_gives_the_source(lab: Lab) -> None:
     """Each locator by another link; the source RLOC is that link's, and follows when the route changes."""
     own, there = rlocs(lab, "xtr1"), rlocs(lab, "xtr2")
-    packets = flows(lab, 60)
-    assert {one.source for one in outers(lab, packets)} == {own["core1"]}
+    sent = flows(lab, 60)
+    assert {one.source for one in outers(lab, sent)} == {own["core1"]}
     route = [f"{there['core2']}/32", "via", str(facing(lab, "core2", "xtr1"))]
     assert lab.run("xtr1", ["ip", "route", "add", *route]).returncode == 0
     try:
-        found = {(one.source, one.destination) for one in outers(lab, packets)}
+        found = {(one.source, one.destination) for one in outers(lab, sent)}
         assert found == {(own["core1"], there["core1"]), (own["core2"], there["core2"])}
     finally:
         assert lab.run("xtr1", ["ip", "route", "del", *route]).returncode == 0
-    assert {one.source for one in outers(lab, packets)} == {own["core1"]}
+    assert {one.source for one in outers(lab, sent)} == {own["core1"]}
 
 
 @pytest.mark.requirement("D21", "S05")
 def test_a_locator_without_a_route_is_not_used(lab: Lab) -> None:
     """The next best takes its flows; when it is reachable again they come back."""
     there = rlocs(lab, "xtr2")
-    packets = flows(lab, 60)
+    sent = flows(lab, 60)
     null = [["unreachable", f"{there[core]}/32"] for core in ("core1", "core2")]
     for route in null:
         assert lab.run("xtr1", ["ip", "route", "add", *route]).returncode == 0
     try:
-        assert {one.destination for one in outers(lab, packets)} == {there["core3"]}
+        assert {one.destination for one in outers(lab, sent)} == {there["core3"]}
     finally:
         for route in null:
             assert lab.run("xtr1", ["ip", "route", "del", *route]).returncode == 0
-    assert {one.destination for one in outers(lab, packets)} == {there["core1"], there["core2"]}
+    assert {one.destination for one in outers(lab, sent)} == {there["core1"], there["core2"]}
 
 
 @pytest.mark.requirement("C04", "C16")
@@ -149,6 +150,6 @@ def test_packets_to_any_rloc_of_the_etr_are_delivered(lab: Lab) -> None:
     h1, h2 = lab["h1"].address, lab["h2"].address
     with sink(lab, "h2"), Watch(lab, ["h2"]) as watch:
         for number, (core, address) in enumerate(rlocs(lab, "xtr2").items()):
-            inner = wire.datagram(h1, h2, (7, SINK), bytes([number]))
-            inject(lab, core, wire.lisp_data((rloc(lab, "xtr1"), address), inner))
+            inner = packets.datagram(h1, h2, (7, SINK), bytes([number]))
+            inject(lab, core, packets.lisp(rloc(lab, "xtr1"), address, inner))
         watch.until(lambda: {one.payload for _, one in watch.datagrams(SINK)} == {b"\0", b"\1", b"\2"}, "three packets")

@@ -13,8 +13,8 @@ import pytest
 from testbed.act.echo import Pinger
 from testbed.lab import Lab
 from testbed.model import Side
-from tests.conformance import wire
-from tests.conformance.watch import Watch, eventually, map_cache, rloc
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import Watch, eventually, map_cache, rloc
 
 INTERVAL = 1.0
 """Seconds between probes in this world."""
@@ -91,7 +91,7 @@ def destinations(lab: Lab) -> set[str]:
         echo = pinger.send("h1", lab["h2"].address)
         assert pinger.wait([echo], echo.sent + 1)
         watch.drain()
-        to_xtr2 = [one for _, one in watch.datagrams(wire.DATA) if one.source == rloc(lab, "xtr1")]
+        to_xtr2 = [one for _, one in watch.datagrams(packets.DATA) if one.source == rloc(lab, "xtr1")]
         return {str(one.destination) for one in to_xtr2}
 
 
@@ -209,7 +209,7 @@ def test_locator_status_bits_tell_which_links_are_up(lab: Lab) -> None:
             assert pinger.wait([echo], echo.sent + 1)
             watch.drain()
             found = set()
-            for _, one in watch.datagrams(wire.DATA):
+            for _, one in watch.datagrams(packets.DATA):
                 first, second = one.payload[0], int.from_bytes(one.payload[4:8], "big")
                 sender = "xtr2" if one.source in lab["xtr2"].lisp.rlocs else "xtr1"  # type: ignore[union-attr]
                 found.add((sender, second if first & 0x40 else None))

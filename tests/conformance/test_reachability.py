@@ -10,8 +10,8 @@ import pytest
 from testbed.act.ping import PingResult, ping
 from testbed.lab import Lab
 from testbed.observe.decoder import decode
-from tests.conformance import wire
-from tests.conformance.watch import Watch, dissect, facing, inject, rloc, uplink
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import Watch, dissect, facing, inject, rloc, uplink
 
 ROW = ("from", "to", "expected", "seen", "encapsulated", "rtt_ms", "ok")
 
@@ -86,8 +86,8 @@ def test_control_message_with_a_wrong_checksum_is_dropped(lab: Lab, tmp_path: Pa
     asker, target = facing(lab, core, "xtr1"), rloc(lab, "xtr1")
     ports = (40000, wire.CONTROL)
     with Watch(lab, [core]) as watch:
-        bad = wire.datagram(asker, target, ports, wire.map_request(1, [eid], [asker]), checksum=0x1234)
-        good = wire.datagram(asker, target, ports, wire.map_request(2, [eid], [asker]))
+        bad = packets.datagram(asker, target, ports, wire.map_request(1, [eid], [asker]), checksum=0x1234)
+        good = packets.datagram(asker, target, ports, wire.map_request(2, [eid], [asker]))
         inject(lab, core, bad, good)
         watch.until(lambda: watch.control(wire.MAP_REPLY), "a Map-Reply")
         assert [one.message.nonce for one in watch.control(wire.MAP_REPLY)] == [2]

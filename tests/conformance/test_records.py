@@ -11,8 +11,8 @@ import pytest
 
 from testbed.act.ping import ping
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import inject, log_lines, rloc, uplink
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import inject, log_lines, rloc, uplink
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -25,7 +25,7 @@ def used(lab: Lab) -> Lab:
         secret = secrets(lab)[0]
         forged = wire.map_register(5, [wire.mapping("192.0.2.0/24", 5)], secret)
         for payload in (b"\x10", forged, b"\x30" + secret.encode() * 3):
-            packet = wire.datagram(rloc(lab, "xtr1"), rloc(lab, node.name), (4000, wire.CONTROL), payload)
+            packet = packets.datagram(rloc(lab, "xtr1"), rloc(lab, node.name), (4000, wire.CONTROL), payload)
             inject(lab, uplink(lab, node.name), packet)
         lab.restart(node.name)
         for what in ("map-cache", "database", "registrations", "roles", "statistics", "interfaces"):

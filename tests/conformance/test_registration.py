@@ -10,8 +10,8 @@ import pytest
 
 from nodes.lisp.config import Key
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import (
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import (
     Seen,
     Watch,
     eventually,
@@ -71,7 +71,7 @@ def unchanged(lab: Lab) -> Iterator[Callable[[], None]]:
 def send(lab: Lab, message: bytes, node: str = ETR) -> None:
     """Send a Map-Register to the Map-Server, with the source address of an ETR."""
     ports = (45454, wire.CONTROL)
-    inject(lab, uplink(lab, "ms"), wire.datagram(rloc(lab, node), rloc(lab, "ms"), ports, message))
+    inject(lab, uplink(lab, "ms"), packets.datagram(rloc(lab, node), rloc(lab, "ms"), ports, message))
 
 
 @pytest.mark.requirement("C02", "C04", "C20", "C22", "C39")
@@ -195,22 +195,22 @@ def test_an_xtr_with_the_key_may_register(lab: Lab) -> None:
     """Nonces are kept for each xTR-ID; with M=0 no Map-Notify follows, with M=1 one; TTL 0 withdraws."""
     etr, secret, identity = facing(lab, uplink(lab, "ms"), "ms"), key(lab).secret, (b"another xTR, 128", 1)
     network = str(wire.read(wire.map_reply(0, mapping(lab))).records[0].prefix)
-    packets = {}
+    sent = {}
     for nonce, flags, ttl in ((1, 0, 5), (2, wire.WANT_NOTIFY, 6), (3, 0, 0)):
         message = wire.map_register(nonce, [mapping(lab, ttl=ttl)], secret, flags=flags, identity=identity)
-        packets[nonce] = wire.datagram(etr, rloc(lab, "ms"), (45454, wire.CONTROL), message)
+        sent[nonce] = packets.datagram(etr, rloc(lab, "ms"), (45454, wire.CONTROL), message)
     core = uplink(lab, "ms")
     with Watch(lab, [core]) as watch:
-        inject(lab, core, packets[1], packets[2])
+        inject(lab, core, sent[1], sent[2])
         watch.until(lambda: watch.control(wire.MAP_NOTIFY), "a Map-Notify")
         assert [one.message.nonce for one in watch.control(wire.MAP_NOTIFY)] == [2]
         row = registrations(lab, "ms")[network]
         assert (row["etr"], row["xtr_id"]) == (str(etr), identity[0].hex())
         with expect_drop(lab, "ms", "map-register-replay", 2):
-            inject(lab, core, packets[1], packets[2])
+            inject(lab, core, sent[1], sent[2])
         # C26: once, not again (the ETR's retransmission timer would be one second).
         assert len(watch.control(wire.MAP_NOTIFY)) == 1
-        inject(lab, core, packets[3])
+        inject(lab, core, sent[3])
     eventually(lambda: registrations(lab, "ms")[network]["state"] == "not registered", "the withdrawal")
     lab.restart(ETR)
     assert registrations(lab, "ms")[network]["etr"] == str(rloc(lab, ETR))
@@ -251,7 +251,7 @@ def test_a_forged_map_notify_acknowledges_nothing(lab: Lab) -> None:
         (register,) = watch.until(lambda: watch.control(wire.MAP_REGISTER, "ms"), "a Map-Register")
         forged = bytearray(register.outer.payload)
         forged[0:4] = (4 << 28 | 1).to_bytes(4, "big")
-        packet = wire.datagram(rloc(lab, "ms"), rloc(lab, "xtr3"), (wire.CONTROL, wire.CONTROL), bytes(forged[:-24]))
+        packet = packets.datagram(rloc(lab, "ms"), rloc(lab, "xtr3"), (wire.CONTROL, wire.CONTROL), bytes(forged[:-24]))
         with expect_drop(lab, "xtr3", "map-notify-authentication"):
             inject(lab, uplink(lab, "xtr3"), packet)
         watch.until(lambda: len(watch.control(wire.MAP_REGISTER, "ms")) == 2, "a retransmission")
@@ -306,7 +306,7 @@ def test_a_hole_between_registered_hosts_is_the_least_specific(fast: Lab) -> Non
             identity=(bytes.fromhex(config.xtr_id), config.site_id),
         )  # fmt: skip
         ports = (45454, wire.CONTROL)
-        inject(fast, uplink(fast, "ms"), wire.datagram(rloc(fast, "xtr2"), rloc(fast, "ms"), ports, message))
+        inject(fast, uplink(fast, "ms"), packets.datagram(rloc(fast, "xtr2"), rloc(fast, "ms"), ports, message))
         eventually(lambda: f"{network[12]}/32" in registrations(fast, "ms"), "the registration of a host")
         upper = list(network.subnets())[1]
         (record,) = fast.lig("xtr1", str(network[200]))["records"]

@@ -15,8 +15,8 @@ import pytest
 
 from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
-from tests.conformance import wire
-from tests.conformance.watch import SINK, Watch, dissect, eventually, inject, map_cache, rloc, sink, uplink
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import SINK, Watch, dissect, eventually, inject, map_cache, rloc, sink, uplink
 
 NOT_ECT, ECT_1, ECT_0, CE = range(4)
 EF = 46 << 2
@@ -37,22 +37,22 @@ def warm(dataplane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
 
 def to_north(lab: Lab, text: str = "inner", *, outer_ttl: int = 64, outer_tos: int = 0, **inner: int) -> bytes:
     """What xtr1 sends the RTR with a datagram from h1 to h3 in it."""
-    datagram = wire.datagram(lab["h1"].address, lab["h3"].address, (7777, SINK), text.encode(), **inner)
-    return wire.lisp_data((rloc(lab, "xtr1"), rloc(lab, "rtr")), datagram, ttl=outer_ttl, tos=outer_tos)
+    datagram = packets.datagram(lab["h1"].address, lab["h3"].address, (7777, SINK), text.encode(), **inner)
+    return packets.lisp(rloc(lab, "xtr1"), rloc(lab, "rtr"), datagram, ttl=outer_ttl, tos=outer_tos)
 
 
 def carried(watch: Watch) -> list[Packet]:
     """The packets that the RTR sent on."""
-    packets = [decode(frame.data) for frame in watch.frames if frame.interface == "rtr"]
-    return [one for one in packets if one is not None and one.lisp is not None]
+    found = [decode(frame.data) for frame in watch.frames if frame.interface == "rtr"]
+    return [one for one in found if one is not None and one.lisp is not None]
 
 
-def exchange(lab: Lab, *packets: bytes) -> tuple[list[Packet], dict[bytes, wire.Datagram]]:
+def exchange(lab: Lab, *sent: bytes) -> tuple[list[Packet], dict[bytes, packets.Datagram]]:
     """Give the RTR packets: what it sends on, and what h3 receives, by its text; "last" comes behind all of them."""
     with sink(lab, "h3"), Watch(lab, [uplink(lab, "rtr"), "h3"]) as watch:
-        inject(lab, uplink(lab, "rtr"), *packets, to_north(lab, "last"))
+        inject(lab, uplink(lab, "rtr"), *sent, to_north(lab, "last"))
 
-        def received() -> dict[bytes, wire.Datagram]:
+        def received() -> dict[bytes, packets.Datagram]:
             return {one.payload: one for _, one in watch.datagrams(SINK, "h3")}
 
         watch.until(lambda: b"last" in received(), "the last packet at h3")
@@ -104,8 +104,8 @@ def test_one_header_goes_and_another_comes(warm: Lab) -> None:
 )
 def test_ecn_is_that_of_decapsulation_and_encapsulation(warm: Lab, inner: int, outer: int, then: int | None) -> None:
     """Congestion that was met before the RTR is known behind it, outside and at the host, or ends the packet."""
-    packets, received = exchange(warm, to_north(warm, tos=inner, outer_tos=outer))
-    fields = [[one.traffic_class & 3 for one in packet.headers] for packet in packets[:-1]]
+    sent_on, received = exchange(warm, to_north(warm, tos=inner, outer_tos=outer))
+    fields = [[one.traffic_class & 3 for one in packet.headers] for packet in sent_on[:-1]]
     assert fields == ([] if then is None else [[then, then]])
     assert [one.tos & 3 for text, one in received.items() if text == b"inner"] == ([] if then is None else [then])
 
@@ -140,8 +140,8 @@ def test_the_next_tunnel_is_narrower(warm: Lab) -> None:
 def test_an_eid_that_nobody_registered(warm: Lab) -> None:
     """Inside the aggregates, an RTR forwards nothing natively: its sender is told."""
     nobody = "192.168.99.9"
-    inner = wire.datagram(warm["h1"].address, nobody, (7777, SINK), b"nobody")
-    packet = wire.lisp_data((rloc(warm, "xtr1"), rloc(warm, "rtr")), inner)
+    inner = packets.datagram(warm["h1"].address, nobody, (7777, SINK), b"nobody")
+    packet = packets.lisp(rloc(warm, "xtr1"), rloc(warm, "rtr"), inner)
     with Watch(warm, ["h1", uplink(warm, "rtr")]) as watch:
         inject(warm, uplink(warm, "rtr"), packet)
         watch.until(lambda: errors(watch, "h1"), "an ICMP error at h1")
@@ -154,9 +154,9 @@ def test_strangers_get_nothing_through(warm: Lab) -> None:
     """From a source outside the aggregates, or to a destination outside: nothing goes on."""
     h1, h3 = warm["h1"].address, warm["h3"].address
     for source, destination in (("203.0.113.7", h3), (h1, "203.0.113.7"), (h1, rloc(warm, "xtr3"))):
-        inner = wire.datagram(source, destination, (7777, SINK), b"stray")
-        packets, received = exchange(warm, wire.lisp_data((rloc(warm, "xtr1"), rloc(warm, "rtr")), inner))
-        assert len(packets) == 1
+        inner = packets.datagram(source, destination, (7777, SINK), b"stray")
+        sent_on, received = exchange(warm, packets.lisp(rloc(warm, "xtr1"), rloc(warm, "rtr"), inner))
+        assert len(sent_on) == 1
         assert set(received) == {b"last"}
 
 

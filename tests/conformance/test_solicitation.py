@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import (
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import (
     Seen,
     Watch,
     expect_drop,
@@ -47,7 +47,7 @@ def solicit(lab: Lab, eid: Any, source_eid: Any) -> None:
     core = uplink(lab, ITR)
     own, flags = facing(lab, core, ITR), wire.SMR | wire.DONT_REPLY
     message = wire.map_request(next(nonces), [eid], [own], flags=flags, source_eid=source_eid)
-    inject(lab, core, wire.datagram(own, rloc(lab, ITR), (PORT, wire.CONTROL), message))
+    inject(lab, core, packets.datagram(own, rloc(lab, ITR), (PORT, wire.CONTROL), message))
 
 
 def invoked(lab: Lab, watch: Watch) -> list[Seen]:
@@ -70,7 +70,7 @@ def test_news_are_asked_for_through_the_mapping_system(lab: Lab, watch: Watch) -
         assert map_cache(lab, ITR)[str(dc2)]["action"] == "encapsulate"
         record = wire.mapping(dc2, 1440, [(rloc(lab, "xtr2"), 7, 70)])
         ports = (wire.CONTROL, seen.outer.source_port)
-        reply = wire.datagram(rloc(lab, "mr"), rloc(lab, ITR), ports, wire.map_reply(request.nonce, record))
+        reply = packets.datagram(rloc(lab, "mr"), rloc(lab, ITR), ports, wire.map_reply(request.nonce, record))
         inject(lab, uplink(lab, ITR), reply)
         assert lab.run("h1", ["ping", "-c", "1", "-W", "5", str(lab["h4"].address)]).returncode == 0
         (locator,) = map_cache(lab, ITR)[str(dc2)]["locators"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance import wire
-from tests.conformance.watch import (
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.watch import (
     Seen,
     Watch,
     eventually,
@@ -115,7 +115,7 @@ def test_a_map_request_without_answer_is_repeated_ten_times_and_then_rests(fast:
         def asked() -> list[Seen]:
             return [one for one in by(watch, wire.ECM, fast, "xtr1") if is_about(one, target)]
 
-        packet = wire.datagram(fast["h1"].address, target, (7, 7), b"x")
+        packet = packets.datagram(fast["h1"].address, target, (7, 7), b"x")
         inject(fast, "h1", packet)
         watch.until(lambda: len(asked()) == 11, "ten retransmissions")
         assert_spaced(fast, asked(), [1] * 10)

@@ -17,7 +17,7 @@ import pytest
 
 from testbed.client.box import lab_processes
 from testbed.client.running import ROOT
-from tests.conformance.watch import eventually
+from tests.conformance.tester.watch import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 QUICK, WITHOUT_TEST, MISSING = "C33", "D27", "M16"

@@ -23,7 +23,7 @@ from testbed.lab import Lab, LabError
 from testbed.load import load
 from testbed.model import Node
 from testbed.observe.decoder import decode
-from tests.conformance.watch import Watch, eventually
+from tests.conformance.tester.watch import Watch, eventually
 
 DEFAULTS = {ip_network("0.0.0.0/0"), ip_network("::/0")}
 FLOWS = 64

@@ -18,8 +18,8 @@ from testbed.lab import Lab
 from testbed.model import Path as Way
 from testbed.observe.capture import Capture
 from testbed.observe.decoder import decode
-from tests.conformance.watch import eventually
-from tests.conformance.wire import datagram
+from tests.conformance.tester.packets import datagram
+from tests.conformance.tester.watch import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -9,7 +9,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.packet import Packet, Raw
 
 from testbed.observe import scapy_lisp as lisp
-from tests.conformance import wire
+from tests.conformance.tester import packets, wire
 
 NONCE = 0x0102030405060708
 ITR, ETR, EID, PREFIX = "198.51.100.1", "203.0.113.1", "192.0.2.9", "192.0.2.0"
@@ -110,9 +110,9 @@ def test_an_encapsulated_control_message() -> None:
 )
 def test_data_packets(header: Packet, first: int, second: int) -> None:
     """D01 to D09: outer header, zero checksum, both words."""
-    inner = wire.datagram("192.0.2.1", "192.0.2.2", (1, 2), b"payload")
+    inner = packets.datagram("192.0.2.1", "192.0.2.2", (1, 2), b"payload")
     outer = IP(src=ITR, dst=ETR, id=0, flags="DF", ttl=64) / UDP(sport=61000, chksum=0) / header / Raw(inner)
-    assert bytes(outer).hex() == wire.lisp_data((ITR, ETR), inner, first=first, second=second).hex()
+    assert bytes(outer).hex() == packets.lisp(ITR, ETR, inner, first=first, second=second).hex()
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.lab import Lab
-from tests.conformance import packets
-from tests.conformance.packets import Ip, IPAddress, Tunnelled
-from tests.conformance.watch import SINK, Watch
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import Ip, IPAddress, Tunnelled
+from tests.conformance.tester.watch import SINK, Watch
 
 OVERHEAD = {4: 36, 6: 56}
 """Bytes of outer IP, UDP and LISP header by the RLOC's IP version (RFC 9300 section 7.1)."""

@@ -7,10 +7,10 @@ from itertools import product
 
 import pytest
 
-from tests.conformance import packets
 from tests.conformance.data_plane.pair import Pair
-from tests.conformance.packets import CE, ECT_0, ECT_1, NOT_ECT, Ip
-from tests.conformance.watch import SINK
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import CE, ECT_0, ECT_1, NOT_ECT, Ip
+from tests.conformance.tester.watch import SINK
 
 NONCE, LSB, ECHO, VERSION, INSTANCE, RESERVED = (1 << bit for bit in (31, 30, 29, 28, 27, 26))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance import packets
 from tests.conformance.data_plane.pair import Pair
-from tests.conformance.packets import DATA, DONT_FRAGMENT, Tunnelled
-from tests.conformance.watch import SINK, dissect
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import DATA, DONT_FRAGMENT, Tunnelled
+from tests.conformance.tester.watch import SINK, dissect
 
 DYNAMIC_PORTS = 49152
 

@@ -13,11 +13,11 @@ from functools import partial
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance import packets, wire
 from tests.conformance.data_plane.conftest import PAIRS
 from tests.conformance.data_plane.pair import MARK, Cable, Seen
-from tests.conformance.packets import IPAddress, Tunnelled
-from tests.conformance.watch import SINK, eventually, frozen, in_background, map_cache
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.packets import IPAddress, Tunnelled
+from tests.conformance.tester.watch import SINK, eventually, frozen, in_background, map_cache
 
 FLOWS = 2000
 SHARE_POINTS = 0.03

@@ -15,10 +15,10 @@ import pytest
 
 from testbed.act.echo import Echo, Pinger
 from testbed.lab import Lab
-from tests.conformance import packets, wire
 from tests.conformance.data_plane.pair import MARK, Cable, Seen
-from tests.conformance.packets import IPAddress
-from tests.conformance.watch import SINK, eventually
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.packets import IPAddress
+from tests.conformance.tester.watch import SINK, eventually
 
 INTERVAL = 1.0
 """Seconds between probes in this world."""

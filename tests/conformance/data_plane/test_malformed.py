@@ -6,9 +6,9 @@ import random
 import struct
 from collections import Counter
 
-from tests.conformance import packets
 from tests.conformance.data_plane.pair import BEHIND, MARK, Pair
-from tests.conformance.packets import Ip, put
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import Ip, put
 
 MALFORMED = "malformed"
 

@@ -9,7 +9,7 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.data_plane.pair import OVERHEAD, Pair
 from tests.conformance.data_plane.test_sizes import inner, sized, told, whole
-from tests.conformance.watch import eventually
+from tests.conformance.tester.watch import eventually
 
 NARROW = 1400
 

@@ -11,10 +11,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from tests.conformance import packets
 from tests.conformance.data_plane.pair import Pair
-from tests.conformance.packets import IPAddress
-from tests.conformance.watch import SINK, in_background
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import IPAddress
+from tests.conformance.tester.watch import SINK, in_background
 
 OCTETS = 2 << 20
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}

@@ -13,12 +13,12 @@ from itertools import product
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance import packets
 from tests.conformance.data_plane.conftest import PAIRS
 from tests.conformance.data_plane.pair import Pair, Seen
 from tests.conformance.data_plane.test_decapsulation import ARRIVING, DROPPED
-from tests.conformance.packets import IPAddress
-from tests.conformance.watch import eventually
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import IPAddress
+from tests.conformance.tester.watch import eventually
 from tests.dataplane.router import OLD_KERNEL
 
 RTR = "rtr"

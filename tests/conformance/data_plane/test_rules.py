@@ -9,10 +9,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 import pytest
 
 from testbed.observe.decoder import decode
-from tests.conformance import packets
 from tests.conformance.data_plane.pair import Pair, Seen
-from tests.conformance.packets import IPAddress
-from tests.conformance.watch import eventually, map_cache
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import IPAddress
+from tests.conformance.tester.watch import eventually, map_cache
 
 STRANGER: dict[int, IPAddress] = {4: IPv4Address("198.51.100.7"), 6: IPv6Address("2001:db8:5555::7")}
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conformance import packets
 from tests.conformance.data_plane.pair import CORE_MTU, Pair, Seen
-from tests.conformance.packets import DONT_FRAGMENT, Ip
-from tests.conformance.watch import SINK, received
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import DONT_FRAGMENT, Ip
+from tests.conformance.tester.watch import SINK, received
 
 FRAGMENTATION_NEEDED, PACKET_TOO_BIG = (3, 4), (2, 0)
 

@@ -9,9 +9,9 @@ import struct
 import pytest
 
 from testbed.act.echo import internet_checksum
-from tests.conformance import packets
 from tests.conformance.data_plane.pair import CORE_MTU, Pair, Seen
-from tests.conformance.packets import Ip
+from tests.conformance.tester import packets
+from tests.conformance.tester.packets import Ip
 
 TCP, SEGMENT = 6, 1300
 ACK = 0x5010

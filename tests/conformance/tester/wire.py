@@ -1,4 +1,4 @@
-"""Packets and LISP messages written and read by hand, from the figures of RFC 9300 and RFC 9301.
+"""LISP control messages written and read by hand, from the figures of RFC 9301.
 
 Nothing here comes from ``nodes``: what the routers send is read, and what they are sent is written, by other code.
 """
@@ -10,14 +10,15 @@ import hmac
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from testbed.act.echo import internet_checksum
+from tests.conformance.tester.packets import Datagram, IPAddress, datagram, read_datagram
 
-DATA, CONTROL = 4341, 4342
+IPNetwork = IPv4Network | IPv6Network
+
+CONTROL = 4342
 MAP_REQUEST, MAP_REPLY, MAP_REGISTER, MAP_NOTIFY, ECM = 1, 2, 3, 4, 8
-UDP = 17
 
 # Map-Request bits of the first word (RFC 9301 section 5.2).
 PROBE, SMR, PITR, SMR_INVOKED, DONT_REPLY = 1 << 25, 1 << 24, 1 << 23, 1 << 22, 1 << 13
@@ -26,52 +27,6 @@ WITH_XTR_ID, WANT_NOTIFY = 1 << 25, 1 << 8
 
 
 # Writing
-
-
-def ipv4(source: Any, destination: Any, payload: bytes, protocol: int = UDP, ttl: int = 64, tos: int = 0) -> bytes:
-    """An IPv4 packet."""
-    header = struct.pack("!BBHHHBBH", 0x45, tos, 20 + len(payload), 0, 0x4000, ttl, protocol, 0)
-    header += ip_address(str(source)).packed + ip_address(str(destination)).packed
-    return header[:10] + struct.pack("!H", internet_checksum(header)) + header[12:] + payload
-
-
-def udp(source: Any, destination: Any, ports: tuple[int, int], payload: bytes, *, checksum: int | None = None) -> bytes:
-    """A UDP datagram; its checksum is the right one unless another is given."""
-    header = struct.pack("!HHH", *ports, 8 + len(payload))
-    if checksum is None:
-        pseudo = ip_address(str(source)).packed + ip_address(str(destination)).packed
-        pseudo += struct.pack("!BBH", 0, UDP, 8 + len(payload))
-        checksum = internet_checksum(pseudo + header + b"\0\0" + payload) or 0xFFFF
-    return header + struct.pack("!H", checksum) + payload
-
-
-def datagram(
-    source: Any,
-    destination: Any,
-    ports: tuple[int, int],
-    payload: bytes,
-    *,
-    checksum: int | None = None,
-    ttl: int = 64,
-    tos: int = 0,
-) -> bytes:
-    """An IPv4 packet with a UDP datagram."""
-    return ipv4(source, destination, udp(source, destination, ports, payload, checksum=checksum), ttl=ttl, tos=tos)
-
-
-def lisp_data(
-    outer: tuple[Any, Any],
-    inner: bytes,
-    *,
-    first: int = 0,
-    second: int = 0,
-    checksum: int | None = 0,
-    ttl: int = 64,
-    tos: int = 0,
-) -> bytes:
-    """A LISP data packet; ``first`` and ``second`` are the words of the LISP header (RFC 9300 section 5.3)."""
-    payload = struct.pack("!II", first, second) + inner
-    return datagram(*outer, (61000, DATA), payload, checksum=checksum, ttl=ttl, tos=tos)
 
 
 def _address(address: Any) -> bytes:
@@ -151,55 +106,10 @@ def mac(blank: bytes, nonce: int, secret: str, kind: int, algorithm: int = 3) ->
 
 
 @dataclass(frozen=True)
-class Datagram:
-    """A UDP datagram with the IP header's fields that matter, and the bytes of the IP packet."""
-
-    source: IPv4Address
-    destination: IPv4Address
-    source_port: int
-    destination_port: int
-    checksum: int
-    payload: bytes
-    ttl: int
-    tos: int
-    packet: bytes
-
-    @property
-    def checksum_is_right(self) -> bool:
-        """Whether the UDP checksum is there and right."""
-        ports = (self.source_port, self.destination_port)
-        return udp(self.source, self.destination, ports, self.payload)[6:8] == struct.pack("!H", self.checksum)
-
-
-def read_ip(packet: bytes) -> Datagram | None:
-    """The UDP datagram in an IPv4 packet, or None if there is none."""
-    if len(packet) < 28 or packet[0] != 0x45 or packet[9] != UDP or packet[6] & 0x1F or packet[7]:
-        return None
-    length = struct.unpack_from("!H", packet, 2)[0]
-    source_port, destination_port, size, checksum = struct.unpack_from("!4H", packet, 20)
-    return Datagram(
-        IPv4Address(packet[12:16]),
-        IPv4Address(packet[16:20]),
-        source_port,
-        destination_port,
-        checksum,
-        packet[28 : 20 + size],
-        packet[8],
-        packet[1],
-        packet[:length],
-    )
-
-
-def read_frame(frame: bytes) -> Datagram | None:
-    """The UDP datagram in an Ethernet frame, or None."""
-    return read_ip(frame[14:]) if frame[12:14] == b"\x08\x00" else None
-
-
-@dataclass(frozen=True)
 class Locator:
     """A locator of a record: ``bits`` are the L, p and R bits."""
 
-    rloc: IPv4Address
+    rloc: IPAddress
     priority: int
     weight: int
     bits: int
@@ -209,7 +119,7 @@ class Locator:
 class Record:
     """An EID-record, or a request record, of which only the prefix has a meaning."""
 
-    prefix: IPv4Network
+    prefix: IPNetwork
     ttl: int = 0
     action: int = 0
     authoritative: bool = False
@@ -231,8 +141,8 @@ class Message:
     type: int
     word: int
     nonce: int = 0
-    source_eid: IPv4Address | None = None
-    itr_rlocs: tuple[IPv4Address | None, ...] = ()
+    source_eid: IPAddress | None = None
+    itr_rlocs: tuple[IPAddress | None, ...] = ()
     records: tuple[Record, ...] = ()
     key_id: int = 0
     algorithm: int = 0
@@ -254,18 +164,23 @@ class _Reader:
     def number(self, count: int) -> int:
         return int.from_bytes(self.take(count), "big")
 
-    def address(self) -> IPv4Address | None:
+    def address(self) -> IPAddress | None:
         afi = self.number(2)
-        assert afi in (0, 1), f"AFI {afi}"
-        return IPv4Address(self.take(4)) if afi else None
+        assert afi in (0, 1, 2), f"AFI {afi}"
+        return ip_address(self.take(4 if afi == 1 else 16)) if afi else None
+
+    def prefix(self, length: int) -> IPNetwork:
+        address = self.address()
+        assert address is not None, "an EID-prefix of AFI 0"
+        return ip_network((address, length))
 
     def question(self) -> Record:
         reserved, length = self.number(1), self.number(1)
-        return Record(IPv4Network((self.address(), length)), reserved=reserved)
+        return Record(self.prefix(length), reserved=reserved)
 
     def record(self) -> Record:
         ttl, count, length, bits, version = (self.number(size) for size in (4, 1, 1, 2, 2))
-        prefix = IPv4Network((self.address(), length))
+        prefix = self.prefix(length)
         locators = []
         for _ in range(count):
             priority, weight, _multicast, bit_field = (self.number(size) for size in (1, 1, 2, 2))
@@ -282,7 +197,7 @@ def read(payload: bytes) -> Message:
     word = reader.number(4)
     kind = word >> 28
     if kind == ECM:
-        return Message(kind, word, inner=read_ip(payload[4:]))
+        return Message(kind, word, inner=read_datagram(payload[4:]))
     nonce, count = reader.number(8), word & 0xFF
     if kind == MAP_REQUEST:
         source_eid = reader.address()

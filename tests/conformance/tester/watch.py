@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, TypeVar
 
 from testbed.lab import Lab
 from testbed.observe.capture import Capture, Frame
-from tests.conformance import wire
+from tests.conformance.tester import packets, wire
 
 T = TypeVar("T")
 
@@ -30,7 +29,7 @@ class Seen:
     """A control message that arrived at a node."""
 
     frame: Frame
-    outer: wire.Datagram
+    outer: packets.Datagram
     message: wire.Message
 
     @property
@@ -55,11 +54,11 @@ class Watch(Capture):
             self.drain()
         return result
 
-    def datagrams(self, port: int | None = None, node: str | None = None) -> list[tuple[Frame, wire.Datagram]]:
+    def datagrams(self, port: int | None = None, node: str | None = None) -> list[tuple[Frame, packets.Datagram]]:
         """The UDP datagrams so far, to or from ``port``, that arrived at ``node``."""
         found = []
         for frame in self.frames:
-            one = wire.read_frame(frame.data) if node in (None, frame.node) else None
+            one = packets.read_frame(frame.data) if node in (None, frame.node) else None
             if one and port in (None, one.source_port, one.destination_port):
                 found.append((frame, one))
         return found
@@ -72,11 +71,11 @@ class Watch(Capture):
                 found.append(Seen(frame, one, wire.read(one.payload)))
         return found
 
-    def data(self, node: str | None = None) -> list[tuple[wire.Datagram, wire.Datagram]]:
+    def data(self, node: str | None = None) -> list[tuple[packets.Datagram, packets.Datagram]]:
         """The LISP data packets so far that carry UDP: outer and inner datagram."""
         found = []
-        for _, one in self.datagrams(wire.DATA, node):
-            if one.destination_port == wire.DATA and (inner := wire.read_ip(one.payload[8:])):
+        for _, one in self.datagrams(packets.DATA, node):
+            if one.destination_port == packets.DATA and (inner := packets.read_datagram(one.payload[8:])):
                 found.append((one, inner))
         return found
 
@@ -110,18 +109,19 @@ def uplink(lab: Lab, node: str) -> str:
     return next(one.peer for one in lab[node].interfaces if one.name == config.core_interfaces[0])
 
 
-def facing(lab: Lab, core: str, node: str) -> IPv4Address:
+def facing(lab: Lab, core: str, node: str, version: int = 4) -> packets.IPAddress:
     """The address of a core router's interface towards a node."""
-    address = lab[core].link_to(node).addresses[0].ip
-    assert isinstance(address, IPv4Address)
-    return address
+    return next(one.ip for one in lab[core].link_to(node).addresses if one.version == version)
 
 
-def inject(lab: Lab, node: str, *packets: bytes) -> None:
-    """Send IP packets from a node as they are (the kernel sets identification and header checksum)."""
-    with lab.socket(node, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
-        for packet in packets:
-            raw.sendto(packet, (str(IPv4Address(packet[16:20])), 0))
+def inject(lab: Lab, node: str, *sent: bytes) -> None:
+    """Send IP packets from a node as they are (the kernel sets IPv4's identification and header checksum)."""
+    for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6)):
+        mine = [one for one in map(packets.Ip, sent) if one.version == version]
+        if mine:
+            with lab.socket(node, family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+                for one in mine:
+                    raw.sendto(one.packet, (str(one.destination), 0))
 
 
 def sink(lab: Lab, node: str, port: int = SINK) -> socket.socket:

@@ -1,6 +1,6 @@
 """IPv4 and IPv6 packets and what is inside LISP headers, written and read by hand for tests of the data plane.
 
-As in :mod:`tests.conformance.wire`, nothing here comes from ``nodes``.
+As in :mod:`tests.conformance.tester.wire`, nothing here comes from ``nodes``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from testbed.act.echo import internet_checksum
@@ -19,14 +19,16 @@ DONT_FRAGMENT, MORE_FRAGMENTS = 0x4000, 0x2000
 NOT_ECT, ECT_1, ECT_0, CE = range(4)
 
 IPAddress = IPv4Address | IPv6Address
+Address = IPAddress | str
+"""What every function here takes for an address."""
 
 
 # Writing
 
 
 def ip(
-    source: IPAddress,
-    destination: IPAddress,
+    source: Address,
+    destination: Address,
     payload: bytes,
     *,
     protocol: int = UDP,
@@ -49,8 +51,8 @@ def ip(
         identification: IPv4: whose fragment it is.
         options: IPv4: a multiple of four bytes.
     """
-    addresses = source.packed + destination.packed
-    if source.version == 6:
+    addresses = _packed(source, destination)
+    if len(addresses) == 32:
         return struct.pack("!IHBB", 6 << 28 | tos << 20, len(payload), protocol, ttl) + addresses + payload
     size = 20 + len(options)
     fields = (0x40 | size // 4, tos, size + len(payload), identification, fragment, ttl, protocol, 0)
@@ -58,29 +60,41 @@ def ip(
     return header[:10] + struct.pack("!H", internet_checksum(header)) + header[12:] + payload
 
 
-def transport(source: IPAddress, destination: IPAddress, protocol: int, body: bytes, at: int) -> bytes:
+def _packed(source: Address, destination: Address) -> bytes:
+    return ip_address(str(source)).packed + ip_address(str(destination)).packed
+
+
+def transport(source: Address, destination: Address, protocol: int, body: bytes, at: int) -> bytes:
     """A transport header and its payload with the right checksum ``at`` that place, which is zero in ``body``."""
-    pseudo = source.packed + destination.packed + struct.pack("!II", len(body), protocol)
+    pseudo = _packed(source, destination) + struct.pack("!II", len(body), protocol)
     right = internet_checksum(pseudo + body + bytes(len(body) % 2)) or 0xFFFF
     return body[:at] + struct.pack("!H", right) + body[at + 2 :]
 
 
 def udp(
-    source: IPAddress, destination: IPAddress, ports: tuple[int, int], text: bytes, checksum: int | None = None
+    source: Address, destination: Address, ports: tuple[int, int], text: bytes, checksum: int | None = None
 ) -> bytes:
     """A UDP datagram; its checksum is the right one unless another is given."""
     body = struct.pack("!HHHH", *ports, 8 + len(text), checksum or 0) + text
     return transport(source, destination, UDP, body, 6) if checksum is None else body
 
 
-def datagram(source: IPAddress, destination: IPAddress, ports: tuple[int, int], text: bytes, **fields: Any) -> bytes:
-    """An IP packet with a UDP datagram; the keywords are those of :func:`ip`."""
-    return ip(source, destination, udp(source, destination, ports, text), **fields)
+def datagram(
+    source: Address,
+    destination: Address,
+    ports: tuple[int, int],
+    text: bytes,
+    *,
+    checksum: int | None = None,
+    **fields: Any,
+) -> bytes:
+    """An IP packet with a UDP datagram; ``checksum`` is that of :func:`udp`, other keywords are those of :func:`ip`."""
+    return ip(source, destination, udp(source, destination, ports, text, checksum), **fields)
 
 
 def lisp(
-    source: IPAddress,
-    destination: IPAddress,
+    source: Address,
+    destination: Address,
     inner: bytes,
     *,
     first: int = 0,
@@ -195,6 +209,27 @@ class Ip:
 
 
 @dataclass(frozen=True)
+class Datagram:
+    """A UDP datagram with the IP header's fields that matter, and the bytes of the IP packet."""
+
+    source: IPAddress
+    destination: IPAddress
+    source_port: int
+    destination_port: int
+    checksum: int
+    payload: bytes
+    ttl: int
+    tos: int
+    packet: bytes
+
+    @property
+    def checksum_is_right(self) -> bool:
+        """Whether the UDP checksum is there and right."""
+        ports = (self.source_port, self.destination_port)
+        return udp(self.source, self.destination, ports, self.payload)[6:8] == struct.pack("!H", self.checksum)
+
+
+@dataclass(frozen=True)
 class Tunnelled:
     """A LISP data packet: outer and inner packet, and what is between them."""
 
@@ -230,6 +265,33 @@ def read(frame: bytes) -> Ip | None:
     """The IP packet in an Ethernet frame, or None."""
     version = {b"\x08\x00": 4, b"\x86\xdd": 6}.get(frame[12:14])
     return Ip(frame[14:]) if version and len(frame) >= 54 - 20 * (version == 4) else None
+
+
+def read_datagram(packet: bytes) -> Datagram | None:
+    """The UDP datagram in an IP packet, or None if there is none, not a whole one, or one behind IP options."""
+    whole = Ip(packet)
+    if len(packet) < 20 or whole.version not in (4, 6) or len(packet) < whole.header_length + 8:
+        return None
+    if whole.protocol != UDP or whole.is_fragment or whole.header_length not in (20, 40):
+        return None
+    source_port, destination_port, size, checksum = struct.unpack("!4H", whole.payload[:8])
+    return Datagram(
+        whole.source,
+        whole.destination,
+        source_port,
+        destination_port,
+        checksum,
+        whole.payload[8:size],
+        whole.ttl,
+        whole.tos,
+        packet[: whole.length],
+    )
+
+
+def read_frame(frame: bytes) -> Datagram | None:
+    """The UDP datagram in an Ethernet frame, or None."""
+    whole = read(frame)
+    return read_datagram(whole.packet) if whole else None
 
 
 def tunnelled(packet: Ip | None) -> Tunnelled | None:
