@@ -363,6 +363,7 @@ def bench(
         "dataplane": "only by this data path: python, ebpf",
         "json": "where the verdicts go",
         "junit": "where the tests' outcomes go as JUnit XML",
+        "captures": "the directory where the packets of each test go (.runs/conformance/captures)",
     },
 )
 def conformance(
@@ -372,6 +373,7 @@ def conformance(
     dataplane: str = "",
     json: str = "",
     junit: str = "",
+    captures: str = "",
 ) -> int:
     """Judge our LISP routers requirement by requirement, by what tests see on the wire.
 
@@ -379,7 +381,9 @@ def conformance(
     """
     from tests.conformance.instrument import command
 
-    return command.conformance(only=only or (), role=role, dataplane=dataplane, json_file=json, junit_file=junit)
+    return command.conformance(
+        only=only or (), role=role, dataplane=dataplane, json_file=json, junit_file=junit, captures=captures
+    )
 
 
 @task(help={"json": "print JSON instead of the table"})

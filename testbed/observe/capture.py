@@ -6,27 +6,27 @@ A capture looks at what *arrives* at a node: each packet is seen once per hop, i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
+
+from testbed.observe import filters
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
 _SO_TIMESTAMPNS = 35
 _SO_RCVBUFFORCE = 33
-_SO_ATTACH_FILTER = 26
 _RECEIVE_BUFFER = 32 << 20
 _PCAP_MAGIC_NANOSECONDS = 0xA1B23C4D
 _LINKTYPE_ETHERNET = 1
 _SNAPSHOT = 65535
-_LOAD_WORD, _MODULO, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x94, 0x15, 0x06
-_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
+_STATISTICS, _AUXDATA = 6, 8  # PACKET_STATISTICS, PACKET_AUXDATA
+_ANCILLARY = 128
 
 
 class SocketMaker(Protocol):
@@ -44,27 +44,46 @@ class Frame:
     Attributes:
         time_ns: Kernel time stamp, nanoseconds since the epoch.
         node: Where it arrived, and ``interface`` on which interface.
-        data: The frame, from its Ethernet header on.
+        data: The frame, from its Ethernet header on; a capture may cut it short.
+        length: How long it was, or 0 where nobody asked.
     """
 
     time_ns: int
     node: str
     interface: str
     data: bytes
+    length: int = 0
 
 
 class Capture:
     """Frames that arrive at some nodes, from ``with`` to its end; :attr:`frames` grows with each :meth:`drain`."""
 
-    def __init__(self, lab: SocketMaker, nodes: Iterable[str]) -> None:
-        """Open a packet socket at each of ``nodes``."""
+    def __init__(
+        self,
+        lab: SocketMaker,
+        nodes: Iterable[str],
+        program: Sequence[filters.Instruction] = (),
+        buffer: int = _RECEIVE_BUFFER,
+    ) -> None:
+        """Open a packet socket at each of ``nodes``.
+
+        Args:
+            lab: Where they are.
+            nodes: Their names.
+            program: What of the frames to take (:mod:`testbed.observe.filters`); all of all if empty.
+            buffer: Bytes of frames that the kernel keeps of each node for the next :meth:`drain`.
+        """
+        self.lab = lab
         self.frames: list[Frame] = []
         self._sockets: dict[str, socket.socket] = {}
         for node in nodes:
             tap = lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
             tap.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+            tap.setsockopt(_SOL_PACKET, _AUXDATA, 1)
+            tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
             tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            if program:
+                filters.attach(tap, program)
             tap.setblocking(False)
             self._sockets[node] = tap
         self.drain()
@@ -87,21 +106,13 @@ class Capture:
 
     def sample(self, one_in: int, octets: int) -> None:
         """From now on take one frame in ``one_in`` only, drawn by the kernel, and no more than its first ``octets``."""
-        # Instructions of the classic BPF: load a random number, divide by one_in, drop unless nothing remains.
-        program = b"".join(
-            struct.pack("=HBBI", *one)
-            for one in (
-                (_LOAD_WORD, 0, 0, _RANDOM),
-                (_MODULO, 0, 0, one_in),
-                (_JUMP_IF_EQUAL, 0, 1, 0),
-                (_RETURN, 0, 0, octets),
-                (_RETURN, 0, 0, 0),
-            )
-        )
-        kept = ctypes.create_string_buffer(program, len(program))
-        option = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
         for tap in self._sockets.values():
-            tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, option)
+            filters.attach(tap, filters.sample(one_in, octets))
+
+    def lost(self) -> int:
+        """How many frames the kernel had no room for since the last time."""
+        taps = self._sockets.values()
+        return sum(struct.unpack("=II", tap.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1] for tap in taps)
 
     def close(self) -> None:
         """Take the last frames and close the sockets."""
@@ -124,6 +135,8 @@ def _waiting(node: str, tap: socket.socket) -> Iterator[Frame]:
     """Every frame that the kernel holds for one socket."""
     with contextlib.suppress(BlockingIOError):
         while True:
-            data, ancillary, _flags, address = tap.recvmsg(_SNAPSHOT, 64)
-            seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
-            yield Frame(seconds * 1_000_000_000 + nanoseconds, node, address[0], data)
+            data, ancillary, _flags, address = tap.recvmsg(_SNAPSHOT, _ANCILLARY)
+            told = {level: octets for level, _kind, octets in ancillary}
+            seconds, nanoseconds = struct.unpack("=qq", told[socket.SOL_SOCKET])
+            _status, length = struct.unpack_from("=II", told[_SOL_PACKET])
+            yield Frame(seconds * 1_000_000_000 + nanoseconds, node, address[0], data, length)

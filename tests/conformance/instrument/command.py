@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed.client.box import give, owner
 from tests.conformance.catalogue import DATA_PATHS, CatalogueError, Requirement, binding, load, named
+from tests.conformance.instrument.evidence.directory import prepared
 from tests.conformance.instrument.matrix import print_matrix
 from tests.conformance.instrument.run import Run, run
 from tests.conformance.instrument.verdicts import Row, counts, judge
@@ -19,7 +20,13 @@ INTERRUPTED = 130
 
 
 def conformance(
-    *, only: Sequence[str] = (), role: str = "", dataplane: str = "", json_file: str = "", junit_file: str = ""
+    *,
+    only: Sequence[str] = (),
+    role: str = "",
+    dataplane: str = "",
+    json_file: str = "",
+    junit_file: str = "",
+    captures: str = "",
 ) -> int:
     """Judge our routers.
 
@@ -29,6 +36,7 @@ def conformance(
         dataplane: Only by this data path, or "".
         json_file: Where the verdicts go.
         junit_file: Where the tests' outcomes go as JUnit XML, or "".
+        captures: The directory where the packets of each test go; "" for one in the runs' directory.
 
     Returns:
         0 when nothing failed, 1 when something did, 2 for words that mean nothing, 130 when it was interrupted.
@@ -44,12 +52,14 @@ def conformance(
         for option, file in files.items():
             if file:
                 _check_writable(option, Path(file))
+        directory = prepared(captures)
     except CatalogueError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
     begun = time.monotonic()
     junit = Path(junit_file).resolve() if junit_file else None
-    found = run([one.id for one in chosen], data_path=dataplane, junit=junit, progress=_progress)
+    names = [one.id for one in chosen]
+    found = run(names, data_path=dataplane, junit=junit, captures=directory, progress=_progress)
     seconds = time.monotonic() - begun
     tests = list(found.tests.values())
     rows = [judge(one, tests, data_path=dataplane, in_memory=found.in_memory) for one in chosen]
@@ -60,6 +70,7 @@ def conformance(
     print_matrix(rows)
     told = ", ".join(f"{number} {verdict}" for verdict, number in counts(rows).items() if number)
     print(f"\n{len(rows)} requirements: {told}; {len(tests)} tests in {seconds:.0f} s, their words in {found.log}")
+    print(f"their packets in {directory}")
     if found.interrupted:
         left = sum(not one.outcome for one in tests)
         print(f"conformance: interrupted; {left} tests have no outcome", file=sys.stderr)

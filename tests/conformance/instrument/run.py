@@ -22,6 +22,7 @@ from tests.conformance.instrument.marks import IN_MEMORY, LABS, TESTS
 from tests.conformance.instrument.verdicts import Evidence
 
 PLUGIN = "tests.conformance.instrument.plugin"
+KEEPER = "tests.conformance.instrument.evidence.plugin"
 _FINISHED = (0, 1, 5)
 """Exit statuses of pytest after which every chosen test has an outcome: all passed, some failed, none was chosen."""
 
@@ -54,13 +55,21 @@ class Run:
             self.tests[line["test"]] = replace(self.tests[line["test"]], **found)
 
 
-def run(only: Sequence[str], *, data_path: str = "", junit: Path | None = None, progress: Callable[[Run], None]) -> Run:
+def run(
+    only: Sequence[str],
+    *,
+    data_path: str = "",
+    junit: Path | None = None,
+    captures: Path | None = None,
+    progress: Callable[[Run], None],
+) -> Run:
     """Run the tests of these requirements; on Ctrl-C or SIGTERM end them in order, labs and all.
 
     Args:
         only: IDs.
         data_path: Leave out the tests of any other data path.
         junit: Where pytest's JUnit XML goes.
+        captures: The directory, which is there, where the packets of each test go.
         progress: Called whenever a test has ended.
 
     Raises:
@@ -77,6 +86,7 @@ def run(only: Sequence[str], *, data_path: str = "", junit: Path | None = None, 
         words += ["--conformance-pipe", str(writing)]
         words += ["--conformance-only", ",".join(only), "--conformance-data-path", data_path]
         words += ["--junitxml", str(junit)] if junit else []
+        words += ["-p", KEEPER, "--conformance-captures", str(captures)] if captures else []
         words += [str(TESTS / room) for room in (*LABS, *IN_MEMORY)]
         # A session of its own: Ctrl-C comes to us alone, and we ask it once to end.
         child = subprocess.Popen(

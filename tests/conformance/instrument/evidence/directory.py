@@ -1,0 +1,43 @@
+"""The directory of a run's packets: a pcapng file for each test, and an index of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.client.box import give, owner
+from testbed.lab import RUNS
+from tests.conformance.catalogue import CatalogueError
+
+INDEX = "index.jsonl"
+
+
+def prepared(given: str) -> Path:
+    """The directory, there, and without the packets of an earlier run.
+
+    Raises:
+        CatalogueError: It cannot be one.
+    """
+    path = Path(given).resolve() if given else RUNS / "conformance" / "captures"
+    try:
+        for made in (path,) if given else (RUNS, path.parent, path):
+            if not made.exists():
+                made.mkdir()
+                give(made, owner())
+        if strange := next((one.name for one in path.iterdir() if one.suffix != ".pcapng" and one.name != INDEX), ""):
+            raise CatalogueError(f"--captures {path}: {strange} is no capture; name an empty directory or a new one")
+        for one in path.iterdir():
+            one.unlink()
+    except OSError as error:
+        raise CatalogueError(f"--captures {path}: {error.strerror}") from None
+    return path
+
+
+def entries(directory: Path) -> Iterator[Mapping[str, Any]]:
+    """The lines of the index, one for each test that has ended."""
+    file = directory / INDEX
+    if file.exists():
+        with file.open(encoding="utf-8") as lines:
+            yield from (json.loads(line) for line in lines)
