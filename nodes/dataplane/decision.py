@@ -314,15 +314,18 @@ def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
 
 
 def _is_in_transit(packet: Packet, instance_id: int, tables: Tables) -> bool:
-    """Whether a decapsulated packet is on its way between two EIDs, the destination's no EID of this site.
+    """Whether a decapsulated packet is on its way to an EID that is none of this site.
 
-    ICMP errors of another router on the way come from one of its RLOCs.
+    RFC 6832 section 5: in instance 0, who sends it may have no EID: a PITR tunnels for him. Elsewhere the source is an
+    EID too, or the RLOC of another router on the way, which sends an ICMP error.
     """
     inside, source = tables.aggregates, packet.source
     return bool(
         inside.lookup_address(instance_id, packet.destination)
         and not tables.local.lookup_address(instance_id, packet.destination)
-        and (inside.lookup_address(instance_id, source) or tables.rloc_space.lookup_address(0, source))
+        and (
+            not instance_id or inside.lookup_address(instance_id, source) or tables.rloc_space.lookup_address(0, source)
+        )
     )
 
 

@@ -129,7 +129,8 @@ class Way:
         for (_, tunnel), packets in self._packets.items():
             totals[tunnel] += packets
         passed = relays(((one.source, one.destination) for one in totals if one), routers)
-        wanted = set(topology.sites[topology[ends[1]].site].via) if expected is Path.REENCAPSULATED else set()
+        detours = expected in (Path.REENCAPSULATED, Path.PROXIED)
+        wanted = set(topology.sites[topology[ends[1]].site].via) if detours else set()
         passages = []
         for tunnel, packets in totals.most_common():
             names = []

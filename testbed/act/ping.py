@@ -192,7 +192,8 @@ def judge(
     strays = []
     homes = {topology[one.source].site, topology[one.destination].site}
     passed = relays(outers, routers)
-    wanted = set(topology.sites[topology[one.destination].site].via) if one.path is Via.REENCAPSULATED else set()
+    detours = one.path in (Via.REENCAPSULATED, Via.PROXIED)
+    wanted = set(topology.sites[topology[one.destination].site].via) if detours else set()
     for outer in outers:
         ends = [routers.get(rloc) for rloc in outer]
         names = [f"{node.name if node else 'nobody'} ({rloc})" for node, rloc in zip(ends, outer, strict=True)]

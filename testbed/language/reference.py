@@ -44,6 +44,7 @@ _RULES = """\
 - Packets for a site with `via` pass RTRs: the site registers Explicit Locator Paths (RFC 8060), and who sends to it
   knows by them which RTR is next. So sites whose RLOCs have no IP version in common reach each other, through an RTR
   that has both. An RTR carries between EIDs, in every instance; one that is also a PITR or PETR, in instance 0 alone.
+  A PITR sends packets for such a site the same way.
 - Sites that share a prefix of `dynamic-eids` stretch one subnet over several places. They are one site to the
   Map-Server, which takes the key of any of them.
 - What `ci/lab ping` expects of a pair of hosts follows from the file: `local` inside a site, `encapsulated` between

@@ -145,9 +145,8 @@ def _one_way(source: Abilities, destination: Abilities, pitr: bool, crosses_nati
     if not crosses_natively:
         return Path.UNREACHABLE
     if destination.lisp:
-        # RFC 6832 section 5: only a PITR draws packets for EIDs out of the core. It has RLOCs of every IP version. An
-        # RTR carries between EIDs alone.
-        if not (pitr and destination.receives) or (destination.detour and not destination.draws):
+        # RFC 6832 section 5: only a PITR draws packets for EIDs out of the core. It has RLOCs of every IP version.
+        if not (pitr and destination.receives):
             return Path.UNREACHABLE
         return Path.NATIVE if destination.draws else Path.PROXIED
     if not source.lisp:

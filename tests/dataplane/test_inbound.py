@@ -70,7 +70,7 @@ def decapsulated(inner: bytes, first: int, second: int, tos: int, ttl: int, tabl
     least = min(ttl, inner[8] if packet.version == 4 else inner[7])
     left = bytearray(inner[: packet.length])
     if isinstance(verdict, Reencapsulate):
-        if not tables_now.aggregates.lookup_address(instance_id, packet.source):
+        if instance_id and not tables_now.aggregates.lookup_address(instance_id, packet.source):
             return None  # an ICMP error of another router on the way: seldom enough for the daemon
         again = decide_again(packet, tables_now, by_family, instance_id)
         if not isinstance(again, Encapsulate) or least <= 1 or packet.length > tables_now.inner_mtu(again.locator):

@@ -204,8 +204,8 @@ def test_what_hosts_behind_rtrs_see_of_each_other() -> None:
     assert judged(topology, "h3", "h1") == {4: Path.ENCAPSULATED}
     # The first RTR of new has only IPv4: dual can enter there.
     assert judged(topology, "h3", "h2") == judged(topology, "h2", "h3") == {4: Path.REENCAPSULATED}
-    # An RTR carries between EIDs alone.
-    assert judged(topology, "client", "h3") == judged(topology, "h3", "client") == {4: Path.UNREACHABLE}
+    # The PITR sends through the RTR, the PETR needs none.
+    assert judged(topology, "client", "h3") == judged(topology, "h3", "client") == {4: Path.PROXIED}
 
 
 def test_an_rtr_carries_every_instance_and_as_a_proxy_only_one() -> None:

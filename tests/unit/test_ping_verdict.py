@@ -8,7 +8,7 @@ import pytest
 
 from testbed.act.echo import Echo
 from testbed.act.ping import PairResult, judge
-from testbed.load import load
+from testbed.load import load, loads
 from testbed.model import Expectation, Path, Topology
 from testbed.observe.capture import Frame
 from testbed.observe.decoder import Packet, decode
@@ -154,6 +154,28 @@ def test_any_other_way_than_by_the_rtr_fails(mixed: Topology, tunnels: list[tupl
     for source, destination in tunnels:
         scene.tunnel("core2", source, destination)
     assert not scene.judged().ok
+
+
+RELAYED = """\
+address-space: {rloc: 10.0.0.0/16, eid: 192.168.0.0/16}
+core: {routers: core1}
+mapping-system: {msmr: {links: core1}}
+proxies: {rtr: {roles: rtr, links: core1}, pitr: {roles: pitr, links: core1}}
+sites:
+  lisp: {key: secret, via: rtr, routers: {xtr1: {links: core1}}, hosts: h1}
+  plain: {lisp: false, subnets: 203.0.113.0/24, routers: {edge: {links: core1}}, hosts: client}
+"""
+
+
+@pytest.mark.parametrize(("last", "ok"), [("rtr", True), ("pitr", False)])
+def test_a_pitr_sends_through_the_rtr_of_the_site(last: str, ok: bool) -> None:
+    """RFC 6832 section 5: it goes by the Explicit Locator Path as an ITR does, not past it."""
+    scene = Scene(loads(RELAYED), "client", "h1", Path.PROXIED)
+    scene.native("core1")
+    if ok:
+        scene.tunnel("core1", "pitr", "rtr")
+    scene.tunnel("core1", last, "xtr1")
+    assert scene.judged().ok is ok
 
 
 def test_by_way_of_an_rtr_where_none_is_expected_fails(mixed: Topology) -> None:

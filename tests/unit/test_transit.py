@@ -282,7 +282,8 @@ def test_each_instance_stays_for_itself(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("192.168.2.22", "192.168.3.33", Reencapsulate()),
         ("192.168.2.22", "192.168.1.11", Deliver()),  # an EID of this site
-        ("203.0.113.1", "192.168.3.33", Drop("source outside the aggregates")),
+        ("203.0.113.1", "192.168.3.33", Reencapsulate()),  # from a PITR (RFC 6832 section 5)
+        ("203.0.113.1", "203.0.114.1", Drop("source outside the aggregates")),
         ("10.0.77.1", "192.168.3.33", Reencapsulate()),  # an ICMP error of another router on the way
         ("192.168.2.22", "203.0.113.1", Native()),
         ("192.168.2.22", "10.0.77.1", Drop("destination is an RLOC", Unreachable.PROHIBITED)),
@@ -291,6 +292,14 @@ def test_each_instance_stays_for_itself(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_beside_other_roles(source: str, destination: str, verdict: object) -> None:
     assert decide_inbound(packet(source, destination), 0, tables(RTR | XTR | PXTR)) == verdict
+
+
+def test_a_source_without_an_eid_is_of_instance_0_alone() -> None:
+    """D20: in an instance its address would mean somebody else; what another router says of an error does go on."""
+    made = tables(RTR, instance_id=7)
+    made.aggregates.set(EidPrefix.of("192.168.0.0/16", 7), True)
+    assert decide_inbound(packet("203.0.113.1", "192.168.3.33"), 7, made) == Drop("not an EID of this site")
+    assert decide_inbound(packet("10.0.77.1", "192.168.3.33"), 7, made) == Reencapsulate()
 
 
 def test_other_routers_do_not(monkeypatch: pytest.MonkeyPatch) -> None:

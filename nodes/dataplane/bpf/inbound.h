@@ -251,6 +251,7 @@ __noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 role
 	struct eid_key destination, source;
 	const struct packet *inner;
 	struct local *entry;
+	bool has_eid;
 
 	if (!arrived || !port)
 		return TC_ACT_UNSPEC;
@@ -266,11 +267,14 @@ __noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 role
 		return entry->flags & LOCAL_EID && !is_behind_us(&source) ? deliver(skb, arrived) : TC_ACT_UNSPEC;
 	}
 	// Proxies serve the EIDs of others: what has no EID, and what would come straight back, is the daemon's to refuse.
-	if (!is_aggregate(&source, AGGREGATE_EID))
-		return TC_ACT_UNSPEC;
-	if (is_aggregate(&destination, AGGREGATE_EID))
-		return roles & ROLE_RTR ? reencapsulate(skb, arrived, port, &destination) : TC_ACT_UNSPEC;
-	return roles & ROLE_PETR ? forward_natively(skb, arrived, port) : TC_ACT_UNSPEC;
+	// RFC 6832 section 5: in instance 0 a PITR sends an RTR packets of sources that have no EID.
+	has_eid = is_aggregate(&source, AGGREGATE_EID);
+	if (is_aggregate(&destination, AGGREGATE_EID)) {
+		if (!(roles & ROLE_RTR) || (arrived->instance && !has_eid))
+			return TC_ACT_UNSPEC;
+		return reencapsulate(skb, arrived, port, &destination);
+	}
+	return roles & ROLE_PETR && has_eid ? forward_natively(skb, arrived, port) : TC_ACT_UNSPEC;
 }
 
 #define NOT_OURS -2 // it goes on to another router

@@ -28,16 +28,21 @@ _SLACK = 0.3
 _AT_ONCE = 0.5
 PROBE, PROBE_REPLY = 1 << 25, 1 << 27
 LSB, INSTANCE, INSTANCE_ID = 1 << 30, 1 << 27, 7
-SENDERS = ("xn", "pitr")
-"""Who encapsulates the flows; both are next to core3."""
+SENDERS = ("xn", "pitr", "rtr")
+"""Who sends the flows to their locators; all are next to core3."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Echoes between two hosts that pass by the first of two locators, and by the second when the first is lost."""
+    """Echoes between two hosts that pass by the first of two locators, and by the second when the first is lost.
+
+    Attributes:
+        sender: Who chooses between the two.
+    """
 
     source: str
     target: str
+    sender: str
     ends: tuple[IPAddress, IPAddress]
 
     def addresses(self, lab: Lab) -> tuple[IPAddress, IPAddress]:
@@ -62,15 +67,17 @@ def lab(boot: Callable[..., Lab], dataplane: str) -> Lab:
 
 
 def flows(lab: Lab) -> list[Flow]:
-    """From a site and, through the PITR, from outside, over each IP version; from a site to outside, by the PETRs."""
+    """From a site and, through the PITR, from outside: over each IP version, and by the RTR; and one by the PETRs."""
 
     def ends(version: int, *routers: str) -> tuple[IPAddress, IPAddress]:
         found = [one for router in routers for one in lab[router].lisp.rlocs]  # type: ignore[union-attr]
         first, second = [one for one in found if one.version == version]
         return first, second
 
-    inward = [Flow(host, f"h{outer}", ends(outer, f"x{outer}")) for outer in (4, 6) for host in ("hn", "client")]
-    return [*inward, Flow("hn", "client", ends(4, "petr1", "petr2"))]
+    hosts = {"hn": "xn", "client": "pitr"}
+    inward = [Flow(one, f"h{outer}", by, ends(outer, f"x{outer}")) for outer in (4, 6) for one, by in hosts.items()]
+    relayed = [Flow(one, "hv", "rtr", ends(6, "xv")) for one in hosts]
+    return [*inward, *relayed, Flow("hn", "client", "xn", ends(4, "petr1", "petr2"))]
 
 
 def one_of_each(lab: Lab, pinger: Pinger) -> list[Echo]:
@@ -124,25 +131,36 @@ def ways(lab: Lab, dataplane: str) -> list[set[IPAddress]]:
     with Seen(lab, ["core3"]) as seen, Pinger(lab) as pinger:
         echoes = one_of_each(lab, pinger)
         assert pinger.wait(echoes, echoes[-1].sent + 1)
-        outers = [packets.tunnelled(one) for sender in SENDERS for one in seen.packets("core3", sender)]
+        outers = {sender: [packets.tunnelled(one) for one in seen.packets("core3", sender)] for sender in SENDERS}
     found = [
-        {one.outer.destination for one in outers if one and (one.inner.source, one.inner.destination) == ends}
-        for ends in (flow.addresses(lab) for flow in flows(lab))
+        {
+            one.outer.destination
+            for one in outers[flow.sender]
+            if one and (one.inner.source, one.inner.destination) == flow.addresses(lab)
+        }
+        for flow in flows(lab)
     ]
-    # Three requests each; the answer to the one that goes outside comes back through the PITR.
-    assert [after - was for was, after in zip(before, counted(), strict=True)] == [3 if dataplane == "ebpf" else 0] * 2
+    # Four requests each, two of which the RTR sends on; the answer to the one that goes outside comes through the PITR.
+    wanted = [4, 4, 2] if dataplane == "ebpf" else [0] * 3
+    assert [after - was for was, after in zip(before, counted(), strict=True)] == wanted
     return found
 
 
 @pytest.mark.requirement("C30", "C36")
 def test_probes_go_straight_to_the_rloc(lab: Lab) -> None:
-    """Map-Request and Map-Reply with the P-bit and one nonce, over IPv6, by a PITR, which says so, and of a PETR."""
+    """Map-Request and Map-Reply with the P-bit and one nonce, over both versions: by a PITR, which says so, an RTR.
+
+    A PETR is asked as well.
+    """
     wanted = {
-        (sender, end): sender == "pitr" for sender in SENDERS for end in (rlocs(lab, "x4")[0], rlocs(lab, "x6")[0])
+        (sender, end): sender == "pitr"
+        for sender in ("xn", "pitr")
+        for end in (rlocs(lab, "x4")[0], rlocs(lab, "x6")[0])
     }
-    wanted["xn", rlocs(lab, "petr1")[0]] = False
-    places = {end: place for place in ("x4", "x6", "petr1") for end in rlocs(lab, place)}
-    with Seen(lab, [*SENDERS, "x4", "x6", "petr1"]) as seen:
+    wanted["rtr", rlocs(lab, "xv")[0]] = wanted["xn", rlocs(lab, "petr1")[0]] = False
+    asked_ones = ("x4", "x6", "xv", "petr1")
+    places = {end: place for place in asked_ones for end in rlocs(lab, place)}
+    with Seen(lab, [*SENDERS, *asked_ones]) as seen:
 
         def exchange(sender: str, end: IPAddress) -> tuple[int, int] | None:
             own = [one for one in lab[sender].lisp.rlocs if one.version == end.version]  # type: ignore[union-attr]
@@ -175,7 +193,7 @@ def rlocs(lab: Lab, router: str) -> list[IPAddress]:
 def test_flows_move_to_the_next_best_and_back(lab: Lab, dataplane: str) -> None:
     """Silent loss within two intervals, an ICMP unreachable at once; recovery by the next answered probe."""
     first, second = ([{one.ends[number]} for one in flows(lab)] for number in (0, 1))
-    eventually(lambda: len(answered(lab)) == 10, "each sender has heard of each RLOC", within=3)
+    eventually(lambda: len(answered(lab)) == 12, "each sender has heard of each RLOC", within=3)
     assert ways(lab, dataplane) == first
     for kind, within in (("blackhole", 2 * INTERVAL + _SLACK), ("unreachable", _AT_ONCE)):
         with without_a_way(lab, kind):
