@@ -364,6 +364,7 @@ def bench(
         "json": "where the verdicts go",
         "junit": "where the tests' outcomes go as JUnit XML",
         "captures": "the directory where the packets of each test go (.runs/conformance/captures)",
+        "jobs": "how many labs work side by side; 0, the default, is one for each core",
     },
 )
 def conformance(
@@ -374,6 +375,7 @@ def conformance(
     json: str = "",
     junit: str = "",
     captures: str = "",
+    jobs: int = 0,
 ) -> int:
     """Judge our LISP routers requirement by requirement, by what tests see on the wire.
 
@@ -382,7 +384,13 @@ def conformance(
     from tests.conformance.instrument import command
 
     return command.conformance(
-        only=only or (), role=role, dataplane=dataplane, json_file=json, junit_file=junit, captures=captures
+        only=only or (),
+        role=role,
+        dataplane=dataplane,
+        json_file=json,
+        junit_file=junit,
+        captures=captures,
+        jobs=jobs,
     )
 
 

@@ -16,6 +16,7 @@ from testbed.model import Side
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.watch import Watch, eventually, map_cache, rloc
 
+pytestmark = pytest.mark.alone
 INTERVAL = 1.0
 """Seconds between probes in this world."""
 _PACE = 0.02

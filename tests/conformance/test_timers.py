@@ -24,6 +24,7 @@ from tests.conformance.tester.watch import (
     rloc,
 )
 
+pytestmark = pytest.mark.alone
 SLACK_S = 0.15
 """How late, in real seconds, a loaded machine may be."""
 EARLY_S = 0.003

@@ -30,6 +30,10 @@ def start(temporary: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def children_of(process: str) -> list[str]:
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
 def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
     """One that is shown, one that no test shows, one that no router has: table, JSON and JUnit say the same."""
     verdicts, junit = tmp_path / "verdicts.json", tmp_path / "junit.xml"
@@ -59,10 +63,13 @@ def test_an_end_before_its_time_leaves_no_lab(tmp_path: Path, number: signal.Sig
     process = start(tmp_path / "t", "--only", "C08", "--json", str(verdicts))
 
     def labs() -> set[str]:
-        return {name for name, _ in lab_processes() if any(f"-{one}-" in name for one in children)}
+        return {name for name, _ in lab_processes() if any(f"-{one}-" in name for one in shares)}
 
-    file = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    children = eventually(lambda: file.read_text().split(), "pytest", within=30)
+    def begun() -> list[str]:
+        """What pytest has forked."""
+        return [one for child in children_of(str(process.pid)) for one in children_of(child)]
+
+    shares = eventually(begun, "a share of the tests", within=60)
     eventually(labs, "its lab", within=30)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)

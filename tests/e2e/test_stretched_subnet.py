@@ -30,8 +30,9 @@ TABLE = "1000000000"  # instance 0's own routes
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, dataplane: str) -> Iterator[Lab]:
-    run_dir = tmp_path_factory.mktemp("runs") / "test-stretched"
-    with Lab(WORLD, name="test-stretched", run_dir=run_dir, dataplane=dataplane) as running:
+    name = f"test-stretched-{dataplane}"
+    run_dir = tmp_path_factory.mktemp("runs") / name
+    with Lab(WORLD, name=name, run_dir=run_dir, dataplane=dataplane) as running:
         eventually(lambda: len(hosts(running, "router1")) + len(hosts(running, "router2")) == 2, "both hosts found")
         yield running
 

@@ -168,8 +168,9 @@ def fast(lab: Lab) -> int:
 @pytest.mark.requirement("D20", "S13")
 def test_ten_tenants_with_the_same_prefixes(tmp_path: Path, dataplane: str) -> None:
     """What each host sends to one and the same address reaches the host of its own tenant, and no other."""
-    run_dir = tmp_path / "test-tenants"
-    with Lab("tenants", name="test-tenants", run_dir=run_dir, dataplane=dataplane) as lab, ExitStack() as opened:
+    name = f"test-tenants-{dataplane}"
+    run_dir = tmp_path / name
+    with Lab("tenants", name=name, run_dir=run_dir, dataplane=dataplane) as lab, ExitStack() as opened:
         far = {f"a{number}": f"b{number}" for number in range(1, 11)}
         assert len({lab[host].address for host in far.values()}) == 1
         ears = {host: opened.enter_context(lab.socket(host)) for host in far.values()}

@@ -14,6 +14,13 @@ from tests.conformance.data_plane.pair import Pair
 PAIRS = [(4, 4), (6, 4), (4, 6), (6, 6)]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests are shared out, one process runs all those of a lab."""
+    for item in items:
+        if "families" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("families"))
+
+
 @pytest.fixture(scope="package")
 def families(dataplane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The lab, in which every pair of hosts has exchanged packets."""

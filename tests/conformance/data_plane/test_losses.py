@@ -20,6 +20,7 @@ from tests.conformance.tester import packets, wire
 from tests.conformance.tester.packets import IPAddress
 from tests.conformance.tester.watch import SINK, eventually
 
+pytestmark = pytest.mark.alone
 INTERVAL = 1.0
 """Seconds between probes in this world."""
 _PACE = 0.02

@@ -27,6 +27,7 @@ def conformance(
     json_file: str = "",
     junit_file: str = "",
     captures: str = "",
+    jobs: int = 0,
 ) -> int:
     """Judge our routers.
 
@@ -37,6 +38,7 @@ def conformance(
         json_file: Where the verdicts go.
         junit_file: Where the tests' outcomes go as JUnit XML, or "".
         captures: The directory where the packets of each test go; "" for one in the runs' directory.
+        jobs: How many labs work side by side; 0 is one for each core.
 
     Returns:
         0 when nothing failed, 1 when something did, 2 for words that mean nothing, 130 when it was interrupted.
@@ -52,6 +54,8 @@ def conformance(
         for option, file in files.items():
             if file:
                 _check_writable(option, Path(file))
+        if jobs < 0:
+            raise CatalogueError(f"--jobs {jobs}: allowed is 1 or more; 0 is one for each core")
         directory = prepared(captures)
     except CatalogueError as error:
         print(f"conformance: {error}", file=sys.stderr)
@@ -59,7 +63,7 @@ def conformance(
     begun = time.monotonic()
     junit = Path(junit_file).resolve() if junit_file else None
     names = [one.id for one in chosen]
-    found = run(names, data_path=dataplane, junit=junit, captures=directory, progress=_progress)
+    found = run(names, data_path=dataplane, junit=junit, captures=directory, jobs=jobs, progress=_progress)
     seconds = time.monotonic() - begun
     tests = list(found.tests.values())
     rows = [judge(one, tests, data_path=dataplane, in_memory=found.in_memory) for one in chosen]

@@ -6,11 +6,9 @@ A line of JSON each: first {"chosen": [{test, requirements, data_path, family}],
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,21 +17,21 @@ from typing import Any
 import pytest
 
 from tests.conformance.instrument import marks
-
-_PR_SET_PDEATHSIG = 1
+from tests.conformance.instrument.shares import SideBySide, end_with_parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--conformance-pipe", type=int, help="descriptor of the pipe that outcomes are told on")
+    group.addoption("--conformance-jobs", type=int, default=1, help="how many shares of the tests run side by side")
     group.addoption("--conformance-only", default="", help="IDs of requirements, with commas")
     group.addoption("--conformance-data-path", default="", help="leave out the tests of any other data path")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Whoever started this is killed: end as on Ctrl-C, labs and all.
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    end_with_parent()
     config.pluginmanager.register(_Teller(config), "conformance-teller")
+    config.pluginmanager.register(SideBySide(config.getoption("--conformance-jobs")))
     starter = os.getppid()
 
     def clean() -> None:

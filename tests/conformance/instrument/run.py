@@ -61,6 +61,7 @@ def run(
     data_path: str = "",
     junit: Path | None = None,
     captures: Path | None = None,
+    jobs: int = 0,
     progress: Callable[[Run], None],
 ) -> Run:
     """Run the tests of these requirements; on Ctrl-C or SIGTERM end them in order, labs and all.
@@ -70,6 +71,7 @@ def run(
         data_path: Leave out the tests of any other data path.
         junit: Where pytest's JUnit XML goes.
         captures: The directory, which is there, where the packets of each test go.
+        jobs: How many labs may work side by side; 0 is one for each core.
         progress: Called whenever a test has ended.
 
     Raises:
@@ -81,9 +83,11 @@ def run(
     found = Run(RUNS / "conformance.log")
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch, open(f"{scratch}/log", "wb") as output:
-        words = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-q", "--tb=short"]
-        words += ["--basetemp", f"{scratch}/pytest", "-o", f"cache_dir={scratch}/cache"]
+        # Output of tests is kept in memory: processes forked from one another would share a file.
+        words = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-q", "--tb=short", "--capture=sys"]
+        words += ["--basetemp", f"{scratch}/pytest", "-p", "no:cacheprovider"]
         words += ["--conformance-pipe", str(writing)]
+        words += ["--conformance-jobs", str(jobs or len(os.sched_getaffinity(0)))]
         words += ["--conformance-only", ",".join(only), "--conformance-data-path", data_path]
         words += ["--junitxml", str(junit)] if junit else []
         words += ["-p", KEEPER, "--conformance-captures", str(captures)] if captures else []

@@ -74,8 +74,9 @@ class _Keeper:
         path = self._directory / about["file"]
         pcapng.write(path, records, "\n".join(filter(None, words)))
         give(path, owner())
-        with (self._directory / INDEX).open("a", encoding="utf-8") as index:
-            index.write(json.dumps(about) + "\n")
+        # In one piece: other processes write as well.
+        with (self._directory / INDEX).open("ab", buffering=0) as index:
+            index.write(json.dumps(about).encode() + b"\n")
 
 
 def _within(frames: list[Frame]) -> Iterator[Frame]:

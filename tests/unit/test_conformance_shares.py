@@ -1,0 +1,113 @@
+"""Shares of the tests side by side: small tests of files, in a pytest of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.conformance.tester.watch import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFTEST = """
+import os, pathlib, signal, time
+import pytest
+from tests.conformance.instrument.shares import SideBySide, end_with_parent
+
+HERE = pathlib.Path(__file__).parent
+
+def pytest_configure(config):
+    end_with_parent()
+    config.addinivalue_line("markers", "alone: nothing else runs meanwhile")
+    config.pluginmanager.register(SideBySide(2))
+
+def until(found):
+    deadline = time.monotonic() + 60
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+@pytest.fixture(scope="module")
+def lab(request):
+    file = HERE / f"{request.module.__name__}.{os.getpid()}.lab"
+    file.touch()
+    yield file
+    file.unlink()
+
+@pytest.fixture
+def others(lab):
+    return lambda: [one for one in HERE.glob("*.lab") if one != lab]
+"""
+TOGETHER = """
+from conftest import until
+
+def test_first(lab, others):
+    until(others)
+
+def test_second(lab):
+    lab.with_suffix(".met").touch()
+    until(lambda: len(list(lab.parent.glob("*.met"))) == 2)
+"""
+HANGS = """
+from conftest import until
+
+def test_hangs(lab):
+    until(lambda: False)
+"""
+
+
+def start(here: Path, modules: dict[str, str]) -> subprocess.Popen[str]:
+    (here / "conftest.py").write_text(CONFTEST)
+    for name, text in modules.items():
+        (here / f"{name}.py").write_text(text)
+    words = [sys.executable, "-m", "pytest", "-q", "--capture=sys", "-p", "no:cacheprovider", "--rootdir", str(here)]
+    words += ["--basetemp", str(here / "base"), "--junitxml", str(here / "junit.xml"), str(here)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(words, cwd=here, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def labs(here: Path) -> Callable[[], list[Path]]:
+    return lambda: list(here.glob("*.lab"))
+
+
+def test_two_shares_at_a_time_and_then_those_that_run_alone(tmp_path: Path) -> None:
+    """A process that dies has failed the test that it was in, and no other; one JUnit file has them all."""
+    modules = {
+        "test_a": TOGETHER,
+        "test_b": TOGETHER,
+        "test_c": "import os\ndef test_dies(lab):\n lab.unlink()\n os._exit(3)\ndef test_goes_on(lab): pass",
+        "test_d": "import pytest\n@pytest.mark.alone\ndef test_alone(lab, others):\n assert not others()",
+    }
+    process = start(tmp_path, modules)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, out
+    cases = {
+        f"{one.get('classname')}.{one.get('name')}": one
+        for one in ElementTree.parse(tmp_path / "junit.xml").iter("testcase")
+    }
+    both = ("test_first", "test_second")
+    assert cases.keys() == {f"test_{m}.{one}" for m in "ab" for one in both} | {
+        "test_c.test_dies",
+        "test_c.test_goes_on",
+        "test_d.test_alone",
+    }
+    failed = {name: one.find("failure") for name, one in cases.items() if len(one)}
+    assert failed.keys() == {"test_c.test_dies"}
+    assert failed["test_c.test_dies"].get("message") == "the process of this test ended with status 3"
+    assert not labs(tmp_path)()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
+def test_an_end_before_its_time_takes_every_lab_down(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, {"test_a": HANGS, "test_b": HANGS})
+    eventually(lambda: len(labs(tmp_path)()) == 2, "both labs", within=60)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (2 if number == signal.SIGINT else -number)
+    eventually(lambda: not labs(tmp_path)(), "no lab is left", within=30)
