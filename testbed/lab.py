@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ from testbed.client.box import STOP_SECONDS, Box, lab_processes, last_line, lock
 from testbed.client.channel import Channel, LabError
 from testbed.client.running import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
 from testbed.dataplane import overridden, provided, told
+from testbed.drivers import Driver
+from testbed.drivers.choice import chosen, plans
 from testbed.model import Topology
 from testbed.order import Order
 
@@ -39,6 +41,7 @@ class Lab(LabClient):
         name: str | None = None,
         run_dir: Path | None = None,
         dataplane: str | None = None,
+        implementations: Mapping[str, str | Path | Driver] | None = None,
     ) -> None:
         """Read the world; nothing is started yet.
 
@@ -47,10 +50,12 @@ class Lab(LabClient):
             name: The lab's name; by default the topology's.
             run_dir: The run directory; by default ``.runs/<name>`` in the checkout.
             dataplane: "auto", "ebpf" or "python" for all LISP nodes; by default what the topology says.
+            implementations: What runs on LISP nodes, by name: the name of an implementation, a driver file, or a
+                driver; by default what the topology says.
 
         Raises:
-            TopologyError: The file is wrong; each problem is one line with file and line number.
-            LabError: The name or the data plane cannot be one.
+            TopologyError: The topology or a driver file is wrong; each problem is one line with file and line number.
+            LabError: The name or the data plane cannot be one, or an implementation cannot run there.
         """
         if not isinstance(topology, Topology):
             from testbed.load import load
@@ -58,6 +63,8 @@ class Lab(LabClient):
             topology = load(topology)
         self._begin(name or topology.name, run_dir)
         self.topology = overridden(topology, dataplane) if dataplane else topology
+        self.drivers = chosen(self.topology, implementations or {})
+        plans(self.topology, self.drivers, self._files)  # its mistakes are told before anything is made
 
     def _begin(self, name: str, run_dir: Path | None) -> None:
         super().__init__(name, run_dir)
@@ -117,7 +124,8 @@ class Lab(LabClient):
         progress = progress or (lambda _step: None)
         began = time.monotonic()
         self.topology = provided(self.topology, progress)
-        order = Order(self.name, self.topology, self.run_dir, owner(), began)
+        foreign = plans(self.topology, self.drivers, self._files)
+        order = Order(self.name, self.topology, self.run_dir, owner(), began, foreign)
         descriptor = lock(self._files)
         try:
             prepare(order)

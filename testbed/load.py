@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
 from testbed.address import allot
 from testbed.language.checks import check
-from testbed.language.document import MAX_BYTES, decode, parse
+from testbed.language.document import decode, parse, read
 from testbed.language.problems import Problems, TopologyError, one_of
 from testbed.language.shapes import Table
 from testbed.language.tables import TopologyRow
@@ -42,7 +40,8 @@ def load(topology: str | Path, *, cwd: Path | None = None) -> Topology:
         path = SHIPPED / f"{shown}.yaml"
         shown = f"topologies/{shown}.yaml"
     problems = Problems(shown)
-    return _loads(decode(_read(path, shown), problems), problems, path.stem)
+    allowed = f"{one_of(shipped(), Path(shown).stem)}, or the path of a topology file"
+    return _loads(decode(read(path, shown, allowed), problems), problems, path.stem)
 
 
 def loads(text: str, *, name: str = "topology", shown: str = "topology.yaml") -> Topology:
@@ -69,22 +68,3 @@ def _loads(text: str, problems: Problems, name: str) -> Topology:
     plan = allot(row, problems)
     problems.raise_any()
     return resolve(row, plan, name)
-
-
-def _read(path: Path, shown: str) -> bytes:
-    """The bytes of a file, at most one more than are allowed."""
-    try:
-        # Non-blocking: a pipe without a writer is refused below instead of waited for.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        names = one_of(shipped(), Path(shown).stem)
-        raise TopologyError([f"{shown}: no such file, {names}, or the path of a topology file"]) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise TopologyError([f"{shown}: cannot be read ({reason}), allowed is a readable file"]) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise TopologyError([f"{shown}: is not a regular file, allowed is a topology file"])
-        return os.read(descriptor, MAX_BYTES + 1)
-    finally:
-        os.close(descriptor)

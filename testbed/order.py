@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from testbed.drivers.plan import Plan
 from testbed.model import Topology
 
 
@@ -18,6 +20,7 @@ class Order:
         run_dir: The run directory, made by the client.
         owner: User and group ID of those who read its files, or None for root.
         began: When the client began, in monotonic seconds.
+        foreign: What runs on the nodes that do not run our daemon.
     """
 
     lab: str
@@ -25,6 +28,7 @@ class Order:
     run_dir: Path
     owner: tuple[int, int] | None
     began: float
+    foreign: Mapping[str, Plan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,14 @@ class RunFiles:
     def node_log(self, name: str) -> Path:
         """What its daemon did: JSON lines."""
         return self.node(name) / "log.jsonl"
+
+    def router(self, name: str) -> Path:
+        """What runs there if it is not our daemon: its name and its driver."""
+        return self.node(name) / "router.json"
+
+    def router_log(self, name: str) -> Path:
+        """What a router that is not ours wrote to standard output and standard error."""
+        return self.node(name) / "router.log"
 
     def node_control(self, name: str) -> Path:
         """Its daemon's control socket, for root only."""

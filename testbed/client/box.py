@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import pickle
 import select
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from testbed.bird import configuration
 from testbed.client.channel import Channel, LabError
+from testbed.drivers.plan import Plan
 from testbed.order import Order, RunFiles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +112,9 @@ def prepare(order: Order) -> None:
     for node in running:
         files.node(node.name).mkdir()
         readable.append(files.node(node.name))
-        if node.lisp:
+        if node.name in order.foreign:
+            readable += _configure(files, node.name, order.foreign[node.name])
+        elif node.lisp:
             _write_secret(files.node_config(node.name), node.lisp.to_json())
             readable.append(files.node_log(node.name))
         if node.routing:
@@ -120,6 +124,22 @@ def prepare(order: Order) -> None:
         if not path.exists():
             path.touch()
         give(path, order.owner)
+
+
+def _configure(files: RunFiles, node: str, plan: Plan) -> list[Path]:
+    """Write what a router that is not ours is configured by; returns what its reader is to have."""
+    made = []
+    for name, text in plan.files:
+        path = files.node(node) / name
+        for directory in reversed(path.relative_to(files.root).parents):
+            if not (files.root / directory).exists():
+                (files.root / directory).mkdir()
+                made.append(files.root / directory)
+        _write_secret(path, text)
+        made.append(path)
+    facts = {"implementation": plan.implementation, "driver": plan.driver, "log": plan.log}
+    files.router(node).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    return [*made, files.router(node), files.router_log(node)]
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -16,6 +16,8 @@ from typing import IO, Any
 from testbed.client.box import ROOT, give, owner
 from testbed.client.channel import Channel, LabError
 from testbed.client.entrance import Entrance, follow_file
+from testbed.drivers.answers import read_answer
+from testbed.drivers.driver import Driver, NotTold, driver
 from testbed.model import Node, Topology
 from testbed.order import RunFiles
 
@@ -49,6 +51,7 @@ class LabClient:
         self.name = name
         self.run_dir = (run_dir or RUNS / name).resolve()
         self._files = RunFiles(self.run_dir)
+        self._drivers: dict[Path, Driver] = {}
 
     @property
     def runs(self) -> bool:
@@ -162,7 +165,12 @@ class LabClient:
     # Its daemons
 
     def show(self, node: str, what: str) -> Any:
-        """A table of a LISP router: map-cache, database, registrations, dynamic-eids, roles, statistics, interfaces."""
+        """A table of a LISP router: map-cache, database, registrations, dynamic-eids, roles, statistics, interfaces.
+
+        Raises:
+            NotTold: It does not run our daemon, and its driver does not say how to ask.
+            LabError: It does not answer.
+        """
         return self._ask_daemon(node, "show", ANSWER_SECONDS, what=what)
 
     def verify(self, node: str) -> dict[str, Any]:
@@ -186,6 +194,8 @@ class LabClient:
             How many ``mappings`` there were, and in how many seconds the data path took them (``install_s``).
         """
         self._lisp_router(node)
+        if (foreign := self._driver(node)) is not None:
+            raise NotTold(f"{foreign.name} takes no mappings by hand")
         path = self._files.node(node) / "mappings.jsonl"
         with path.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(one) + "\n" for one in mappings)
@@ -236,7 +246,8 @@ class LabClient:
         if self[node].lisp is None and self[node].routing is not None:
             return self._files.bird_log(node)
         self._lisp_router(node)
-        return self._files.node_log(node)
+        foreign = self._driver(node)
+        return self._files.router_log(node) if foreign else self._files.node_log(node)
 
     def log(self, node: str, follow: bool = False) -> Iterator[str]:
         """The lines of a node's log; with ``follow`` also those to come, as long as the lab runs."""
@@ -263,8 +274,31 @@ class LabClient:
             raise LabError(f"{node} runs no LISP daemon; those that do are {names or 'none'}")
         return found
 
+    def _driver(self, node: str) -> Driver | None:
+        """The driver of what runs on a node, None where it is our daemon."""
+        path = self._files.router(node)
+        if path not in self._drivers:
+            try:
+                facts = json.loads(path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return None
+            self._drivers[path] = driver(facts["driver"])
+        return self._drivers[path]
+
+    def _ask_foreign(self, node: str, asked: Driver, op: str, seconds: float, fields: Mapping[str, Any]) -> Any:
+        """Ask a router that is not ours by the command that its driver names."""
+        what = fields.get("what", op)
+        query = asked.query(self.topology, self[node], self._files.node(node), what, fields)
+        done = self.run(node, query.command, timeout=seconds + ANSWER_SECONDS)
+        if done.returncode:
+            words = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-1:])
+            raise LabError(words or f"{asked.name} of {node}: {query.command[0]} ends with status {done.returncode}")
+        return read_answer(done.stdout, query.lines, f"{what} of {asked.name} on {node}")
+
     def _ask_daemon(self, node: str, op: str, seconds: float, **fields: Any) -> Any:
         self._lisp_router(node)
+        if (foreign := self._driver(node)) is not None:
+            return self._ask_foreign(node, foreign, op, seconds, fields)
         try:
             with Channel.open(self._files.node_control(node)) as channel:
                 data, _ = channel.ask(op, seconds, **fields)

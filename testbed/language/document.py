@@ -6,10 +6,13 @@ stack on a file of brackets, and the safe constructor forgets line numbers and r
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.language.problems import Problems
+from testbed.language.problems import Problems, TopologyError
 
 if TYPE_CHECKING:
     import yaml
@@ -26,11 +29,13 @@ class Scalar:
         line: Its line, counted from 1.
         text: As written, without quotes.
         kind: What YAML takes it for: "str", "int", "float", "bool", "null", "timestamp" …
+        block: Whether its text stands below its line, as after "|".
     """
 
     line: int
     text: str
     kind: str
+    block: bool = False
 
 
 @dataclass(slots=True)
@@ -52,6 +57,33 @@ class Mapping:
 Value = Scalar | Sequence | Mapping
 
 
+def read(path: Path, shown: str, allowed: str) -> bytes:
+    """The bytes of a file, at most one more than are allowed.
+
+    Args:
+        path: The file.
+        shown: The file as messages name it.
+        allowed: What may be named instead, for a file that is not there.
+
+    Raises:
+        TopologyError: It cannot be read.
+    """
+    try:
+        # Non-blocking: a pipe without a writer is refused below instead of waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise TopologyError([f"{shown}: no such file, {allowed}"]) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise TopologyError([f"{shown}: cannot be read ({reason}), allowed is a readable file"]) from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise TopologyError([f"{shown}: is not a regular file, {allowed}"])
+        return os.read(descriptor, MAX_BYTES + 1)
+    finally:
+        os.close(descriptor)
+
+
 def decode(data: bytes, problems: Problems) -> str:
     """The text of a file.
 
@@ -71,7 +103,7 @@ def decode(data: bytes, problems: Problems) -> str:
         problems.add(line, "this is not a text file", "allowed is YAML in UTF-8")
         problems.raise_any()
     if not text.strip():
-        problems.add(1, "the file is empty", "allowed is a topology with at least core and sites")
+        problems.add(1, "the file is empty", f"allowed is {problems.holds}")
         problems.raise_any()
     return text
 
@@ -134,7 +166,7 @@ def _tree(loader: Any, problems: Problems) -> Value:
             tag = event.tag
             if tag is None or tag == "!":
                 tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
-            scalar = Scalar(line, event.value, tag.rpartition(":")[2])
+            scalar = Scalar(line, event.value, tag.rpartition(":")[2], event.style in ("|", ">"))
             if event.anchor:
                 anchors[event.anchor] = scalar
             place(scalar)
@@ -159,7 +191,7 @@ def _tree(loader: Any, problems: Problems) -> Value:
         elif isinstance(event, yaml.StreamEndEvent):
             break
     if not root.items or (isinstance(root.items[0], Scalar) and root.items[0].kind == "null"):
-        problems.add(1, "the file is empty", "allowed is a topology with at least core and sites")
+        problems.add(1, "the file is empty", f"allowed is {problems.holds}")
         problems.raise_any()
     return root.items[0]
 

@@ -1,4 +1,4 @@
-"""Mistakes in a topology file, collected: one clear line each, with file and line number."""
+"""Mistakes in a file that people write, collected: one clear line each, with file and line number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class TopologyError(Exception):
-    """A topology cannot be used.
+    """A topology, or another file that people write, cannot be used.
 
     Attributes:
         problems: One text per mistake, ``file:line: what is wrong, what is allowed``, in the order of the lines.
@@ -22,10 +22,12 @@ class Problems:
 
     Args:
         shown: The file as messages name it.
+        holds: What such a file holds, for one that is empty.
     """
 
-    def __init__(self, shown: str) -> None:
+    def __init__(self, shown: str, holds: str = "a topology with at least core and sites") -> None:
         self.shown = shown
+        self.holds = holds
         self._found: dict[tuple[int, str], None] = {}
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from testbed.server.build import Network, build, plan_links
 from testbed.server.control import Control, Reply, Request
 from testbed.server.daemons import LispDaemons
 from testbed.server.events import Events
+from testbed.server.foreign import ForeignRouters
 from testbed.server.fork_server import ForkServer
 from testbed.server.link_watch import LinkWatch
 from testbed.server.relay import Relay
@@ -42,6 +43,7 @@ class LabProcess:
         self.events = Events(self.files.log)
         self.network: Network | None = None
         self.lisp: LispDaemons | None = None
+        self.foreign: ForeignRouters | None = None
         self.relay: Relay | None = None
         self.link_watch: LinkWatch | None = None
         self.supervisors: tuple[Supervisor, ...] = ()
@@ -93,29 +95,42 @@ class LabProcess:
         descriptors = {name: node.namespace for name, node in self.network.items()}
         self.lisp = lisp = LispDaemons(self.files, descriptors, self.events, fork_server)
         routing = RoutingDaemons(self.files, self.topology, descriptors, self.events)
-        self.supervisors = (lisp, routing)
+        plans = self.order.foreign
+        foreign = ForeignRouters(self.files, self.topology, plans, descriptors, self.events)
+        self.foreign = foreign
+        self.supervisors = (lisp, foreign, routing)
         routers = [node.name for node in self.topology.nodes.values() if node.routing]
         for name in routers:
             await routing.start(name)
         first = [node.name for node in self.topology.lisp_routers if node.lisp and node.lisp.roles & _FIRST]
         rest = [node.name for node in self.topology.lisp_routers if node.name not in first]
-        for name in first:
-            await lisp.start(name)
-        await lisp.reach(first, State.LISTENING)
+        await self._start(first, State.LISTENING)
         self._lap("first daemons")
         if routers:
             # What registers needs a way through the core, and a Map-Register that gets lost is repeated after a second.
             await routing.reach(routers, State.READY)
             self._lap("routing")
-        for name in rest:
-            await lisp.start(name)
-        await lisp.reach([*first, *rest], State.READY)
+        await self._start(rest, State.READY)
+        await lisp.reach([one for one in first if one not in plans], State.READY)
         self._towards_sockets()
         self.network.announce()  # now that the routers hear it: they find dynamic-EIDs by it
         self.link_watch = LinkWatch(self.network.values(), self.events)
         self._lap("all daemons")
         self.state = "ready"
         self.events.emit("ready", daemons=len(first) + len(rest) + len(routers), milliseconds=self._milliseconds)
+
+    async def _start(self, names: list[str], state: State) -> None:
+        """Start the LISP routers of some nodes and wait until ours have come that far, and the others are ready."""
+        if self.lisp is None or self.foreign is None:
+            return
+        ours = [one for one in names if one not in self.order.foreign]
+        others = [one for one in names if one in self.order.foreign]
+        for name in ours:
+            await self.lisp.start(name)
+        for name in others:
+            await self.foreign.start(name)
+        await self.lisp.reach(ours, state)
+        await self.foreign.reach(others, State.READY)
 
     def _towards_sockets(self) -> None:
         """Complete packets before they come to a router that takes LISP data by a socket.
@@ -128,10 +143,11 @@ class LabProcess:
         # is missing. A socket is not told: what the daemon reads there and writes into its TUN device has a checksum
         # that nobody ever completes, or is longer than any MTU. So the last interface before such a router does the
         # work, as a network card would. Which routers these are is known now: `auto` may have fallen back.
+        # Of a router that is not ours nobody knows.
         if self.network is None or self.lisp is None:
             return
         for node in self.topology.lisp_routers:
-            if self.lisp.planes.get(node.name) != DataPlane.PYTHON:
+            if node.name not in self.order.foreign and self.lisp.planes.get(node.name) != DataPlane.PYTHON:
                 continue
             for interface in node.interfaces:
                 if interface.side is Side.CORE:
@@ -214,5 +230,7 @@ class LabProcess:
 
     async def _stop(self, _request: Request) -> Reply:
         """End the lab; the client waits for the init to be gone."""
+        if self.foreign is not None:
+            await self.foreign.stop()
         self._stopped.set()
         return Reply()

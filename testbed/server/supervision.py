@@ -118,22 +118,40 @@ class Supervisor(ABC):
             ServerError: It does not end, or does not come back.
         """
         async with self._locks.setdefault(name, asyncio.Lock()):
-            daemon = self.daemons[name]
-            daemon.expected_to_exit = True
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                if self._gone(daemon):
-                    break
-                if daemon.pid is not None:
-                    with suppress(ProcessLookupError):  # it has ended, and we are about to hear so
-                        os.kill(daemon.pid, number)
-                try:
-                    await self._until(lambda: self._gone(daemon), STOP_SECONDS, lambda: f"{name} does not end")
-                except ServerError:
-                    if number is signal.SIGKILL:
-                        raise
+            await self._end(name)
             self._events.emit("daemon-restarting", name, daemon=self.KIND)
             await self._replace(name)
             await self.reach([name], State.READY, RESTART_SECONDS)
+
+    async def _end(self, name: str) -> None:
+        """End a node's daemon if it runs.
+
+        Raises:
+            ServerError: It does not end.
+        """
+        daemon = self.daemons[name]
+        daemon.expected_to_exit = True
+        for number, seconds in self._stopping(name):
+            if self._gone(daemon):
+                return
+            if daemon.pid is not None:
+                with suppress(ProcessLookupError):  # it has ended, and we are about to hear so
+                    os.kill(daemon.pid, number)
+            try:
+                await self._until(lambda: self._gone(daemon), seconds, lambda: f"{name} does not end")
+            except ServerError:
+                if number == signal.SIGKILL:
+                    raise
+                words = f"{self._called(name)} ignored {signal.Signals(number).name} for {seconds:g} s; it is killed"
+                self._events.emit("daemon-killed", name, daemon=self.KIND, words=words)
+
+    def _stopping(self, _name: str) -> tuple[tuple[int, float], ...]:
+        """The signals that end a daemon, one after the other, and for how many seconds each is given a chance."""
+        return (signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)
+
+    def _called(self, name: str) -> str:
+        """A node's daemon in messages to people."""
+        return f"the {self.WORDS} of {name}"
 
     async def _replace(self, name: str) -> None:
         """Start a daemon in the place of one that has ended."""
@@ -189,7 +207,7 @@ class Supervisor(ABC):
             how = f"was ended by {signal.Signals(-status).name}"
         else:
             how = f"ended with exit status {status}"
-        return f"the {self.WORDS} of {name} {how}; the end of its log: {_words(self._tail(name))}"
+        return f"{self._called(name)} {how}; the end of its log: {_words(self._tail(name))}"
 
 
 def _words(tail: list[str]) -> str:
