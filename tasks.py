@@ -359,6 +359,7 @@ def bench(
     iterable=("only",),
     help={
         "only": "a requirement of the catalogue, such as C19; several: --only C19 --only D02",
+        "implementation": "what is judged: the name of an implementation, or your driver file (default our own)",
         "role": "only what binds this role: itr, etr, pitr, petr, rtr, map-server, map-resolver",
         "dataplane": "only by this data path: python, ebpf",
         "json": "where the verdicts go",
@@ -369,6 +370,7 @@ def bench(
 )
 def conformance(
     _context: Context,
+    implementation: str = "",
     only: list[str] | None = None,
     role: str = "",
     dataplane: str = "",
@@ -377,13 +379,14 @@ def conformance(
     captures: str = "",
     jobs: int = 0,
 ) -> int:
-    """Judge our LISP routers requirement by requirement, by what tests see on the wire.
+    """Judge LISP routers, ours or another, requirement by requirement, by what tests see on the wire.
 
     Example: sudo ci/lab conformance --json conformance.json
     """
     from tests.conformance.instrument import command
 
     return command.conformance(
+        implementation=implementation,
         only=only or (),
         role=role,
         dataplane=dataplane,

@@ -55,6 +55,11 @@ class Driver:
     shown: str
 
     @property
+    def title(self) -> str:
+        """One line that says what it is."""
+        return self.row.title.value if self.row.title else self.name
+
+    @property
     def roles(self) -> frozenset[Role]:
         """All that it can be."""
         return frozenset().union(*self._sets)
@@ -110,7 +115,11 @@ class Driver:
         if not self.plays(roles):
             can = ", ".join(at.value for at in self.row.roles)
             raise Unusable(f"{node.name} is {', '.join(sorted(roles)) or 'no LISP router'}; {self.name} can be {can}")
-        filling = _Filling(self, values(topology, node, directory, self.file.parent), f"of {node.name}")
+        if topology.time_scale != 1 and not (self.row.time_scale and self.row.time_scale.value):
+            raise Unusable(
+                f"{self.name} runs in real time, the clocks of {topology.name} {topology.time_scale:g} times faster"
+            )
+        filling = _Filling(self, values(topology, node, directory, self.file.parent), node.name)
         row, ready, stop = self.row, self.row.ready, self.row.stop
         assert ready is not None
         plan = Plan(
@@ -158,7 +167,7 @@ class Driver:
         if found is None:
             raise NotTold(f"{self.name} does not tell its {what}")
         known = values(topology, node, directory, self.file.parent) | {"what": what} | dict(given)
-        filling = _Filling(self, known, f"of {node.name}")
+        filling = _Filling(self, known, node.name)
         command = filling.words(found.command, f"command of {what}")
         filling.problems.raise_any()
         return Query(command, found.lines.value if found.lines else "")
@@ -167,17 +176,17 @@ class Driver:
 class _Filling:
     """Fills templates in for one node, and gathers the mistakes."""
 
-    def __init__(self, driver: Driver, known: Mapping[str, Any], suffix: str) -> None:
+    def __init__(self, driver: Driver, known: Mapping[str, Any], node: str) -> None:
         self.problems = Problems(driver.shown)
         self._driver = driver
         self._known = known
-        self._suffix = suffix
+        self._node = node
 
     def one(self, template: At[Template], label: str) -> str:
         try:
-            return template.value.fill(self._known, f"{label} ({self._suffix})", self.problems)
+            return template.value.fill(self._known, f"{label} of {self._node}", self.problems)
         except Refused as why:
-            raise Unusable(f"{self._known['name']}: {self._driver.name} {why}") from None
+            raise Unusable(f"{self._node}: {self._driver.name} {why}") from None
 
     def words(self, templates: tuple[At[Template], ...], label: str) -> tuple[str, ...]:
         return tuple(self.one(template, label) for template in templates)

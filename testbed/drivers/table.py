@@ -149,6 +149,9 @@ class DriverRow(Row):
         "Which of the topology's data planes it can be told to use; if left out, it has one of its own",
         default=(),
     )
+    time_scale: At[bool] | None = item(
+        One(BOOLEAN), "Whether its clock can run faster than real time, by {{ time_scale }}; false if left out"
+    )
     needs: tuple[At[str], ...] = item(Many(TEXT), "Programs that have to be on the PATH", default=())
     forwarding: At[bool] | None = item(
         One(BOOLEAN), "Whether the lab has the kernel of its node forward packets before it starts; false if left out"

@@ -188,6 +188,8 @@ class LabProcess:
 
     def _node_status(self, node: Node) -> dict[str, Any]:
         row: dict[str, Any] = {"name": node.name, "kind": node.kind.value, "site": node.site}
+        if node.name in self.order.foreign:
+            row["implementation"] = self.order.foreign[node.name].implementation
         if node.lisp is None and node.routing is None:
             built = self.network is not None and node.name in self.network
             return row | {"state": "up" if built else "booting", "pid": None, "exit_status": None, "daemons": []}

@@ -19,7 +19,11 @@ from typing import Any
 
 import pytest
 
+from testbed.drivers import NotTold, Unusable
 from tests.conformance.instrument import marks
+
+_NO_FAILURE = (pytest.skip.Exception, NotTold, Unusable)
+"""A router that is not ours need not tell everything."""
 
 
 @dataclass(slots=True)
@@ -38,13 +42,13 @@ class _Test:
 
     def failures(self) -> list[BaseException]:
         """What is no skip."""
-        return [error for _, error in self.errors if not isinstance(error, pytest.skip.Exception)]
+        return [error for _, error in self.errors if not isinstance(error, _NO_FAILURE)]
 
     def outcomes(self) -> Mapping[str, tuple[str, str]]:
         """Outcome and reason of each requirement that a clause was left early for; the first failure counts."""
         found: dict[str, tuple[str, str]] = {}
         for requirements, error in self.errors:
-            outcome = "skipped" if isinstance(error, pytest.skip.Exception) else "failed"
+            outcome = "skipped" if isinstance(error, _NO_FAILURE) else "failed"
             for one in requirements:
                 if found.get(one, ("skipped",))[0] == "skipped":
                     found[one] = (outcome, _line(error))

@@ -1,4 +1,4 @@
-"""`ci/lab conformance`: which requirements our routers meet, by what tests saw on the wire."""
+"""`ci/lab conformance`: which requirements our routers, or others, meet, by what tests saw on the wire."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.conformance.catalogue import DATA_PATHS, CatalogueError, Requirement,
 from tests.conformance.instrument.evidence.directory import prepared
 from tests.conformance.instrument.matrix import print_matrix
 from tests.conformance.instrument.run import Run, run
+from tests.conformance.instrument.under_test import under_test
 from tests.conformance.instrument.verdicts import Row, counts, judge
 
 INTERRUPTED = 130
@@ -28,26 +29,32 @@ def conformance(
     junit_file: str = "",
     captures: str = "",
     jobs: int = 0,
+    implementation: str = "",
 ) -> int:
-    """Judge our routers.
+    """Judge our routers, or others.
 
     Args:
         only: IDs of requirements, or nothing for all.
-        role: Only what binds this role, or "".
+        role: Only what binds this role, or ""; of another implementation, only the nodes of this role run it.
         dataplane: Only by this data path, or "".
         json_file: Where the verdicts go.
         junit_file: Where the tests' outcomes go as JUnit XML, or "".
         captures: The directory where the packets of each test go; "" for one in the runs' directory.
         jobs: How many labs work side by side; 0 is one for each core.
+        implementation: What is judged: the name of an implementation or a driver file; "" for our own.
 
     Returns:
         0 when nothing failed, 1 when something did, 2 for words that mean nothing, 130 when it was interrupted.
 
     Raises:
         LabError: The tests could not be run.
+        TopologyError: The driver file is wrong.
     """
     try:
+        judged = under_test(implementation, role)
         chosen = _chosen(load(), only, role, dataplane)
+        if judged and dataplane and dataplane not in judged.driver.dataplanes:
+            raise CatalogueError(f"--dataplane {dataplane}: {judged.driver.name} has a data path of its own")
         files = {"--json": json_file, "--junit": junit_file}
         if not json_file:
             raise CatalogueError("say where the verdicts go, for example --json conformance.json")
@@ -60,17 +67,23 @@ def conformance(
     except CatalogueError as error:
         print(f"conformance: {error}", file=sys.stderr)
         return 2
+    aside = {one.id: row for one in chosen if judged and (row := judged.row_without_tests(one))}
     begun = time.monotonic()
     junit = Path(junit_file).resolve() if junit_file else None
-    names = [one.id for one in chosen]
-    found = run(names, data_path=dataplane, junit=junit, captures=directory, jobs=jobs, progress=_progress)
+    names = [one.id for one in chosen if one.id not in aside]
+    path = dataplane or (judged.data_path if judged else "")
+    found = run(names, data_path=path, junit=junit, captures=directory, jobs=jobs, judged=judged, progress=_progress)
     seconds = time.monotonic() - begun
     tests = list(found.tests.values())
-    rows = [judge(one, tests, data_path=dataplane, in_memory=found.in_memory) for one in chosen]
+    if judged:
+        tests, chosen = judged.shown(tests), [judged.asked(one) for one in chosen]
+    rows = [aside.get(one.id) or judge(one, tests, data_path=dataplane, in_memory=found.in_memory) for one in chosen]
     Path(json_file).write_text(json.dumps(report(rows, found, seconds), indent=1, ensure_ascii=False) + "\n")
     for file in filter(None, files.values()):
         if Path(file).exists():
             give(Path(file), owner())
+    if judged:
+        print(f"{judged.driver.name}: {judged.driver.title}\n")
     print_matrix(rows)
     told = ", ".join(f"{number} {verdict}" for verdict, number in counts(rows).items() if number)
     print(f"\n{len(rows)} requirements: {told}; {len(tests)} tests in {seconds:.0f} s, their words in {found.log}")

@@ -48,7 +48,7 @@ class _Teller:
         self._pipe: int = config.getoption("--conformance-pipe")
         self._only = set(config.getoption("--conformance-only").split(","))
         self._data_path: str = config.getoption("--conformance-data-path")
-        self._phases: list[pytest.TestReport] = []
+        self._phases: dict[str, list[pytest.TestReport]] = {}  # of the tests that run now, side by side
 
     def _tell(self, line: dict[str, Any]) -> None:
         data = json.dumps(line).encode() + b"\n"
@@ -80,11 +80,10 @@ class _Teller:
         self._tell({"chosen": told, "in_memory": in_memory})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._phases.append(report)
+        self._phases.setdefault(report.nodeid, []).append(report)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        phases, self._phases = self._phases, []
-        self._tell({"test": nodeid, **outcome(phases)})
+        self._tell({"test": nodeid, **outcome(self._phases.pop(nodeid, []))})
 
 
 def outcome(phases: list[pytest.TestReport]) -> dict[str, Any]:

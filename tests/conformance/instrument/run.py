@@ -19,6 +19,7 @@ from testbed.client.box import give, owner
 from testbed.lab import RUNS, LabError
 from tests.conformance.catalogue import Cell
 from tests.conformance.instrument.marks import IN_MEMORY, LABS, TESTS
+from tests.conformance.instrument.under_test import ROOM, UnderTest
 from tests.conformance.instrument.verdicts import Evidence
 
 PLUGIN = "tests.conformance.instrument.plugin"
@@ -62,6 +63,7 @@ def run(
     junit: Path | None = None,
     captures: Path | None = None,
     jobs: int = 0,
+    judged: UnderTest | None = None,
     progress: Callable[[Run], None],
 ) -> Run:
     """Run the tests of these requirements; on Ctrl-C or SIGTERM end them in order, labs and all.
@@ -72,6 +74,7 @@ def run(
         junit: Where pytest's JUnit XML goes.
         captures: The directory, which is there, where the packets of each test go.
         jobs: How many labs may work side by side; 0 is one for each core.
+        judged: What is judged, if it is not our own daemon.
         progress: Called whenever a test has ended.
 
     Raises:
@@ -91,7 +94,8 @@ def run(
         words += ["--conformance-only", ",".join(only), "--conformance-data-path", data_path]
         words += ["--junitxml", str(junit)] if junit else []
         words += ["-p", KEEPER, "--conformance-captures", str(captures)] if captures else []
-        words += [str(TESTS / room) for room in (*LABS, *IN_MEMORY)]
+        words += judged.words if judged else []
+        words += [str(TESTS / room) for room in ((*LABS, *IN_MEMORY) if judged is None else (ROOM,))]
         # A session of its own: Ctrl-C comes to us alone, and we ask it once to end.
         child = subprocess.Popen(
             words, cwd=TESTS.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,

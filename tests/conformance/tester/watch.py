@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from testbed.drivers import NotTold
 from testbed.lab import Lab
 from testbed.observe.capture import Capture, Frame
 from tests.conformance.tester import packets, wire
@@ -158,6 +159,11 @@ def expect_drop(lab: Lab, node: str, reason: str, count: int = 1) -> Iterator[No
     assert dropped(lab, node, reason) == before + count
 
 
+def foreign(lab: Lab, node: str) -> str:
+    """What runs on a node in place of our daemon, "" where our daemon does."""
+    return str(next(one for one in lab.status()["nodes"] if one["name"] == node).get("implementation", ""))
+
+
 def pid(lab: Lab, node: str) -> int:
     """The process ID, inside the box, of a node's daemon."""
     return int(next(one for one in lab.status()["nodes"] if one["name"] == node)["pid"])
@@ -167,11 +173,12 @@ def pid(lab: Lab, node: str) -> int:
 def frozen(lab: Lab, node: str) -> Iterator[None]:
     """The daemon of a node stands still: its sockets are open, nothing answers."""
     process = str(pid(lab, node))
-    assert lab.run(node, ["kill", "-STOP", process]).returncode == 0
+    whole = f"-{process}" if foreign(lab, node) else process  # what it started is of its session
+    assert lab.run(node, ["kill", "-STOP", "--", whole]).returncode == 0
     try:
         yield
     finally:
-        lab.run(node, ["kill", "-CONT", process])
+        lab.run(node, ["kill", "-CONT", "--", whole])
 
 
 def map_cache(lab: Lab, node: str) -> dict[str, dict[str, Any]]:
@@ -216,5 +223,11 @@ def dissect(pcap: Path, *fields: str, only: str = "") -> list[list[str]]:
 
 
 def log_lines(lab: Lab, node: str) -> list[dict[str, Any]]:
-    """A node's log, read."""
+    """A node's log, read.
+
+    Raises:
+        NotTold: It does not run our daemon, and what its log says is its own affair.
+    """
+    if name := foreign(lab, node):
+        raise NotTold(f"{name} does not tell its events")
     return [json.loads(line) for line in lab.log(node)]
