@@ -342,6 +342,7 @@ class Daemon:
         return Surroundings(
             plumbing.kernel,
             plumbing.tuns,
+            plumbing.transits,
             QUEUE,
             plumbing.devices,
             plumbing.source_of,

@@ -30,7 +30,7 @@ from nodes.dataplane.decision import OVERHEAD, Tables
 from nodes.dataplane.devices import Devices
 from nodes.linux import links, marks, neighbours, netlink, routes, sysctl, tun
 from nodes.linux.routes import Route, RouteType, Rule
-from nodes.lisp.config import NodeConfig, Role
+from nodes.lisp.config import DataPlane, NodeConfig, Role
 from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
 
 CANDIDATE_TABLES = 2_000_000_000
@@ -55,12 +55,18 @@ def device_of(instance_id: int) -> str:
     return f"lisp{instance_id}"
 
 
+def transit_of(instance_id: int) -> str:
+    """The name of an instance's transit device at an RTR: a TUN device that only the kernel's programs write to."""
+    return f"rtr{instance_id}"
+
+
 class Plumbing:
     """The kernel side of the data path. Setting it up again after a crash changes nothing that is right already.
 
     Attributes:
         sites: The instance-ID behind each site interface, by its name.
         tuns: The descriptor of each instance's TUN device, by instance-ID.
+        transits: The descriptor of each instance's transit device; none at a node that is no RTR, or runs Python alone.
         versions: The IP versions that the node forwards.
         native: The instances' tables of native routes.
         kernel: The connection into the node's namespace.
@@ -87,7 +93,14 @@ class Plumbing:
         self.tuns = {instance_id: tun.open_tun(device_of(instance_id)) for instance_id in sorted(instances)}
         self._devices = {one: links.index_of(self._kernel, device_of(one)) for one in self.tuns}
         self._indices = {name: links.index_of(self._kernel, name) for name in self.sites}
+        carried = tables.proxied if Role.RTR in config.roles and config.dataplane is not DataPlane.PYTHON else ()
+        self.transits = {instance_id: tun.open_tun(transit_of(instance_id)) for instance_id in sorted(carried)}
+        self._transit_devices = {one: links.index_of(self._kernel, transit_of(one)) for one in self.transits}
         self._set_sysctls()
+        for device in self._transit_devices.values():
+            links.set_mtu(self._kernel, device, config.core_mtu)
+            links.set_queue_length(self._kernel, device, QUEUE)
+            links.set_up(self._kernel, device)
         for device in self._devices.values():
             links.set_mtu(self._kernel, device, config.core_mtu - self._overhead())
             links.set_queue_length(self._kernel, device, QUEUE)
@@ -106,7 +119,7 @@ class Plumbing:
     def devices(self) -> Devices:
         """The node's interfaces by index."""
         sites = {self._indices[name]: instance_id for name, instance_id in self.sites.items()}
-        return Devices(sites, tuple(self._core), dict(self._devices))
+        return Devices(sites, tuple(self._core), dict(self._devices), dict(self._transit_devices))
 
     def refresh(self) -> list[str]:
         """Copy the routes of each instance anew; returns what the kernel refused, in words."""
@@ -212,6 +225,9 @@ class Plumbing:
                 sysctl.write_sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 0)
             elif sysctl.has_sysctl(f"net/ipv6/conf/{device}/disable_ipv6"):
                 sysctl.write_sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 1)
+        for device in map(transit_of, self.transits):
+            if sysctl.has_sysctl(f"net/ipv6/conf/{device}/disable_ipv6"):  # no packets of the kernel's own
+                sysctl.write_sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 1)
 
     def _mark_incoming(self) -> None:
         """D20: what the kernel answers to a packet of an instance goes back into that instance."""
@@ -284,7 +300,7 @@ class Plumbing:
         """Let the devices go. Rules and tables stay: without its device they refuse what they sent into it."""
         self.native.close()
         self._kernel.close()
-        for descriptor in self.tuns.values():
+        for descriptor in (*self.tuns.values(), *self.transits.values()):
             os.close(descriptor)
 
 

@@ -195,17 +195,21 @@ class KernelPath:
     def _fixed(self) -> Mapping[str, Mapping[bytes, bytes]]:
         """The tables that are the same for as long as the daemon runs."""
         devices, gates = self._devices, cells.places(self._devices.tuns)
+        transits = cells.places(devices.transits, len(gates))
         instances = {
             **devices.sites,
             **dict.fromkeys(devices.core, 0),
             **{device: instance_id for instance_id, device in devices.tuns.items()},
         }
+        ports = {index: (one, devices.tuns[one], gates[one]) for index, one in instances.items()}
+        ports |= {device: (one, device, transits[one]) for one, device in devices.transits.items()}
         return {
             "own": {encoding.rloc_key(rloc): NUMBER.pack(1) for rloc in self._tables.own},
             "devices": {NUMBER.pack(one): NUMBER.pack(device) for one, device in devices.tuns.items()},
-            "ports": {
-                NUMBER.pack(index): encoding.port(instance_id, devices.tuns[instance_id], gates[instance_id])
-                for index, instance_id in instances.items()
+            "ports": {NUMBER.pack(index): encoding.port(*port) for index, port in ports.items()},
+            "transits": {
+                NUMBER.pack(one): encoding.transit(device, transits[one], gates.get(one))
+                for one, device in devices.transits.items()
             },
         }
 

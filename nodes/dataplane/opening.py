@@ -29,6 +29,7 @@ class Surroundings:
     Attributes:
         kernel: A connection into the router's namespace.
         tuns: The TUN devices' descriptors by instance-ID.
+        transits: Those of an RTR's transit devices.
         queue: How many packets wait in a TUN device at most.
         devices: The router's interfaces.
         source_of: Looks up the route to an RLOC.
@@ -39,6 +40,7 @@ class Surroundings:
 
     kernel: Connection
     tuns: Mapping[int, int]
+    transits: Mapping[int, int]
     queue: int
     devices: Devices
     source_of: SourceOf
@@ -111,17 +113,22 @@ def _python_alone(
     return OpenedPath(DataPath(python, None, None, running, around.clock, scale), attachment, None, None)
 
 
+def _gates(memory: memoryview, tuns: Mapping[int, int], first: int, queue: int) -> dict[int, Gate]:
+    places = cells.places(tuns, first)
+    return {one: Gate(cells.MappedCells(memory, places[one]), tun, queue) for one, tun in tuns.items()}
+
+
 def _with_programs(
     config: NodeConfig, tables: Tables, attachment: Attachment, loaded: libbpf.Object, around: Surroundings
 ) -> OpenedPath:
     memory = loaded.maps["gates"].memory()
-    places = cells.places(around.tuns)
-    gates = {
-        instance_id: Gate(cells.MappedCells(memory, places[instance_id]), tun, around.queue)
-        for instance_id, tun in around.tuns.items()
+    gates = _gates(memory, around.tuns, 0, around.queue)
+    transits = {
+        one: (around.transits[one], gate)
+        for one, gate in _gates(memory, around.transits, len(gates), around.queue).items()
     }
     events = ring_buffer(loaded)
-    python = PythonPath(tables, around.tuns, around.source_of, around.clock, around.versions, gates)
+    python = PythonPath(tables, around.tuns, around.source_of, around.clock, around.versions, gates, transits)
     try:
         kernel = KernelPath(
             loaded.maps,

@@ -44,8 +44,8 @@ class Outbound:
             instance_id: The instance-ID of the hosts whose packets are routed into the device.
             tun: The device's descriptor.
             gate: Told how far the reading has come; None without a fast path.
-            transit: Whether the packets come out of LISP headers instead: an RTR puts them into others. They are
-                between EIDs of other sites, and never leave natively.
+            transit: Whether the packets come out of LISP headers instead: an RTR puts them into others. They are for
+                EIDs of other sites, and never leave natively.
         """
         self._context = context
         self._gate = gate
@@ -70,7 +70,7 @@ class Outbound:
         gate = self._gate
         if gate is not None:
             gate.begin()
-        tun, read, handle = self._tun, os.read, self.handle
+        tun, read, handle = self._tun, os.read, self._handle_transit if self._transit else self.handle
         size = context.tables.core_mtu + 64  # the device's MTU is smaller: a read takes a whole packet
         for _ in range(BATCH):
             try:
@@ -82,6 +82,14 @@ class Outbound:
             handle(packet)
         if gate is not None:
             gate.read(BATCH)
+
+    def _handle_transit(self, packet: bytes) -> None:
+        """The programs took this packet out of its LISP header: DSCP, ECN and TTL are as an RTR sends it on."""
+        statistics = self._context.statistics
+        statistics.decapsulated += 1
+        statistics.decapsulated_bytes += len(packet)
+        statistics.reencapsulated += 1
+        self.handle(packet)
 
     def handle(self, packet: bytes) -> None:
         """Handle one packet, whose TTL is decremented: a host's by the kernel."""

@@ -34,6 +34,7 @@ class PythonPath:
         clock: Callable[[], float],
         versions: frozenset[int],
         gates: Mapping[int, Gate] | None = None,
+        transits: Mapping[int, tuple[int, Gate]] | None = None,
     ) -> None:
         """Open its sockets in the caller's network namespace.
 
@@ -44,17 +45,23 @@ class PythonPath:
             clock: The time in seconds.
             versions: The IP versions of the RLOCs and of the hosts.
             gates: By instance-ID, what is told how far the reading of its TUN device has come.
+            transits: By instance-ID, the descriptor of an RTR's transit device, and its gate.
         """
         sender = Sender(versions)
         self._context = PathContext(tables, source_of, clock, sender, self._encapsulate)
-        self._gates = gates or {}
+        self._gates = dict(gates or {})
+        transits = transits or {}
+        self._gated = [*self._gates.values(), *(gate for _, gate in transits.values())]
         self._outbound = {
             instance: Outbound(self._context, instance, tun, self._gates.get(instance))
             for instance, tun in tuns.items()
         }
         # RFC 9300 section 3: an RTR has no hosts, and so no device, in the instances that it carries.
         instances = tables.proxied if Role.RTR in tables.roles else ()
-        self._transit = {one: Outbound(self._context, one, -1, transit=True) for one in instances}
+        self._transit = {
+            one: Outbound(self._context, one, *transits.get(one, (-1, None)), transit=True) for one in instances
+        }
+        self._transit_tuns = {one: tun for one, (tun, _) in transits.items()}
         self._inbound = Inbound(self._context, tuns, self._encapsulate_again, unfinished=gates is not None)
         self._ports = [open_data_port(rloc) for rloc in sorted(tables.own, key=str)]
         self._tuns = tuns
@@ -83,6 +90,7 @@ class PythonPath:
     def readers(self) -> Mapping[int, Callable[[], None]]:
         """What to call when which descriptor can be read."""
         found: dict[int, Callable[[], None]] = {self._tuns[one]: out.read for one, out in self._outbound.items()}
+        found |= {tun: self._transit[one].read for one, tun in self._transit_tuns.items()}
         for port in self._ports:
             found[port.fileno()] = lambda port=port: self._inbound.read(port)  # type: ignore[misc]
         return found
@@ -188,7 +196,7 @@ class PythonPath:
 
     def settle(self) -> None:
         """Tell the gates of the TUN devices that turned out to be empty."""
-        for gate in self._gates.values():
+        for gate in self._gated:
             gate.settle()
 
     def deadline(self) -> float | None:

@@ -6,9 +6,11 @@ Between west and north all RLOCs are IPv4; from west to east packets come in ove
 from __future__ import annotations
 
 import os
+import random
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,19 @@ import pytest
 from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import SINK, Watch, dissect, eventually, inject, map_cache, rloc, sink, uplink
+from tests.conformance.tester.watch import (
+    SINK,
+    Watch,
+    dissect,
+    eventually,
+    frozen,
+    inject,
+    map_cache,
+    received,
+    rloc,
+    sink,
+    uplink,
+)
 
 NOT_ECT, ECT_1, ECT_0, CE = range(4)
 EF = 46 << 2
@@ -151,9 +165,9 @@ def test_an_eid_that_nobody_registered(warm: Lab) -> None:
 
 @pytest.mark.requirement("S01")
 def test_strangers_get_nothing_through(warm: Lab) -> None:
-    """From a source outside the aggregates, or to a destination outside: nothing goes on."""
-    h1, h3 = warm["h1"].address, warm["h3"].address
-    for source, destination in (("203.0.113.7", h3), (h1, "203.0.113.7"), (h1, rloc(warm, "xtr3"))):
+    """To a destination outside the aggregates: nothing goes on, whoever sends it."""
+    h1 = warm["h1"].address
+    for source, destination in (("203.0.113.7", "203.0.113.9"), (h1, "203.0.113.7"), (h1, rloc(warm, "xtr3"))):
         inner = packets.datagram(source, destination, (7777, SINK), b"stray")
         sent_on, received = exchange(warm, packets.lisp(rloc(warm, "xtr1"), rloc(warm, "rtr"), inner))
         assert len(sent_on) == 1
@@ -209,3 +223,61 @@ def test_tshark_reads_the_path(warm: Lab, tmp_path: Path) -> None:
     four, six = warm["rtr"].lisp.rlocs  # type: ignore[union-attr]
     end = rloc(warm, "xtr2")
     assert rows == [[str(four), f"{end},{six},{end}", "1,1,1,1", "1,1,1,1", ""]]
+
+
+@pytest.fixture
+def cold(warm: Lab) -> Lab:
+    """The RTR knows no mapping; the sites do."""
+    warm.restart("rtr")
+    assert {row["source"] for row in warm.show("rtr", "map-cache")} == {"default"}
+    return warm
+
+
+@pytest.mark.requirement("D22")
+def test_packets_wait_at_the_rtr_for_their_mapping(cold: Lab, dataplane: str) -> None:
+    """None is lost or overtaken; with the programs, the first packet behind them takes the fast path."""
+
+    def numbered(first: int, last: int) -> list[bytes]:
+        return [to_north(cold, f"{number:04}") for number in range(first, last)]
+
+    with sink(cold, "h3") as there:
+        with frozen(cold, "msmr"):
+            inject(cold, uplink(cold, "rtr"), *numbered(0, 500))
+            eventually(lambda: cold.show("rtr", "statistics")["held"]["now"] == 500, "500 held packets")
+        inject(cold, uplink(cold, "rtr"), *numbered(500, 1000))
+        assert [int(one) for one in received(there, 1000, 3.0)] == list(range(1000))
+        before = cold.show("rtr", "statistics")["data"].get("reencapsulated_fast_packets", 0)
+        inject(cold, uplink(cold, "rtr"), *numbered(1000, 1010))
+        assert [int(one) for one in received(there, 10, 3.0)] == list(range(1000, 1010))
+    after = cold.show("rtr", "statistics")["data"].get("reencapsulated_fast_packets", 0)
+    assert after - before == (10 if dataplane == "ebpf" else 0)
+
+
+@pytest.mark.requirement("D15", "D22")
+def test_tcp_while_the_rtr_is_cold(warm: Lab) -> None:
+    """Super-packets are cut on their way to the daemon: none is refused, and the bytes arrive in order."""
+    with ExitStack() as opened:
+        ear, mouth = (
+            opened.enter_context(warm.socket(one, socket.AF_INET, socket.SOCK_STREAM)) for one in ("h3", "h1")
+        )
+        ear.bind((str(warm["h3"].address), 0))
+        ear.listen()
+        mouth.connect(ear.getsockname())
+        far = opened.enter_context(ear.accept()[0])
+        far.settimeout(10)
+        warm.restart("rtr")
+        whole = random.Random(3).randbytes(100_000)
+        with Watch(warm, ["h3"]) as watch:
+            mouth.sendall(whole)
+            arrived = b""
+            while len(arrived) < len(whole):
+                arrived += far.recv(1 << 20)
+            watch.drain()
+        assert arrived == whole
+    shown = warm.show("rtr", "statistics")
+    assert "too big" not in shown["drops"]
+    assert shown["held"]["ever"] > 1
+    starts = [one.data[38:42] for one in watch.frames if one.data[12:14] == b"\x08\x00" and one.data[23] == 6]
+    first_ones = list(dict.fromkeys(starts))  # TCP may have sent some again, while nobody answered
+    assert len(first_ones) > 1
+    assert first_ones == sorted(first_ones)

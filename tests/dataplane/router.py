@@ -74,7 +74,7 @@ class Router:
         loaded: Maps and programs.
         namespace: The router's, and ``outside`` the one where the other ends of its links are.
         site, core: Indices of its ports.
-        tuns: Descriptors of its TUN devices by instance-ID.
+        tuns: Descriptors of its TUN devices by instance-ID, and ``transits`` of its transit devices.
         devices: All of it as the data path sees it.
     """
 
@@ -85,6 +85,7 @@ class Router:
     site: int
     core: int
     tuns: dict[int, int]
+    transits: dict[int, int]
     devices: Devices
 
     def load(self, tables: Tables, source_of: SourceOf = by_family) -> KernelPath:
@@ -183,15 +184,25 @@ def a_router() -> Iterator[Router]:
             write_sysctl("net/ipv6/conf/all/forwarding", 1)
             write_sysctl("net/ipv4/conf/all/rp_filter", 0)
             tuns = {one: open_tun(f"lisp{one}") for one in (0, INSTANCE)}
-            indices = {name: links.index_of(kernel, name) for name in ("site", "core", "lisp0", f"lisp{INSTANCE}")}
+            transits = {one: open_tun(f"rtr{one}") for one in tuns}
+            ports = ("site", "core", *(f"{kind}{one}" for kind in ("lisp", "rtr") for one in tuns))
+            indices = {name: links.index_of(kernel, name) for name in ports}
             for one in tuns:
+                write_sysctl(f"net/ipv6/conf/rtr{one}/disable_ipv6", 1)
+                links.set_up(kernel, indices[f"rtr{one}"])
                 links.set_mtu(kernel, indices[f"lisp{one}"], 1464)
                 write_sysctl(f"net/ipv6/conf/lisp{one}/addr_gen_mode", 1)  # no packets of its own
                 links.set_up(kernel, indices[f"lisp{one}"])
                 write_sysctl(f"net/ipv4/conf/lisp{one}/rp_filter", 0)
-        devices = Devices({indices["site"]: 0}, (indices["core"],), {one: indices[f"lisp{one}"] for one in tuns})
+        devices = Devices(
+            {indices["site"]: 0},
+            (indices["core"],),
+            {one: indices[f"lisp{one}"] for one in tuns},
+            {one: indices[f"rtr{one}"] for one in transits},
+        )
         with libbpf.Object(compiler.provide()) as loaded:
-            made = Router(loaded, namespace, outside, kernel, indices["site"], indices["core"], tuns, devices)
+            ends = indices["site"], indices["core"]
+            made = Router(loaded, namespace, outside, kernel, *ends, tuns, transits, devices)
             for address in _ADDRESSES:
                 made.ip(f"address add {address}" + (" nodad" if ":" in address.split()[0] else ""))
             for destination, neighbour, port in _ROUTES:
@@ -201,7 +212,7 @@ def a_router() -> Iterator[Router]:
             for one in _KNOWN:
                 made.ip(f"neighbour add {one} lladdr {ELSEWHERE} dev core nud permanent")
             yield made
-        for descriptor in tuns.values():
+        for descriptor in (*tuns.values(), *transits.values()):
             os.close(descriptor)
 
 

@@ -73,10 +73,13 @@ def decapsulated(inner: bytes, first: int, second: int, tos: int, ttl: int, tabl
         if instance_id and not tables_now.aggregates.lookup_address(instance_id, packet.source):
             return None  # an ICMP error of another router on the way: seldom enough for the daemon
         again = decide_again(packet, tables_now, by_family, instance_id)
-        if not isinstance(again, Encapsulate) or least <= 1 or packet.length > tables_now.inner_mtu(again.locator):
+        if least <= 1:
             return None
         if new_tos is None:
             return CONGESTED
+        if not isinstance(again, Encapsulate) or packet.length > tables_now.inner_mtu(again.locator):
+            set_tos_and_ttl(left, 0, new_tos, least - 1)
+            return REDIRECTED, bytes(left)  # by the transit device
         set_tos_and_ttl(left, 0, new_tos, least)
         return REDIRECTED, outer_packet(again, bytes(left), least - 1)
     if new_tos is None:

@@ -188,11 +188,11 @@ __noinline int write_outer(struct __sk_buff *skb, const struct packet *packet, c
 }
 
 // The daemon's TUN device goes with the daemon: without it nobody would keep the tables right.
-static __always_inline bool is_alive(struct __sk_buff *skb, const struct port *port)
+static __always_inline bool is_alive(struct __sk_buff *skb, __u32 device)
 {
 	__u32 mtu = 0;
 
-	return bpf_check_mtu(skb, port->device, &mtu, 0, 0) >= 0;
+	return bpf_check_mtu(skb, device, &mtu, 0, 0) >= 0;
 }
 
 static __always_inline void note_sending(const struct packet *packet, const struct tunnel *tunnel, __u64 now)

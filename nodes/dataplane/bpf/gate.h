@@ -6,8 +6,6 @@
 
 #include "lookup.h"
 
-#define NO_GATE 0xFFFFFFFF // the daemon's only word is `open_until`
-
 // A packet is on its way from a TUN device to the daemon.
 static __always_inline void note_punted(const struct port *port)
 {
@@ -27,12 +25,20 @@ static __always_inline bool is_drained(__u32 index)
 	return gate && *(volatile __u64 *)&gate->punted == *(volatile __u64 *)&gate->handled;
 }
 
-static __always_inline bool passes(__u8 *open, __u64 open_until, __u32 gate)
+static __always_inline bool passes(__u8 *open, __u64 open_until, __u32 gate, __u32 beside)
 {
 	if (*open)
 		return true;
-	if (!is_drained(gate) && bpf_ktime_get_ns() < open_until)
+	if (!(is_drained(gate) && (beside == NO_GATE || is_drained(beside))) && bpf_ktime_get_ns() < open_until)
 		return false;
 	*open = 1;
 	return true;
+}
+
+// A mapping is used by what comes from the site, and, at an RTR, by what comes from other sites.
+static __always_inline bool is_open(struct mapping *mapping, const struct port *port)
+{
+	struct transit *transit = mapping->open ? NULL : bpf_map_lookup_elem(&transits, &port->instance);
+
+	return passes(&mapping->open, mapping->open_until, port->gate, transit ? transit->gate : NO_GATE);
 }

@@ -4,7 +4,7 @@
 // encapsulate again (RTR). What is left to the stack arrives at the daemon's socket; what is malformed arrives nowhere.
 #pragma once
 
-#include "known_inbound.h"
+#include "known_again.h"
 
 enum ecn { NOT_ECT, ECT1, ECT0, CE };
 
@@ -164,52 +164,73 @@ static __always_inline int forward_natively(struct __sk_buff *skb, struct arrive
 __noinline int replace_outer(struct __sk_buff *skb, const struct arrived *arrived, const struct tunnel *tunnel)
 {
 	const struct packet *inner;
-	__u8 before, after;
-	__u32 room;
+	bool refused;
 
 	if (!arrived || !tunnel)
 		return TC_ACT_UNSPEC;
 	inner = &arrived->inner;
-	before = arrived->outer.version;
-	after = tunnel->version;
-	room = overhead_over(after);
-	if (trim(skb, ETH_HLEN + arrived->room + inner->length))
+	if (make_room_again(skb, arrived, tunnel->version, &refused) && !refused)
 		return TC_ACT_UNSPEC;
-	if (before != after && shrink(skb, arrived->room, before, inner->version, false))
-		return TC_ACT_UNSPEC; // a kernel before 6.3, and a packet shorter than the outer IP header
-	if (before != after && grow(skb, room, after, inner->version))
-		return drop(STAT_DROP_KERNEL);
-	if (rewrite(skb, ETH_HLEN + room, inner, arrived->tos, arrived->ttl) ||
+	if (refused || rewrite(skb, ETH_HLEN + overhead_over(tunnel->version), inner, arrived->tos, arrived->ttl) ||
 	    write_outer(skb, inner, tunnel, arrived->tos, arrived->ttl))
 		return drop(STAT_DROP_KERNEL);
-	return take(skb, tunnel->found, &tunnel->way, after);
+	return take(skb, tunnel->found, &tunnel->way, tunnel->version);
+}
+
+// What an RTR does about a packet: called from where the stack is not deep (the kernel allows 512 bytes in all).
+#define REENCAPSULATE -3
+#define HAND_OVER -4 // to the daemon, by the instance's transit device
+
+// What an RTR does not send on by itself waits in the daemon.
+__noinline int hand_over(struct __sk_buff *skb, const struct arrived *arrived)
+{
+	struct transit *transit;
+	int verdict;
+
+	if (!arrived)
+		return TC_ACT_UNSPEC;
+	transit = bpf_map_lookup_elem(&transits, &arrived->instance);
+	if (!transit)
+		return TC_ACT_UNSPEC;
+	verdict = strip(skb, arrived, false);
+	if (verdict != TC_ACT_OK)
+		return verdict;
+	note_contact(scope_of(arrived->instance, arrived->inner.version), arrived->inner.destination,
+		     arrived->outer.version, arrived->outer.source, bpf_ktime_get_ns());
+	return bpf_redirect(transit->device, 0);
 }
 
 // An RTR: out of one LISP header, into another (requirement D14: decapsulation, then encapsulation, for ECN and TTL).
-__noinline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived, const struct port *port,
-			     const struct eid_key *destination)
+__noinline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived)
 {
+	struct eid_key destination;
 	struct mapping *mapping;
+	struct transit *transit;
 	struct tunnel *tunnel;
 	int verdict;
 
-	if (!arrived || !port || !destination)
+	if (!arrived)
 		return TC_ACT_UNSPEC;
 	tunnel = new_tunnel(arrived->instance);
-	mapping = bpf_map_lookup_elem(&map_cache, destination);
-	if (!tunnel || !mapping || mapping->action != ACTION_ENCAPSULATE || arrived->ttl <= 1 || !is_alive(skb, port))
-		return TC_ACT_UNSPEC;
-	// What waits in the daemon came by its socket: no gate counts that.
-	if (!passes(&mapping->open, mapping->open_until, NO_GATE) || !plan(skb, &arrived->inner, mapping, tunnel))
+	transit = bpf_map_lookup_elem(&transits, &arrived->instance);
+	// Without a hop left it is the daemon's by its socket: it tells the sender.
+	if (!tunnel || !transit || arrived->ttl <= 1 || !is_alive(skb, transit->device))
 		return TC_ACT_UNSPEC;
 	if (arrived->congested)
 		return drop(STAT_DROP_CONGESTION);
 	arrived->ttl--;
+	destination = host_key(arrived->instance, arrived->inner.version, arrived->inner.destination);
+	mapping = bpf_map_lookup_elem(&map_cache, &destination);
+	if (!mapping || mapping->action != ACTION_ENCAPSULATE ||
+	    !passes(&mapping->open, mapping->open_until, transit->gate, transit->beside) ||
+	    !plan(skb, &arrived->inner, mapping, tunnel))
+		return HAND_OVER;
 	verdict = replace_outer(skb, arrived, tunnel);
 	if (is_passed(verdict)) {
 		account(&arrived->inner, mapping, tunnel, bpf_ktime_get_ns());
 		account_arrived(arrived);
 		count(STAT_REENCAPSULATED, arrived->inner.count);
+		know_again(skb, arrived, mapping, tunnel);
 	}
 	return verdict;
 }
@@ -269,11 +290,8 @@ __noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 role
 	// Proxies serve the EIDs of others: what has no EID, and what would come straight back, is the daemon's to refuse.
 	// RFC 6832 section 5: in instance 0 a PITR sends an RTR packets of sources that have no EID.
 	has_eid = is_aggregate(&source, AGGREGATE_EID);
-	if (is_aggregate(&destination, AGGREGATE_EID)) {
-		if (!(roles & ROLE_RTR) || (arrived->instance && !has_eid))
-			return TC_ACT_UNSPEC;
-		return reencapsulate(skb, arrived, port, &destination);
-	}
+	if (is_aggregate(&destination, AGGREGATE_EID))
+		return roles & ROLE_RTR && (has_eid || !arrived->instance) ? REENCAPSULATE : TC_ACT_UNSPEC;
 	return roles & ROLE_PETR && has_eid ? forward_natively(skb, arrived, port) : TC_ACT_UNSPEC;
 }
 
@@ -287,7 +305,9 @@ static __always_inline int inbound(struct __sk_buff *skb, const struct settings 
 	if (parsed == PARSED) {
 		join(arrived);
 		arrived->generation = settings->generation;
-		verdict = go_inwards(skb, arrived);
+		verdict = settings->roles & ROLE_RTR ? go_again(skb, arrived) : TC_ACT_UNSPEC;
+		if (verdict == TC_ACT_UNSPEC)
+			verdict = go_inwards(skb, arrived);
 		if (verdict != TC_ACT_UNSPEC)
 			return verdict;
 	}
@@ -303,6 +323,10 @@ static __always_inline int inbound(struct __sk_buff *skb, const struct settings 
 		return drop(STAT_DROP_ENCRYPTED);
 	if (parsed == PARSED && is_unicast(&arrived->inner))
 		verdict = decide(skb, arrived, settings->roles, port);
+	if (verdict == REENCAPSULATE)
+		verdict = reencapsulate(skb, arrived);
+	if (verdict == HAND_OVER)
+		verdict = hand_over(skb, arrived);
 	if (verdict == TC_ACT_UNSPEC)
 		count(STAT_TO_STACK, 1);
 	return verdict;

@@ -18,42 +18,51 @@ static __always_inline bool is_outwards(const struct flow *flow, const struct pa
 	       flow->protocol == packet->protocol && flow->ports == packet->ports && is_between(flow, packet);
 }
 
-// A packet was encapsulated, and left by a way on which every address is known.
-__noinline int know_outwards(struct __sk_buff *skb, const struct packet *packet, const struct mapping *mapping,
-			     const struct tunnel *tunnel, __u32 generation)
+// The packet has left by this tunnel, inside the header that it has now: so will the flow's next ones. False: no way.
+static __always_inline bool remember_tunnel(struct __sk_buff *skb, struct flow *flow, const struct packet *packet,
+					    const struct mapping *mapping, const struct tunnel *tunnel)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
-	struct flow *flow;
 	int refused;
 
-	if (!packet || !mapping || !tunnel || packet->fragment || tunnel->found != BPF_FIB_LKUP_RET_SUCCESS)
-		return 0;
-	flow = place_outwards(packet);
-	flow = vacate(flow, flow && is_outwards(flow, packet, skb->ifindex), generation, now);
-	if (!flow)
-		return 0;
 	if (tunnel->version == 4)
 		refused = bpf_skb_load_bytes(skb, ETH_HLEN, flow->header + ETH_HLEN, sizeof(struct over_ipv4));
 	else
 		refused = bpf_skb_load_bytes(skb, ETH_HLEN, flow->header + ETH_HLEN, sizeof(struct over_ipv6));
 	if (refused)
-		return 0;
+		return false;
 	address((struct ethhdr *)flow->header, &tunnel->way, tunnel->version);
 	name(flow, packet, tunnel->instance);
 	flow->interface = skb->ifindex;
-	flow->rloc_version = 0;
 	flow->way = tunnel->way.ifindex;
 	flow->most = tunnel->most;
 	flow->version = tunnel->version;
 	flow->locator = tunnel->index;
 	flow->bits = mapping->bits;
 	flow->mapping = mapping->number;
+	return true;
+}
+
+// A packet was encapsulated, and left by a way on which every address is known.
+__noinline int know_outwards(struct __sk_buff *skb, const struct packet *packet, const struct mapping *mapping,
+			     const struct tunnel *tunnel, __u32 generation)
+{
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct flow *flow;
+
+	if (!packet || !mapping || !tunnel || packet->fragment || tunnel->found != BPF_FIB_LKUP_RET_SUCCESS)
+		return 0;
+	flow = place_outwards(packet);
+	flow = vacate(flow, flow && is_outwards(flow, packet, skb->ifindex), generation, now);
+	if (!flow || !remember_tunnel(skb, flow, packet, mapping, tunnel))
+		return 0;
+	flow->rloc_version = 0;
 	flow->generation = generation;
 	flow->until = now + LIFE;
 	return 0;
 }
 
-static __always_inline bool put_over_ipv4(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
+static __always_inline bool put_over_ipv4(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow,
+					  __u8 tos, __u8 ttl)
 {
 	void *frame = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct over_ipv4 *outer = frame + ETH_HLEN;
@@ -61,17 +70,18 @@ static __always_inline bool put_over_ipv4(struct __sk_buff *skb, const struct pa
 	if ((void *)(outer + 1) + sizeof(struct iphdr) > end)
 		return false;
 	copy_words(frame, flow->header, ETH_HLEN + sizeof(*outer));
-	outer->ip.tos = packet->tos;
-	outer->ip.ttl = packet->ttl - 1;
+	outer->ip.tos = tos;
+	outer->ip.ttl = ttl;
 	outer->ip.tot_len = bpf_htons(packet->length + sizeof(*outer));
 	outer->ip.check = 0;
 	outer->ip.check = header_checksum(&outer->ip);
 	outer->udp.len = bpf_htons(packet->length + sizeof(*outer) - sizeof(outer->ip));
-	write_tos_and_ttl((void *)(outer + 1), packet, packet->tos, packet->ttl - 1);
+	write_tos_and_ttl((void *)(outer + 1), packet, tos, ttl);
 	return true;
 }
 
-static __always_inline bool put_over_ipv6(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow)
+static __always_inline bool put_over_ipv6(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow,
+					  __u8 tos, __u8 ttl)
 {
 	void *frame = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct over_ipv6 *outer = frame + ETH_HLEN;
@@ -80,12 +90,19 @@ static __always_inline bool put_over_ipv6(struct __sk_buff *skb, const struct pa
 	if ((void *)(outer + 1) + sizeof(struct iphdr) > end)
 		return false;
 	copy_words(frame, flow->header, ETH_HLEN + sizeof(*outer));
-	*first = (*first & bpf_htonl(0xF00FFFFF)) | bpf_htonl((__u32)packet->tos << 20);
-	outer->ip.hop_limit = packet->ttl - 1;
+	*first = (*first & bpf_htonl(0xF00FFFFF)) | bpf_htonl((__u32)tos << 20);
+	outer->ip.hop_limit = ttl;
 	outer->ip.payload_len = bpf_htons(packet->length + sizeof(*outer) - sizeof(outer->ip));
 	outer->udp.len = outer->ip.payload_len;
-	write_tos_and_ttl((void *)(outer + 1), packet, packet->tos, packet->ttl - 1);
+	write_tos_and_ttl((void *)(outer + 1), packet, tos, ttl);
 	return true;
+}
+
+// Write the flow's header where there is room for it, with this DSCP, ECN and TTL.
+static __always_inline bool put(struct __sk_buff *skb, const struct packet *packet, const struct flow *flow, __u8 tos,
+				__u8 ttl)
+{
+	return flow->version == 4 ? put_over_ipv4(skb, packet, flow, tos, ttl) : put_over_ipv6(skb, packet, flow, tos, ttl);
 }
 
 static __always_inline void account_known(struct flow *flow, const struct packet *packet, __u64 now)
@@ -118,7 +135,7 @@ __noinline int go_outwards(struct __sk_buff *skb, const struct packet *packet, _
 		return TC_ACT_UNSPEC;
 	if (grow(skb, overhead_over(flow->version), flow->version, packet->version))
 		goto refused;
-	if (!(flow->version == 4 ? put_over_ipv4(skb, packet, flow) : put_over_ipv6(skb, packet, flow)))
+	if (!put(skb, packet, flow, packet->tos, packet->ttl - 1))
 		goto refused;
 	account_known(flow, packet, now);
 	return bpf_redirect(flow->way, 0);

@@ -122,6 +122,8 @@ LOCATOR = Layout(version="B", usable="B", mtu="H", reserved="4x", source="16s", 
 LOCAL = Layout(flags="B", open="B", tells="B", reserved="x", status_bits="I", open_until="Q")
 PORT = Layout(instance="I", device="I", gate="I")
 RLOC_KEY = Layout(version="I", address="16s")
+TRANSIT = Layout(device="I", gate="I", beside="I")
+NO_GATE = 0xFFFFFFFF
 GATE = Layout(punted="Q", handled="Q")
 SETTINGS = Layout(enabled="I", roles="I", generation="I")
 FLOW = Layout(
@@ -160,6 +162,7 @@ STRUCTS = {
     "locator": LOCATOR,
     "local": LOCAL,
     "port": PORT,
+    "transit": TRANSIT,
     "rloc_key": RLOC_KEY,
     "gate": GATE,
     "settings": SETTINGS,
@@ -188,6 +191,7 @@ MAPS: dict[str, tuple[struct.Struct, struct.Struct]] = {
     "own": (RLOC_KEY, NUMBER),
     "ports": (NUMBER, PORT),
     "devices": (NUMBER, NUMBER),
+    "transits": (NUMBER, TRANSIT),
     "locators": (NUMBER, LOCATOR),
     "locator_counters": (NUMBER, COUNTER),
     "gates": (NUMBER, GATE),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // The data plane of a LISP router in the kernel (RFC 9300): tc programs at the ingress of its site ports and its core
-// ports, and at the egress of its TUN devices.
+// ports, and at the egress of its TUN and transit devices.
 //
 // A program takes what it can forward as a whole, and leaves everything else as it is: the kernel's stack then does its
 // part (TTL, fragmentation, ICMP), routes the packet into the TUN device or gives it to the socket of port 4341, and the
@@ -73,6 +73,18 @@ int lisp_tun(struct __sk_buff *skb)
 		note_punted(port);
 	}
 	return verdict;
+}
+
+// Packets of an RTR that its programs left to the daemon: counted, all of them.
+SEC("tc")
+int lisp_transit(struct __sk_buff *skb)
+{
+	struct port *port = port_of(skb);
+
+	count(STAT_TO_STACK, 1);
+	if (port)
+		note_punted(port);
+	return TC_ACT_UNSPEC;
 }
 
 char licence[] SEC("license") = "Dual BSD/GPL";

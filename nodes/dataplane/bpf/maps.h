@@ -87,11 +87,21 @@ enum native_route {
 	NATIVE_STACK = 1, // a specific route, or the RLOC space that hosts are denied (requirement S01)
 };
 
-// What an interface is (`ports`, by its index): a site port, a core port or an instance's TUN device.
+#define NO_GATE 0xFFFFFFFF
+
+// What an interface is (`ports`, by its index): a site port, a core port, an instance's TUN device or transit device.
 struct port {
 	__u32 instance; // instance-ID; a core port: 0
 	__u32 device;   // index of the instance's TUN device
 	__u32 gate;     // index in `gates`
+};
+
+// Where an RTR's packets between two sites go that its programs do not send on: a device of their own in each instance,
+// without their old LISP header (`transits`). In it the kernel cuts super-packets, and its gate counts what waits.
+struct transit {
+	__u32 device; // its index
+	__u32 gate;   // index in `gates`
+	__u32 beside; // that of the instance's TUN device, whose packets go by the same mappings; NO_GATE: there is none
 };
 
 struct rloc_key {
@@ -113,6 +123,8 @@ struct settings {
 	__u32 generation; // another one after every change to any table: no flow is known any more
 };
 
+#define FLOW_AGAIN 0x10 // out of one LISP header, into another
+
 // What was decided about a flow: its next packets go the same way, for a moment. All that names it is compared.
 struct flow {
 	__u32 generation; // in which it was decided
@@ -120,7 +132,7 @@ struct flow {
 	__u64 until;      // CLOCK_MONOTONIC, ns: then it is decided anew
 	// Its name.
 	__be32 scope;       // instance-ID << 8 | IP version
-	__u32 rloc_version; // of those headers; 0: it comes without, and is to be encapsulated
+	__u32 rloc_version; // of those headers (RTR: | FLOW_AGAIN); 0: it comes without, and is to be encapsulated
 	__u32 protocol;     // and its ports, if it is to be encapsulated
 	__u32 ports;
 	__be32 source[4];

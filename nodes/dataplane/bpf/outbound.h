@@ -30,7 +30,7 @@ static __always_inline bool may_send(struct __sk_buff *skb, enum arrival arrival
 			tell_source(skb, source);
 		return false;
 	}
-	return entry->flags & LOCAL_EID && passes(&entry->open, entry->open_until, port->gate);
+	return entry->flags & LOCAL_EID && passes(&entry->open, entry->open_until, port->gate, NO_GATE);
 }
 
 // Who encapsulates: the ITR for its site's EIDs, the PITR for sources that have none (RFC 6832 section 5), or nobody (0).
@@ -101,7 +101,7 @@ __noinline int outbound(struct __sk_buff *skb, enum arrival arrival, const struc
 	tunnel = new_tunnel(port->instance);
 	if (!tunnel)
 		return TC_ACT_UNSPEC;
-	if (arrival != FROM_TUN && (packet->ttl <= 1 || !is_alive(skb, port)))
+	if (arrival != FROM_TUN && (packet->ttl <= 1 || !is_alive(skb, port->device)))
 		return TC_ACT_UNSPEC;
 	destination = host_key(port->instance, packet->version, packet->destination);
 	// Requirement S02: only a default, a missing or a Null0 route makes a candidate.
@@ -113,7 +113,7 @@ __noinline int outbound(struct __sk_buff *skb, enum arrival arrival, const struc
 		return TC_ACT_UNSPEC;
 	// Requirement S04: the map-cache decides.
 	mapping = bpf_map_lookup_elem(&map_cache, &destination);
-	if (!mapping || !is_for(role, mapping) || !passes(&mapping->open, mapping->open_until, port->gate))
+	if (!mapping || !is_for(role, mapping) || !is_open(mapping, port))
 		return TC_ACT_UNSPEC;
 	if (!plan(skb, packet, mapping, tunnel))
 		return TC_ACT_UNSPEC;

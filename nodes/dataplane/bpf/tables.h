@@ -70,6 +70,14 @@ struct {
 } devices SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, __u32); // instance-ID
+	__type(value, struct transit);
+} transits SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, LISP_MOST_LOCATORS);
 	__type(key, __u32);
@@ -87,7 +95,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 256);
+	__uint(max_entries, 2048); // a TUN device and a transit device for each instance
 	__type(key, __u32);
 	__type(value, struct gate);
 } gates SEC(".maps");

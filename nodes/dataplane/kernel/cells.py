@@ -22,6 +22,6 @@ class MappedCells:
         self._cells[self._handled] = count
 
 
-def places(instances: Iterable[int]) -> dict[int, int]:
-    """The place of each instance's gate."""
-    return {instance_id: place for place, instance_id in enumerate(sorted(instances))}
+def places(instances: Iterable[int], first: int = 0) -> dict[int, int]:
+    """The place of each instance's gate, from ``first`` on."""
+    return {instance_id: place for place, instance_id in enumerate(sorted(instances), first)}

@@ -161,6 +161,11 @@ def port(instance_id: int, device: int, gate: int) -> bytes:
     return layout.PORT.pack(instance_id, device, gate)
 
 
+def transit(device: int, gate: int, beside: int | None) -> bytes:
+    """``struct transit``; ``beside`` None: nothing comes out of the instance's own device."""
+    return layout.TRANSIT.pack(device, gate, layout.NO_GATE if beside is None else beside)
+
+
 def rloc_key(address: IPAddress) -> bytes:
     """``struct rloc_key``."""
     return layout.RLOC_KEY.pack(address.version, padded(address))

@@ -93,6 +93,8 @@ class Attachment:
         # The TUN devices first: their programs count what a site port leaves to the daemon.
         for index in devices.tuns.values():
             yield index, Hook.EGRESS, "lisp_tun"
+        for index in devices.transits.values():
+            yield index, Hook.EGRESS, "lisp_transit"
         for index in devices.core:
             yield index, Hook.INGRESS, "lisp_core"
         for index in devices.sites:

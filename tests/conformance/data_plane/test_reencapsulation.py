@@ -81,7 +81,7 @@ class Passage:
 
 @pytest.fixture(scope="module")
 def met(families: Lab, dataplane: str) -> Lab:
-    """The RTR has asked for every mapping: a second later all of them may take the fast path."""
+    """The RTR has asked for every mapping: as soon as it has the answer, packets take the fast path."""
     for inner, onward in product((4, 6), repeat=2):
         passage = Passage(Pair(families, dataplane, inner, 4), onward)
         passage.give(passage.packet("first"))
