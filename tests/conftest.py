@@ -1,15 +1,28 @@
-"""What tests of every kind share: the data path that the routers of a lab are to take."""
+"""What tests of every kind share: the data path that the routers of a lab are to take; how workers share the suite."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+from tests import workers
 from tests.conformance.clause import pytest_runtest_call, pytest_runtest_makereport
 from tests.labs import DATA_PATHS, missing_for
 
 __all__ = ["pytest_runtest_call", "pytest_runtest_makereport"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(workers.Hooks())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if told := getattr(config, "workerinput", {}).get(workers.UNITS):
+        workers.prepare(items, Path(told))
 
 
 @pytest.fixture(scope="session", params=DATA_PATHS)

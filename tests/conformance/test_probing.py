@@ -16,7 +16,6 @@ from testbed.model import Side
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.watch import Watch, eventually, map_cache, rloc
 
-pytestmark = pytest.mark.alone
 INTERVAL = 1.0
 """Seconds between probes in this world."""
 _PACE = 0.02
@@ -122,6 +121,7 @@ def test_probes_go_straight_to_the_rloc(lab: Lab) -> None:
     assert sum(one.bits >> 1 & 1 for one in record.locators) == 1
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("C37")
 def test_a_silent_loss_moves_flows_within_two_intervals_and_back(lab: Lab) -> None:
     """The core drops without a word; the next best takes over; the next answered probe brings the better back."""
@@ -135,6 +135,7 @@ def test_a_silent_loss_moves_flows_within_two_intervals_and_back(lab: Lab) -> No
     assert destinations(lab) == {better(lab)}
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("C35")
 def test_an_icmp_unreachable_moves_flows_at_once(lab: Lab) -> None:
     with Pinger(lab) as pinger:
@@ -144,6 +145,7 @@ def test_an_icmp_unreachable_moves_flows_at_once(lab: Lab) -> None:
         eventually(lambda: state(lab) == "up", "the better RLOC is up", within=INTERVAL + _SLACK)
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("S05")
 def test_a_link_down_moves_flows_at_once(lab: Lab) -> None:
     """The link of the sender's own RLOC. Its flows leave by the other one, and no locator counts as lost."""
@@ -158,6 +160,7 @@ def test_a_link_down_moves_flows_at_once(lab: Lab) -> None:
         assert lost_for(pinger, lab, within=2) <= _AT_ONCE
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("C36")
 def test_weights_reach_the_itr_by_one_probe(lab: Lab) -> None:
     """The receiving site changes a weight, and no Solicit-Map-Request gets through."""

@@ -63,6 +63,7 @@ def moment(run: Callable[[], int], result: int) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.alone
 def test_a_known_flow_goes_on_for_a_moment(router: Router, path: KernelPath) -> None:
     """What nobody told the programs, they see when the flow is decided anew."""
     assert router.from_site(TO_SITE_2).result == REDIRECTED
@@ -158,6 +159,7 @@ def test_tenants_never_share_a_flow(router: Router) -> None:
         assert router.from_site(TO_SITE_2).result == LEFT
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["out", "in"])
 def test_a_daemon_that_died_is_missed_within_a_moment(router: Router, path: KernelPath, way: str) -> None:
     """Its TUN device goes with it; known flows end when they are decided anew."""

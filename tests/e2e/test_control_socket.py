@@ -138,6 +138,7 @@ def test_queries_that_wait_are_bounded(world: World) -> None:
     assert lives(world, "xtr1")
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("M22")
 def test_round_trip_time_is_in_real_milliseconds(tmp_path: Path) -> None:
     """A clock that runs faster makes timers shorter, not the network slower."""

@@ -20,7 +20,6 @@ from tests.conformance.tester import packets, wire
 from tests.conformance.tester.packets import IPAddress
 from tests.conformance.tester.watch import SINK, eventually
 
-pytestmark = pytest.mark.alone
 INTERVAL = 1.0
 """Seconds between probes in this world."""
 _PACE = 0.02
@@ -190,6 +189,7 @@ def rlocs(lab: Lab, router: str) -> list[IPAddress]:
     ]  # type: ignore[union-attr]
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("C35", "C37")
 def test_flows_move_to_the_next_best_and_back(lab: Lab, dataplane: str) -> None:
     """Silent loss within two intervals, an ICMP unreachable at once; recovery by the next answered probe."""
