@@ -17,6 +17,7 @@ import pytest
 
 from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
+from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.watch import (
     SINK,
@@ -85,7 +86,7 @@ def errors(watch: Watch, node: str) -> list[tuple[int, int, int]]:
     return found
 
 
-@pytest.mark.requirement("D11", "D12", "D28")
+@pytest.mark.requirement("D04", "D08", "D11", "D12", "D28")
 def test_one_header_goes_and_another_comes(warm: Lab) -> None:
     """Never two LISP headers; TTL falls by one, the DSCP that was seen outside goes on."""
     (first, _), received = exchange(warm, to_north(warm, ttl=40, outer_ttl=50, outer_tos=EF))
@@ -93,13 +94,19 @@ def test_one_header_goes_and_another_comes(warm: Lab) -> None:
         (str(rloc(warm, "rtr")), str(rloc(warm, "xtr3"))),
         (str(warm["h1"].address), str(warm["h3"].address)),
     ]
-    assert [one.ttl for one in first.headers] == [39, 39]
-    assert [one.traffic_class for one in first.headers] == [EF, EF]
     assert first.lisp is not None
-    assert (first.lisp.flags, first.lisp.checksum) == (0, 0)
+    with clause("D04"):
+        assert first.lisp.checksum == 0
+    with clause("D08"):
+        assert first.lisp.flags == 0
     inner = received[b"inner"]
-    # One hop of the core before xtr3, which forwards as well.
-    assert (inner.ttl, inner.tos) == (39 - 1 - 1, EF)
+    with clause("D11"):
+        assert [one.ttl for one in first.headers] == [39, 39]
+        # One hop of the core before xtr3, which forwards as well.
+        assert inner.ttl == 39 - 1 - 1
+    with clause("D12"):
+        assert [one.traffic_class for one in first.headers] == [EF, EF]
+        assert inner.tos == EF
 
 
 @pytest.mark.requirement("D14")

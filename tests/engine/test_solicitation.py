@@ -295,14 +295,22 @@ def test_which_eid_an_smr_is_about(source: EidPrefix, record: EidPrefix, asked: 
 
 
 @pytest.mark.requirement("C32")
-def test_flood_of_smrs_costs_one_request_in_three_seconds() -> None:
-    """A burst of three, then the pace of the text; what comes too soon waits, and is not lost."""
+@pytest.mark.parametrize("probed", [False, True])
+def test_flood_of_smrs_costs_one_request_in_three_seconds(probed: bool) -> None:
+    """A burst of three, then the pace of the text; what comes too soon waits, and is not lost.
+
+    That a probe is answered meanwhile, with the p-bit, is no news.
+    """
     world = multihomed()
+    if probed:
+        world["xtr1"].in_use.add(XTR2)
     at = world.now
     for _ in range(300):
         world.inject("xtr1", smr(DC2))
         world.run(0.1)
     times = [p.time - at for p in invoked(world)]
+    locators = world["xtr1"].engine.show("locators", world.now)
+    assert bool(locators) == probed
     assert len(times) <= 3 + 10
     assert all(b - a >= 1 for a, b in pairwise(times))
     assert all(b - a >= 2.99 for a, b in pairwise(times[3:]))

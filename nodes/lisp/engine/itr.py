@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
@@ -168,7 +169,9 @@ class Itr:
             yield from self._context.drop(reason, now, source=arrival.source, rloc=rloc)
             return
         yield from self._prober.answered(reply, now)
-        for record in reply.records:
+        for told in reply.records:
+            # RFC 9301 section 5.4: the p-bit is about this probe; the mapping is the same with and without it.
+            record = replace(told, locators=tuple(replace(one, probed=False) for one in told.locators))
             # RFC 9301 section 7.1: mapping updates. Only of the prefix that is cached: whether another one took its
             # place is the mapping system's to say.
             if record.prefix == asked:

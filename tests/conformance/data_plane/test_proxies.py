@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
+from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import Pair
 from tests.conformance.tester import packets
 from tests.conformance.tester.packets import IPAddress
@@ -33,7 +34,7 @@ def warm(pair: Pair) -> None:
         assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.requirement("D11", "D12", "M13", "S10")
+@pytest.mark.requirement("D02", "D11", "D12", "M13", "S10")
 def test_a_pitr_encapsulates_what_comes_from_outside(pair: Pair) -> None:
     """Natively to the PITR, from there in a LISP header to the site's own RLOC."""
     warm(pair)
@@ -47,9 +48,13 @@ def test_a_pitr_encapsulates_what_comes_from_outside(pair: Pair) -> None:
     assert {(one.outer.source, one.outer.destination) for one in tunnelled} == {
         (pair.rloc("pxtr"), pair.rloc(pair.etr))
     }
-    assert [(one.outer.ttl, one.inner.ttl, one.outer.tos) for one in tunnelled] == [(47, 47, tos) for tos in range(10)]
-    assert len({one.source_port for one in tunnelled}) == 1
-    assert [one.ttl for one in arrived] == [44] * 10
+    with clause("D11"):
+        assert [(one.outer.ttl, one.inner.ttl) for one in tunnelled] == [(47, 47)] * 10
+        assert [one.ttl for one in arrived] == [44] * 10
+    with clause("D12"):
+        assert [one.outer.tos for one in tunnelled] == list(range(10))
+    with clause("D02"):
+        assert len({one.source_port for one in tunnelled}) == 1
 
 
 @pytest.mark.requirement("D16")
@@ -83,8 +88,12 @@ def test_a_petr_forwards_natively_what_a_site_sends_it(pair: Pair) -> None:
         found = [one for one in seen.packets("client") if one.text]
         assert not seen.data("edge", "core2")
     # One hop less at the PETR, at core2 and at the edge.
-    assert [one.ttl for one in found] == [17, 37, 17, 37]
-    assert [one.tos for one in found] == [0xBA, 0xBA, 0xBB, 0xBB]
+    with clause("D11"):
+        assert [one.ttl for one in found] == [17, 37, 17, 37]
+    with clause("D12"):
+        assert [one.tos >> 2 for one in found] == [0xB8 >> 2] * 4
+    with clause("D13"):
+        assert [one.tos & 3 for one in found] == [2, 2, 3, 3]
     assert all(one.checksum_is_right for one in found)
 
 

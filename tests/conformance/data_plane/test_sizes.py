@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import CORE_MTU, Pair, Seen
 from tests.conformance.tester import packets
 from tests.conformance.tester.packets import DONT_FRAGMENT, Ip
@@ -59,16 +60,18 @@ def test_what_may_be_fragmented_is_cut_before_encapsulation(pair: Pair) -> None:
             seen.until(told(pair, seen), "the host is told")
             assert not seen.data("core1", pair.itr)
             return
-        outers = seen.until(lambda: whole(seen.packets("core1", pair.itr), sizes), "the pieces of each")
-    for one in outers:
-        assert one.length <= CORE_MTU
-        assert not one.is_fragment
-        assert pair.outer == 6 or one.word(6) == DONT_FRAGMENT
-    for size in sizes:
-        pieces = [one for one in map(inner, outers) if one.word(4) == size]
-        assert len(pieces) == 2
-        assert {at for one in pieces for at in covers(one)} == set(range(size - 20))
-        assert sum(len(one.payload) for one in pieces) == size - 20
+        outers = []
+        with clause("D17"):
+            outers = seen.until(lambda: whole(seen.packets("core1", pair.itr), sizes), "the pieces of each")
+    with clause("D18"):
+        assert pair.outer == 6 or {one.word(6) for one in outers} <= {DONT_FRAGMENT}
+    with clause("D17"):
+        assert [one for one in outers if one.length > CORE_MTU or one.is_fragment] == []
+        for size in sizes:
+            pieces = [one for one in map(inner, outers) if one.word(4) == size]
+            assert len(pieces) == 2
+            assert {at for one in pieces for at in covers(one)} == set(range(size - 20))
+            assert sum(len(one.payload) for one in pieces) == size - 20
 
 
 def whole(seen: list[Ip], sizes: list[int]) -> list[Ip]:
