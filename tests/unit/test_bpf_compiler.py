@@ -40,9 +40,39 @@ def test_the_tc_programs_compile(cache: Path) -> None:
 @needs_clang
 def test_what_is_current_is_not_compiled_again(sources: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = provide(sources, cache)
-    assert sorted(path.suffix for path in cache.iterdir()) == [".log", ".o"]
+    assert sorted(path.suffix for path in cache.iterdir()) == [".log", ".o", ".sha256"]
     monkeypatch.setattr(compiler, "_run", lambda _order: pytest.fail("clang was started"))
     assert provide(sources, cache) == compiled
+
+
+@needs_clang
+@pytest.mark.parametrize(
+    "damage", ["truncated", "one byte", "empty", "no sum", "sum of nothing", "sum of bytes", "gone"]
+)
+def test_a_damaged_object_is_made_anew(sources: Path, cache: Path, damage: str) -> None:
+    """Nobody has to delete it; afterwards it is current as any."""
+    compiled = provide(sources, cache)
+    whole, total = compiled.read_bytes(), compiled.with_suffix(".sha256")
+    match damage:
+        case "truncated":
+            compiled.write_bytes(whole[: len(whole) // 2])
+        case "one byte":
+            compiled.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        case "empty":
+            compiled.write_bytes(b"")
+        case "no sum":
+            total.unlink()
+        case "sum of nothing":
+            total.write_text("")
+        case "sum of bytes":
+            total.write_bytes(b"\xff" * 64)
+        case "gone":
+            compiled.unlink()
+    assert provide(sources, cache) == compiled
+    assert (compiled.read_bytes(), len(total.read_text())) == (whole, 64)
+    made = compiled.stat().st_mtime_ns
+    provide(sources, cache)
+    assert compiled.stat().st_mtime_ns == made
 
 
 @needs_clang
@@ -63,7 +93,8 @@ def test_a_change_of_anything_makes_another(sources: Path, cache: Path, monkeypa
     compiled.append(provide(sources, cache))
     assert len(set(compiled)) == 5
     assert sorted(cache.glob("*.o")) == sorted(compiled[-3:]), "the oldest objects go"
-    assert {path.stem for path in cache.glob("*.log")} == {path.stem for path in compiled[-3:]}
+    for suffix in (".log", ".sha256"):
+        assert {path.stem for path in cache.glob(f"*{suffix}")} == {path.stem for path in compiled[-3:]}
 
 
 @needs_clang

@@ -1,7 +1,8 @@
 """The tc programs compiled: by clang, into a file that is named after everything it was made from.
 
 ``python -m nodes.dataplane.bpf.compiler`` makes it where it is not there yet. The name is a hash of the sources, the
-flags and the compiler's own file, so that whether it is current is known without starting clang.
+flags and the compiler's own file, so that whether it is current is known without starting clang. Beside it stands the
+hash of what it holds: one that a full disk or a killed machine has left damaged is made anew.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ FLAGS = (
 )
 _KEPT = 3  # objects: that of a lab which began before the sources changed may be asked for again
 _SECONDS = 60.0
+_SUM = ".sha256"
 
 
 class CompileError(Exception):
@@ -71,10 +73,10 @@ def provide(sources: Path = SOURCES, cache: Path = CACHE) -> Path:
     if clang is None:
         raise CompileError("no clang to compile the tc programs with (Debian package clang)")
     target = object_of(clang, sources, cache)
-    if target.exists():
+    if _is_whole(target):
         return target
     log = target.with_suffix(".log")
-    fresh = target.with_suffix(f".{os.getpid()}.new")
+    fresh, fresh_sum = (target.with_suffix(f".{os.getpid()}.{what}") for what in ("new", "new-sum"))
     try:
         cache.mkdir(parents=True, exist_ok=True)
         order = [str(clang), *FLAGS, *_system_headers(clang), "-c", str(sources / "lisp.bpf.c"), "-o", str(fresh)]
@@ -84,6 +86,9 @@ def provide(sources: Path = SOURCES, cache: Path = CACHE) -> Path:
             error = re.search(r"error: .*", done.stdout)
             what = f" ({error.group()})" if error else ""
             raise CompileError(f"{clang.name} cannot compile the tc programs{what}", log)
+        # First the sum: what has the object of another compilation beside it is made once more.
+        fresh_sum.write_text(_sum(fresh))
+        fresh_sum.rename(target.with_suffix(_SUM))
         fresh.rename(target)
         _forget(cache, target)
     except subprocess.TimeoutExpired:
@@ -92,7 +97,20 @@ def provide(sources: Path = SOURCES, cache: Path = CACHE) -> Path:
         raise CompileError(f"the tc programs cannot be compiled into {cache} ({error})") from None
     finally:
         fresh.unlink(missing_ok=True)
+        fresh_sum.unlink(missing_ok=True)
     return target
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _is_whole(target: Path) -> bool:
+    """Whether the object is there, as it was made."""
+    try:
+        return target.with_suffix(_SUM).read_text() == _sum(target)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _run(order: list[str]) -> subprocess.CompletedProcess[str]:
@@ -123,10 +141,10 @@ def _system_headers(clang: Path) -> list[str]:
 
 
 def _forget(cache: Path, current: Path) -> None:
-    """Remove objects that nobody will ask for again, and their logs."""
+    """Remove objects that nobody will ask for again, their sums and logs."""
     objects = sorted(cache.glob("*.o"), key=lambda path: path.stat().st_mtime, reverse=True)
     kept = {current.stem, *(path.stem for path in objects[:_KEPT])}
-    for path in [*objects, *cache.glob("*.log")]:
+    for path in [*objects, *cache.glob(f"*{_SUM}"), *cache.glob("*.log")]:
         if path.stem not in kept:
             path.unlink(missing_ok=True)
 
