@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from testbed.observe import filters
-from tests.conformance import packets
+from tests.conformance.tester import packets
 
 FOUR = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 SIX = ip_address("2001:db8::1"), ip_address("2001:db8::2")
