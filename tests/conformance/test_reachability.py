@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,7 @@ from testbed.act.ping import PingResult, ping
 from testbed.lab import Lab
 from testbed.observe.decoder import decode
 from tests.conformance.clause import clause
-from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import Watch, dissect, facing, inject, rloc, uplink
+from tests.conformance.tester.watch import dissect
 
 ROW = ("from", "to", "expected", "seen", "encapsulated", "rtt_ms", "ok")
 
@@ -80,17 +78,3 @@ def test_tunnels_end_at_the_sites_routers(lab: Lab, result: PingResult) -> None:
             outers |= {packet.headers[0].source, packet.headers[0].destination}
     assert outers
     assert outers <= rlocs
-
-
-@pytest.mark.requirement("C02")
-def test_control_message_with_a_wrong_checksum_is_dropped(lab: Lab, tmp_path: Path) -> None:
-    """The second of two Map-Requests is right and answered, the first is not."""
-    core, eid = uplink(lab, "xtr1"), lab["h1"].address
-    asker, target = facing(lab, core, "xtr1"), rloc(lab, "xtr1")
-    ports = (40000, wire.CONTROL)
-    with Watch(lab, [core]) as watch:
-        bad = packets.datagram(asker, target, ports, wire.map_request(1, [eid], [asker]), checksum=0x1234)
-        good = packets.datagram(asker, target, ports, wire.map_request(2, [eid], [asker]))
-        inject(lab, core, bad, good)
-        watch.until(lambda: watch.control(wire.MAP_REPLY), "a Map-Reply")
-        assert [one.message.nonce for one in watch.control(wire.MAP_REPLY)] == [2]

@@ -53,14 +53,14 @@ def _flat(number: int) -> Callable[[Random], Packet]:
     """An LCAF of a type that holds no address but IP addresses."""
 
     def made(random: Random) -> Packet:
-        while _is_beyond_tshark(address := chance.LCAFS[number](random)):
+        while is_beyond_tshark(address := chance.LCAFS[number](random)):
             pass
         return _with_locator(address)
 
     return made
 
 
-def _is_beyond_tshark(address: Packet) -> bool:
+def is_beyond_tshark(address: Packet) -> bool:
     """Whether an address holds what DIFFERENCES is about."""
     octets = bytes(address)
     inside = [address.getfieldval(field.name) for field in address.fields_desc if field.holds_packets]
@@ -71,7 +71,7 @@ def _is_beyond_tshark(address: Packet) -> bool:
         return True
     if isinstance(address, lisp.LCAF) and address.type in (*UNDISSECTED_LCAFS, VENDOR):
         return True
-    return len(octets) > 400 or any(_is_beyond_tshark(one) for one in held)
+    return len(octets) > 400 or any(is_beyond_tshark(one) for one in held)
 
 
 AGREED: dict[str, tuple[Callable[[Random], Packet], int]] = {

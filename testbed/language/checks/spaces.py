@@ -1,4 +1,7 @@
-"""EIDs and RLOCs are two address spaces (RFC 9300 section 3), and no two sites share a prefix of one instance."""
+"""EIDs and RLOCs are two address spaces (RFC 9300 section 3), and no two sites share a prefix of one instance.
+
+A site may have an EID-prefix inside another one of its own (RFC 9301 section 5.5).
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,15 @@ def check_spaces(topology: TopologyRow, problems: Problems) -> None:
     for later, earlier in overlaps([*rlocs, *eids]):
         what = f"{later.owner} {later.network} overlaps {earlier.owner} {earlier.network}"
         problems.add(later.line, what, f"allowed are prefixes of their own (line {earlier.line})")
+    nested: set[str] = set()
     fixed: dict[int, list[Claim]] = defaultdict(list)
     dynamic: dict[int, list[Claim]] = defaultdict(list)
     for segment in all_segments(topology):
         if "lisp" in segment.site.broken:
             continue
         row = segment.row
+        if row.eid_prefixes and _lisp(segment):
+            nested.add(segment.label)
         prefixes = (row.eid_prefixes or (() if row.dynamic_eids else row.subnets)) if _lisp(segment) else row.subnets
         for at, claims in (
             *((at, fixed) for at in prefixes),
@@ -37,6 +43,8 @@ def check_spaces(topology: TopologyRow, problems: Problems) -> None:
                 claims[segment.instance_id].append(Claim(at.value, segment.label, at.line))
     for claimed in fixed.values():
         for later, earlier in overlaps(claimed):
+            if later.owner == earlier.owner and later.owner in nested and later.network != earlier.network:
+                continue
             what = f"prefix {later.network} of {later.owner} overlaps {earlier.network} of {earlier.owner}"
             problems.add(later.line, what, f"allowed are prefixes that share no address (line {earlier.line})")
     for instance_id, claimed in dynamic.items():

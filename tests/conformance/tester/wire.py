@@ -20,10 +20,14 @@ IPNetwork = IPv4Network | IPv6Network
 CONTROL = 4342
 MAP_REQUEST, MAP_REPLY, MAP_REGISTER, MAP_NOTIFY, ECM = 1, 2, 3, 4, 8
 
+LCAF = 16387
+SIZES = {0: 0, 1: 4, 2: 16, 6: 6}
+"""Octets of an address by its AFI."""
+
 # Map-Request bits of the first word (RFC 9301 section 5.2).
 PROBE, SMR, PITR, SMR_INVOKED, DONT_REPLY = 1 << 25, 1 << 24, 1 << 23, 1 << 22, 1 << 13
 # Map-Register bits (section 5.6).
-WITH_XTR_ID, WANT_NOTIFY = 1 << 25, 1 << 8
+PROXY_REPLY, WITH_XTR_ID, USE_TTL, MERGE, WANT_NOTIFY = 1 << 27, 1 << 25, 1 << 11, 1 << 10, 1 << 8
 
 
 # Writing
@@ -107,9 +111,9 @@ def mac(blank: bytes, nonce: int, secret: str, kind: int, algorithm: int = 3) ->
 
 @dataclass(frozen=True)
 class Locator:
-    """A locator of a record: ``bits`` are the L, p and R bits."""
+    """A locator of a record: ``bits`` are the L, p and R bits; ``rloc`` is an IP address, or the octets of an LCAF."""
 
-    rloc: IPAddress
+    rloc: Any
     priority: int
     weight: int
     bits: int
@@ -141,7 +145,7 @@ class Message:
     type: int
     word: int
     nonce: int = 0
-    source_eid: IPAddress | None = None
+    source_eid: Any = None
     itr_rlocs: tuple[IPAddress | None, ...] = ()
     records: tuple[Record, ...] = ()
     key_id: int = 0
@@ -164,14 +168,19 @@ class _Reader:
     def number(self, count: int) -> int:
         return int.from_bytes(self.take(count), "big")
 
-    def address(self) -> IPAddress | None:
+    def address(self) -> Any:
+        """An IP address, or None, or the octets of an LCAF or of a MAC address behind their AFI."""
         afi = self.number(2)
-        assert afi in (0, 1, 2), f"AFI {afi}"
-        return ip_address(self.take(4 if afi == 1 else 16)) if afi else None
+        if afi == LCAF:
+            head = self.take(6)
+            return head + self.take(int.from_bytes(head[4:], "big"))
+        assert afi in SIZES, f"AFI {afi}"
+        octets = self.take(SIZES[afi])
+        return ip_address(octets) if afi in (1, 2) else octets or None
 
     def prefix(self, length: int) -> IPNetwork:
         address = self.address()
-        assert address is not None, "an EID-prefix of AFI 0"
+        assert isinstance(address, IPAddress), "an EID-prefix that is none of IP"
         return ip_network((address, length))
 
     def question(self) -> Record:

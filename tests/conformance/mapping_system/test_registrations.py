@@ -1,0 +1,91 @@
+"""How long a registration lasts, and how often an ETR renews it (RFC 9301 sections 5.6 and 8.2)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from testbed.lab import Lab
+from tests.conformance.clause import clause
+from tests.conformance.mapping_system.conftest import RESTARTED
+from tests.conformance.tester import wire
+from tests.conformance.tester.players import Etr, Itr
+from tests.conformance.tester.watch import Seen, Watch, eventually, rloc
+
+QUICK_S, STEADY_S, QUICK_PERIOD_S = 20, 60, 300
+"""Between two Map-Registers after a restart at least, later at least, and how long "after" is (section 8.2)."""
+TIMEOUT_S = 180
+EARLY_S = 0.003
+SLACK_S = 2.0
+
+
+@pytest.fixture
+def etr(lab: Lab) -> Iterator[Etr]:
+    """An ETR of the site in which anything more specific may be registered."""
+    with Watch(lab, ["core2"]) as watch:
+        yield Etr(lab, "ms", watch, secret="open-secret")
+
+
+@pytest.mark.requirement("C23")
+def test_with_the_t_bit_a_registration_ends_with_its_record_ttl(lab: Lab, asker: Itr, etr: Etr) -> None:
+    """One minute with the T-bit is over after a minute, without it after three; five with it last longer than that."""
+    scale = lab.topology.time_scale
+    short, plain, long = (f"172.16.32.{last}/32" for last in (1, 2, 3))
+    locators = [(rloc(lab, "xtr4"), 1, 100)]
+    begun = time.monotonic()
+    for eid, ttl, timed in ((short, 1, wire.USE_TTL), (plain, 1, 0), (long, 5, wire.USE_TTL)):
+        etr.registered(wire.mapping(eid, ttl, locators), flags=wire.PROXY_REPLY | timed)
+
+    def is_registered(eid: str) -> bool:
+        """The Map-Server has a mapping for it: else the /16 around it answers."""
+        reply = asker.resolve(eid.removesuffix("/32"))
+        return [str(one.prefix) for one in reply.message.records] == [eid]
+
+    def ends(eid: str) -> float:
+        eventually(lambda: not is_registered(eid), f"the end of {eid}", within=TIMEOUT_S / scale + SLACK_S)
+        return time.monotonic() - begun
+
+    assert all(map(is_registered, (short, plain, long)))
+    assert 60 / scale <= ends(short) <= 60 / scale + SLACK_S
+    assert is_registered(plain)
+    assert TIMEOUT_S / scale <= ends(plain) <= TIMEOUT_S / scale + SLACK_S
+    assert is_registered(long)
+
+
+@pytest.mark.requirement("M02")
+def test_an_etr_registers_no_faster_than_it_may(lab: Lab, since_restart: Watch) -> None:
+    """From a restart on at most every 20 s; when five minutes have passed, once a minute and no more."""
+    scale, mine = lab.topology.time_scale, rloc(lab, RESTARTED)
+
+    def sent() -> list[Seen]:
+        """What was no retransmission: its acknowledgement had come before the next one."""
+        found = [one for one in since_restart.control(wire.MAP_REGISTER, "ms") if one.outer.source == mine]
+        acknowledged = {
+            one.message.nonce: one.frame.time_ns
+            for one in since_restart.control(wire.MAP_NOTIFY, "core2")
+            if one.outer.destination == mine
+        }
+        return [
+            later
+            for one, later in pairwise([found[0], *found] if found else [])
+            if one is later or acknowledged.get(one.message.nonce, later.frame.time_ns) < later.frame.time_ns
+        ]
+
+    def at(one: Seen) -> float:
+        """Seconds of the routers' clocks since the first."""
+        return (one.frame.time_ns - sent()[0].frame.time_ns) / 1e9 * scale
+
+    def passed(seconds: float) -> Any:
+        return lambda: sent() and at(sent()[-1]) >= seconds
+
+    since_restart.until(passed(QUICK_PERIOD_S + STEADY_S), "six minutes of registrations", within=400 / scale + 5)
+    times = [at(one) for one in sent()]
+    gaps = [(one, later - one) for one, later in pairwise(times)]
+    early = EARLY_S * scale
+    with clause("M02"):
+        assert min(gap for _, gap in gaps) >= QUICK_S - early
+        assert min(gap for begun, gap in gaps if begun >= QUICK_PERIOD_S - STEADY_S) >= STEADY_S - early
