@@ -15,6 +15,13 @@ from tests.conformance.tester.watch import Watch
 RESTARTED = "xtr3"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests are shared out, one process runs all those of the lab."""
+    for item in items:
+        if "since_restart" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("overlaps"))
+
+
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The lab."""
