@@ -195,8 +195,11 @@ def test_a_lab_does_not_need_what_tests_need(ready: Checkout) -> None:
     assert ready.version("more") == ""
     assert ready.lab("bench", "boot").returncode == 0
     assert ready.version("more") == "1.0"
-    # And what is there is not taken away again.
+    # And what is there is not taken away again, not even when other pins make .venv anew.
     assert ready.lab("status").stderr == ""
+    assert ready.version("more") == "1.0"
+    ready.pin((ready.path / "ci/constraints.txt").read_text() + "# another\n")
+    assert "making .venv" in ready.lab("status").stderr
     assert ready.version("more") == "1.0"
 
 
