@@ -17,6 +17,7 @@ from typing import Any
 from nodes.daemon.control import ControlSocket
 from nodes.daemon.dynamic_eids import DynamicEids
 from nodes.daemon.icmp_socket import IcmpErrors
+from nodes.daemon.jobs import Jobs
 from nodes.daemon.journal import Journal
 from nodes.daemon.loop import Loop
 from nodes.daemon.plumbing import DATA_ROLES, QUEUE, Plumbing
@@ -140,13 +141,14 @@ class Daemon:
             in_use=self._path.in_use if self._path is not None else frozenset,
         )
         self._registered = False
-        self._waiters = Waiters()
+        self._waiters, self._jobs = Waiters(), Jobs()
         requests = Requests(
             config,
             self._engine,
             self._path,
             self._dynamic,
             self._waiters,
+            self._jobs,
             step=self._step,
             carry_out=self._do,
             stop=self._loop.stop,
@@ -209,6 +211,8 @@ class Daemon:
         return time.monotonic() * self._scale
 
     def _timeout(self) -> float | None:
+        if self._jobs.pending:
+            return 0.0
         deadlines = [self._engine.deadline(), self._path.deadline() if self._path else None]
         waits = [(one - self._now()) / self._scale for one in deadlines if one is not None]
         real = (self._waiters.deadline(), self._journal.deadline())
@@ -217,6 +221,7 @@ class Daemon:
         return max(0.0, min(waits)) + 0.0005 if waits else None
 
     def _turn(self) -> None:
+        self._jobs.work()
         path = self._path
         if path is not None:
             expires = path.deadline()

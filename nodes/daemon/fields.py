@@ -95,6 +95,17 @@ def eid_prefix(request: Mapping[str, Any]) -> EidPrefix:
     raise ValueError(f"eid is {_shown(written)}, allowed is an IPv4 or IPv6 address or prefix without host bits")
 
 
+def mapped_prefix(row: object) -> EidPrefix:
+    """The EID-prefix of one mapping: an object with ``eid`` and ``instance_id``, whatever else it has.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"a mapping is {_shown(row)}, allowed is an object with eid and locators")
+    return eid_prefix(row)
+
+
 def mapping(row: object) -> tuple[EidPrefix, tuple[Locator, ...]]:
     """One mapping: an object with ``eid``, ``instance_id`` and ``locators`` (``rloc``, ``priority``, ``weight``).
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import gc
-import json
-import time
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nodes.daemon import fields
 from nodes.daemon.control import Client, Request
 from nodes.daemon.dynamic_eids import DynamicEids
+from nodes.daemon.jobs import Jobs
 from nodes.daemon.path_tables import contact_rows, locators_with_uses, verification, with_uses
 from nodes.daemon.plumbing import interface_rows
+from nodes.daemon.static_mappings import StaticMappings
 from nodes.daemon.waiters import Waiters
 from nodes.dataplane.path import DataPath
 from nodes.linux import netlink
-from nodes.lisp.config import Locator, NodeConfig, Role
-from nodes.lisp.effects import AddMappings, ChangeLocator, Effect, Input, Install, Query
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.config import NodeConfig
+from nodes.lisp.effects import ChangeLocator, Effect, Input, Query
 from nodes.lisp.engine import Engine
 
 ENGINE_TABLES = ("map-cache", "locators", "database", "dynamic-eids", "registrations", "roles")
 TABLES = (*ENGINE_TABLES, "statistics", "interfaces", "contacts")
-_OPERATIONS = ("show", "verify", "lig", "set-locator", "add-mappings", "stop")
+_OPERATIONS = ("show", "verify", "lig", "set-locator", "add-mappings", "remove-mappings", "stop")
 _LIG_SECONDS = _LOCATOR_SECONDS = 5.0
 
 
@@ -38,6 +35,7 @@ class Requests:
         path: DataPath | None,
         dynamic: DynamicEids | None,
         waiters: Waiters,
+        jobs: Jobs,
         *,
         step: Callable[[Input], None],
         carry_out: Callable[[Iterable[Effect]], None],
@@ -52,6 +50,7 @@ class Requests:
             path: The data path, where there is one.
             dynamic: The dynamic-EIDs, where there are any.
             waiters: Who waits for an answer.
+            jobs: Does what takes long.
             step: Gives the engine an input and carries its effects out.
             carry_out: Carries the engine's effects out.
             stop: Ends the daemon.
@@ -59,7 +58,7 @@ class Requests:
         """
         self._config, self._engine, self._path, self._dynamic = config, engine, path, dynamic
         self._waiters, self._step, self._stop, self._now = waiters, step, stop, now
-        self._carry_out = carry_out
+        self._jobs, self._static = jobs, StaticMappings(config, engine, carry_out, now)
 
     def handle(self, request: Request, client: Client) -> None:
         """Handle one request; a mistake in it is answered by one line."""
@@ -72,7 +71,9 @@ class Requests:
                 case "lig":
                     self._lig(request, client)
                 case "add-mappings":
-                    client.succeed(self._add_mappings(request))
+                    self._jobs.add(self._static.add(request), client)
+                case "remove-mappings":
+                    self._jobs.add(self._static.remove(request), client)
                 case "set-locator":
                     self._set_locator(request, client)
                 case "stop":
@@ -118,26 +119,6 @@ class Requests:
         token = self._waiters.add(client, fields.seconds(request, "timeout", _LIG_SECONDS))
         self._step(Query(eid, token))
 
-    def _add_mappings(self, request: Request) -> dict[str, Any]:
-        """Put mappings into the map-cache by hand: those of the field ``mappings``, or of a file, one a line."""
-        if not self._config.roles & {Role.ITR, Role.PITR, Role.RTR}:
-            raise ValueError(f"{self._config.name} is no ITR, PITR or RTR and has no map-cache")
-        # Nothing here is garbage: the collector would only look at each of a hundred thousand entries once more.
-        gc.disable()
-        try:
-            mappings = tuple(_mappings(request))
-            effects = self._engine.step(AddMappings(mappings), self._now())
-            begun = time.perf_counter()
-            self._carry_out(effects)
-            seconds = time.perf_counter() - begun
-        finally:
-            gc.enable()
-        wanted = {prefix for prefix, _ in mappings}
-        added = sum(isinstance(one, Install) and one.entry.prefix in wanted for one in effects)
-        if added < len(mappings):
-            raise ValueError(f"the map-cache is full: {added} of {len(mappings)} mappings were added")
-        return {"mappings": added, "install_s": seconds}
-
     def _set_locator(self, request: Request, client: Client) -> None:
         """Change what others are told of one of the site's RLOCs (requirement S11)."""
         prefix, rloc = fields.eid_prefix(request), fields.address(request, "rloc")
@@ -145,23 +126,3 @@ class Requests:
         peers = self._path.peers(prefix) if self._path is not None else ()
         token = self._waiters.add(client, _LOCATOR_SECONDS)
         self._step(ChangeLocator(prefix, rloc, priority, weight, peers, token))
-
-
-def _mappings(request: Request) -> Iterator[tuple[EidPrefix, tuple[Locator, ...]]]:
-    """The mappings of a request. Raises ValueError: one is not as it should be, or the file cannot be read."""
-    if "file" not in request:
-        listed = request.get("mappings")
-        if not isinstance(listed, list):
-            raise ValueError("mappings is missing; allowed is a list of mappings, or file, which has one a line")
-        yield from map(fields.mapping, listed)
-        return
-    path = Path(fields.text(request, "file"))
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    yield fields.mapping(json.loads(line))
-                except (ValueError, RecursionError) as error:
-                    raise ValueError(f"{path}:{number}: {error}") from None
-    except OSError as error:
-        raise ValueError(f"file {path} cannot be read: {error.strerror}") from None

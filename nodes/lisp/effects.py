@@ -128,6 +128,17 @@ class AddMappings:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveMappings:
+    """Somebody takes mappings out of the map-cache that he put in by hand; others are left alone.
+
+    Attributes:
+        prefixes: Their EID-prefixes.
+    """
+
+    prefixes: tuple[EidPrefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unreachable:
     """An ICMP error says that a LISP packet of this node did not get to an RLOC (RFC 9301 section 7, items 1 and 3).
 
@@ -158,7 +169,19 @@ class Tick:
     """Time has passed: the deadline that the engine asked for is here."""
 
 
-Input = Datagram | Miss | Query | HostSeen | HostGone | ChangeLocator | AddMappings | Unreachable | TooBig | Tick
+Input = (
+    Datagram
+    | Miss
+    | Query
+    | HostSeen
+    | HostGone
+    | ChangeLocator
+    | AddMappings
+    | RemoveMappings
+    | Unreachable
+    | TooBig
+    | Tick
+)
 
 
 # Effects

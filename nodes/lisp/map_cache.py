@@ -208,6 +208,15 @@ class MapCache:
             self._take_in(prefix, MapCacheEntry(forwarding, records, now, None, static=True))
             yield Install(forwarding)
 
+    def is_static(self, prefix: EidPrefix) -> bool:
+        """Whether a mapping of just this prefix was put in by hand."""
+        entry = self._learned.get(prefix)
+        return entry is not None and entry.static
+
+    def remove_static(self, prefixes: Iterable[EidPrefix]) -> Iterator[Install | Remove]:
+        """Take out those of the mappings of these prefixes that were put in by hand."""
+        yield from (self._take_out(prefix) for prefix in prefixes if self.is_static(prefix))
+
     def expire(self, now: float) -> Iterator[Install | Remove]:
         """Take out the mappings whose time is over."""
         for prefix in self._expiry.due(now):

@@ -193,6 +193,21 @@ class LabClient:
         Returns:
             How many ``mappings`` there were, and in how many seconds the data path took them (``install_s``).
         """
+        return self._hand_mappings(node, "add-mappings", mappings)
+
+    def remove_mappings(self, node: str, mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """Take mappings out of the map-cache that :meth:`add_mappings` put in: all of them, or none if one is missing.
+
+        Args:
+            node: The router.
+            mappings: Each with ``eid`` and ``instance_id`` (0 if that is missing); their locators do not matter.
+
+        Returns:
+            How many ``mappings`` there were.
+        """
+        return self._hand_mappings(node, "remove-mappings", mappings)
+
+    def _hand_mappings(self, node: str, operation: str, mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         self._lisp_router(node)
         if (foreign := self._driver(node)) is not None:
             raise NotTold(f"{foreign.name} takes no mappings by hand")
@@ -200,7 +215,7 @@ class LabClient:
         with path.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(one) + "\n" for one in mappings)
         try:
-            return dict(self._ask_daemon(node, "add-mappings", MAPPINGS_SECONDS, file=str(path)))
+            return dict(self._ask_daemon(node, operation, MAPPINGS_SECONDS, file=str(path)))
         finally:
             path.unlink()
 

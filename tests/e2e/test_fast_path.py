@@ -211,6 +211,12 @@ def test_many_mappings_by_hand_leave_no_difference(world: World) -> None:
     assert differences(world) == []
     row = next(row for row in world.show("xtr1", "map-cache") if row["eid"] == "20.0.1.0/24")
     assert (row["source"], row["expires_s"]) == ("static", None)
+    refused = world.ask("xtr1", {"op": "remove-mappings", "mappings": [*mappings((), 1), {"eid": "20.9.0.0/24"}]})
+    assert refused == {"ok": False, "error": "20.9.0.0/24 is in the map-cache by no add-mappings"}
+    answer = world.ask("xtr1", {"op": "remove-mappings", "mappings": mappings((), 1)})
+    assert answer == {"ok": True, "data": {"mappings": 600}}
+    assert not [row for row in world.show("xtr1", "map-cache") if row["source"] == "static"]
+    assert differences(world) == []
 
 
 def test_a_map_that_somebody_poked_is_found(world: World) -> None:

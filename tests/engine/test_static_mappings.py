@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodes.lisp.config import Locator
-from nodes.lisp.effects import AddMappings, Forwarding, Install, Remove
+from nodes.lisp.effects import AddMappings, Forwarding, Install, Remove, RemoveMappings
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import EidRecord, LocatorRecord
@@ -66,5 +66,26 @@ def test_learned_mappings_make_room_and_others_by_hand_do_not() -> None:
     assert len(cache) == 2
 
 
+def test_what_was_put_in_by_hand_is_taken_out_again_and_nothing_else() -> None:
+    """What decides then is the default; the EID is asked for again."""
+    world = two_sites()
+    engine = world["xtr1"].engine
+    other = EidPrefix.of("192.168.77.0/24")
+    world.put("xtr1", AddMappings(((DC2, BY_HAND),)))
+    assert (engine.has_static_mapping(DC2), engine.has_static_mapping(H2)) == (True, False)
+    assert world.put("xtr1", RemoveMappings((DC2, other))) == [Remove(DC2)]
+    assert world.put("xtr1", RemoveMappings((DC2,))) == []
+    assert not engine.has_static_mapping(DC2)
+    cache = MapCache([DC2], {XTR1})
+    list(cache.store(record(DC2), 0.0))
+    assert list(cache.remove_static([DC2])) == [], "a Map-Reply's"
+    list(cache.add_static([(DC2, BY_HAND)], 1.0))
+    (install,) = cache.remove_static([DC2])
+    assert isinstance(install, Install)
+    assert install.entry.forwarding is Forwarding.SEND_MAP_REQUEST
+    assert not cache.uses(STRANGER)
+
+
 def test_a_node_without_a_map_cache_takes_none() -> None:
     assert two_sites().put("ms", AddMappings(((DC2, BY_HAND),))) == []
+    assert two_sites().put("ms", RemoveMappings((DC2,))) == []

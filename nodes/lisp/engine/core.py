@@ -18,13 +18,14 @@ from nodes.lisp.effects import (
     Input,
     Miss,
     Query,
+    RemoveMappings,
     Send,
     Tick,
     TooBig,
     Unreachable,
     Unresolved,
 )
-from nodes.lisp.eid import IPAddress
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.etr import Etr
 from nodes.lisp.engine.itr import Itr
@@ -107,6 +108,7 @@ class Engine:
             Unreachable: self._itr.unreachable if self._itr else _nothing,
             TooBig: self._itr.too_big if self._itr else _nothing,
             AddMappings: self._itr.add_mappings if self._itr else _nothing,
+            RemoveMappings: self._itr.remove_mappings if self._itr else _nothing,
             Tick: _nothing,
         }
         # A message whose role is absent is dropped: RFC 9301 section 8.3 says so of Map-Replies at a Map-Server.
@@ -149,6 +151,10 @@ class Engine:
     def registered(self) -> bool:
         """Whether every Map-Register has been acknowledged; True for a node that registers nothing."""
         return self._etr is None or self._etr.registered
+
+    def has_static_mapping(self, prefix: EidPrefix) -> bool:
+        """Whether a mapping of just this prefix was put into the map-cache by hand."""
+        return self._itr is not None and self._itr.map_cache.is_static(prefix)
 
     def show(self, what: str, now: float) -> list[dict[str, Any]] | dict[str, Any]:
         """A table for people, JSON values only.

@@ -15,6 +15,7 @@ from nodes.lisp.effects import (
     Forwarding,
     Miss,
     Query,
+    RemoveMappings,
     Report,
     TooBig,
     Unreachable,
@@ -94,6 +95,10 @@ class Itr:
         """Somebody puts mappings into the map-cache by hand."""
         if self._keeps_mappings:
             yield from self.map_cache.add_static(added.mappings, now)
+
+    def remove_mappings(self, removed: RemoveMappings, _now: float) -> Iterator[Effect]:
+        """Somebody takes mappings out of the map-cache that he put in by hand."""
+        yield from self.map_cache.remove_static(removed.prefixes)
 
     def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""
