@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.dataplane.bpf.compiler import CompileError, find_clang
-from nodes.linux import classifier, ebpf, genetlink, libbpf, links, namespaces, qdisc, routes, sysctl, tun
+from nodes.linux import classifier, ebpf, genetlink, libbpf, links, namespaces, qdisc, routes, sysctl, tcx, tun
 from nodes.linux.links import VethEnd
 from nodes.linux.netlink import Connection, NetlinkError
 from nodes.lisp.config import DataPlane
@@ -212,6 +212,12 @@ def _classifiers() -> str:
     return "works"
 
 
+def _tcx() -> str:
+    if not tcx.has_tcx():
+        raise _not_in_this_kernel()
+    return "works"
+
+
 def _ipv6() -> str:
     if not sysctl.has_sysctl("net/ipv6"):
         raise OSError(errno.EAFNOSUPPORT, "the kernel was booted without")
@@ -366,6 +372,7 @@ TRIALS: tuple[Trial, ...] = (
         _classifiers,
     ),
     Trial("nftables", "nothing of ours; your own packet filters inside nodes", _nftables),
+    Trial("tcx", "an eBPF data plane that is some per cent slower (Linux 6.6 has it)", _tcx),
     Trial("eBPF", f"no topology with instance-IDs boots; {_SLOW}", _ebpf),
     Trial("libbpf", _SLOW, _libbpf),
     Trial("clang", f"{_SLOW}", _clang),

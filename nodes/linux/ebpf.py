@@ -10,6 +10,7 @@ import struct
 
 _BPF_PROG_LOAD = 5
 _BPF_PROG_TYPE_SCHED_CLS = 3
+_ATTRIBUTES = 128  # bytes of union bpf_attr
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -35,15 +36,32 @@ def load_classifier(program: bytes) -> int:
     Raises:
         OSError: The kernel refused, or this is a machine whose system call number we do not know.
     """
-    number = _SYSCALL.get(platform.machine())
-    if number is None:
-        raise OSError(errno.ENOSYS, f"bpf is not known on {platform.machine()}")
     code, licence = ctypes.create_string_buffer(program, len(program)), ctypes.create_string_buffer(b"BSD")
     addresses = ctypes.addressof(code), ctypes.addressof(licence)
     order = struct.pack("=IIQQ", _BPF_PROG_TYPE_SCHED_CLS, len(program) // 8, *addresses)
-    attributes = ctypes.create_string_buffer(order, 128)  # the log and what newer kernels added stay zero
-    descriptor: int = _libc.syscall(ctypes.c_long(number), _BPF_PROG_LOAD, attributes, ctypes.c_uint(128))
-    if descriptor < 0:
+    return bpf(_BPF_PROG_LOAD, order, "load an eBPF program")[0]
+
+
+def bpf(command: int, order: bytes, what: str) -> tuple[int, bytes]:
+    """Ask the kernel for something of eBPF (bpf(2)).
+
+    Args:
+        command: Its number.
+        order: How union bpf_attr begins; the rest, what newer kernels added, is zero.
+        what: What it is for, for the error.
+
+    Returns:
+        What it returned, often a descriptor, and the union as the kernel left it.
+
+    Raises:
+        OSError: The kernel refused, or this is a machine whose system call number we do not know.
+    """
+    number = _SYSCALL.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, f"bpf is not known on {platform.machine()}")
+    attributes = ctypes.create_string_buffer(order, _ATTRIBUTES)
+    found: int = _libc.syscall(ctypes.c_long(number), command, attributes, ctypes.c_uint(_ATTRIBUTES))
+    if found < 0:
         refusal = ctypes.get_errno()
-        raise OSError(refusal, f"load an eBPF program: {os.strerror(refusal)}")
-    return descriptor
+        raise OSError(refusal, f"{what}: {os.strerror(refusal)}")
+    return found, attributes.raw

@@ -13,8 +13,9 @@ import pytest
 
 from nodes.dataplane.bpf.layout import Statistic
 from nodes.dataplane.decision import Encapsulate, decide_outbound
+from nodes.dataplane.kernel.loading import Attachment
 from nodes.dataplane.packet import parse
-from nodes.linux import classifier
+from nodes.linux import classifier, qdisc, tcx
 from nodes.linux.classifier import Hook
 from nodes.linux.namespaces import inside
 from nodes.lisp.effects import Forwarding
@@ -23,27 +24,21 @@ from tests.dataplane.test_inbound import EID, lisp
 from tests.dataplane.test_outbound import outer_packet
 from tests.unit.data_path import by_family, install, ip_packet, locator, tables
 
-PRIORITY = 10
 SECONDS = 5.0
 ENDS = {4: ("192.168.1.1", "192.168.2.1"), 6: ("2001:db8:1::1", "2001:db8:2::1")}
 
 
 @contextmanager
 def hanging(router: Router) -> Iterator[None]:
-    """The programs at their hooks, and who is next to the router known by its MAC address."""
-    places = [
-        (router.site, "lisp_site", Hook.INGRESS),
-        (router.core, "lisp_core", Hook.INGRESS),
-        (router.devices.tuns[0], "lisp_tun", Hook.EGRESS),
-    ]
-    for index, name, hook in places:
-        descriptor = router.loaded.programs[name].descriptor
-        classifier.attach(router.kernel, index, descriptor, name, hook, PRIORITY)
+    """The programs at their hooks."""
+    attachment = Attachment(router.kernel, router.devices)
+    with inside(router.namespace):
+        attachment.attach(router.loaded)
     try:
         yield
     finally:
-        for index, _, hook in places:
-            classifier.detach(router.kernel, index, hook, PRIORITY)
+        with inside(router.namespace):
+            attachment.detach()
 
 
 def listen(namespace: int, interface: str) -> socket.socket:
@@ -150,3 +145,23 @@ def test_a_neighbour_is_asked_whether_it_is_still_there(router: Router, inner: i
             assert next_of(wire, packet[-8:])[:6].hex(":") == ELSEWHERE
             assert state in router.ip(f"neighbour show {neighbour} dev site")
     router.ip(f"neighbour replace {neighbour} lladdr {ELSEWHERE} dev site nud permanent")
+
+
+@pytest.mark.skipif(not tcx.has_tcx(), reason="this kernel has no tcx")
+def test_what_loses_packets_on_purpose_is_asked_first(router: Router) -> None:
+    """A program that is attached without a classifier would be asked before it."""
+    loss, programs = classifier.loss_program(50), {router.core: "lisp_core", router.site: "lisp_site"}
+    qdisc.add_clsact(router.kernel, router.core)
+    classifier.add_classifier(router.kernel, router.core, loss, Hook.INGRESS)
+    try:
+        with hanging(router), inside(router.namespace):
+            behind = {port: classifier.list_attached(router.kernel, port, Hook.INGRESS) for port in programs}
+            before = {port: tcx.list_attached(port, Hook.INGRESS) for port in programs}
+    finally:
+        classifier.detach(router.kernel, router.core, Hook.INGRESS, 1, 0)
+    assert [(one.priority, one.name) for one in behind[router.core]] == [(10, "lisp_core")]
+    assert not before[router.core]
+    assert not behind[router.site]
+    assert [one.name for one in before[router.site]] == ["lisp_site"]
+    with inside(router.namespace):
+        assert not any(tcx.list_attached(port, Hook.INGRESS) for port in programs)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from nodes.dataplane.bpf import compiler
-from nodes.linux import classifier, libbpf
+from nodes.linux import classifier, libbpf, tcx
 from nodes.linux.bpf_maps import EXIST, NO_EXIST, RingBuffer
 from nodes.linux.classifier import Attached, Hook
-from nodes.linux.namespaces import scratch_network
+from nodes.linux.namespaces import inside, scratch_network
 from nodes.linux.netlink import Connection
 
 SOURCE = """
@@ -233,6 +233,38 @@ def test_a_program_is_attached_replaced_and_detached(loaded: libbpf.Object) -> N
         classifier.detach(kernel, 77, Hook.EGRESS, 10)
         assert [one.name for one in classifier.list_attached(kernel, 1, Hook.INGRESS)] == ["before"]
         assert classifier.list_programs(kernel, 1, Hook.INGRESS) == [classifier.loss_program(1)]
+
+
+@pytest.mark.skipif(not tcx.has_tcx(), reason="this kernel has no tcx")
+def test_a_program_is_attached_without_a_classifier(loaded: libbpf.Object, path: Path) -> None:
+    descriptor = loaded.programs["count"].descriptor
+    with scratch_network() as namespace, inside(namespace):
+        with libbpf.Object(path) as earlier:
+            assert tcx.attach(1, earlier.programs["count"].descriptor, "count", Hook.INGRESS)
+        left = tcx.list_attached(1, Hook.INGRESS)
+        assert [one.name for one in left] == ["count"], "it stays when its descriptor is closed"
+        for hook in Hook:
+            for _ in range(2):  # the second time in its own place
+                assert tcx.attach(1, descriptor, "count", hook)
+        there = tcx.list_attached(1, Hook.INGRESS)
+        assert [one.name for one in there] == ["count"]
+        assert there != left
+        assert there == tcx.list_attached(1, Hook.EGRESS)
+        tcx.detach(1, "another", Hook.INGRESS)
+        assert tcx.list_attached(1, Hook.INGRESS)
+        for _ in range(2):
+            tcx.detach(1, "count", Hook.INGRESS)
+        assert not tcx.list_attached(1, Hook.INGRESS)
+        assert tcx.list_attached(1, Hook.EGRESS)
+        tcx.detach(77, "count", Hook.EGRESS)
+        with pytest.raises(OSError, match="list the programs at interface 77: No such device"):
+            tcx.attach(77, descriptor, "count", Hook.EGRESS)
+
+
+def test_a_kernel_without_tcx_says_so(loaded: libbpf.Object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcx, "_TYPES", dict.fromkeys(Hook, 200))  # a type that it does not know
+    assert not tcx.attach(1, loaded.programs["count"].descriptor, "count", Hook.INGRESS)
+    tcx.detach(1, "count", Hook.INGRESS)
 
 
 def test_a_refusal_carries_the_verifiers_log(tmp_path: Path) -> None:

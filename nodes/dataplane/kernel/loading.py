@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nodes.dataplane.devices import Devices
-from nodes.linux import classifier, libbpf
+from nodes.linux import classifier, libbpf, tcx
 from nodes.linux.bpf_maps import RingBuffer
 from nodes.linux.classifier import Hook
 from nodes.linux.netlink import Connection
@@ -70,7 +70,7 @@ class Attachment:
     """The programs at the interfaces of a router."""
 
     def __init__(self, kernel: Connection, devices: Devices) -> None:
-        """Nothing is attached yet; ``kernel`` is a connection into the router's namespace."""
+        """Nothing is attached yet; ``kernel`` is a connection into the router's namespace, which is the caller's."""
         self._kernel, self._devices = kernel, devices
 
     def attach(self, loaded: libbpf.Object) -> None:
@@ -80,12 +80,16 @@ class Attachment:
             OSError: The kernel refused.
         """
         for index, hook, name in self._places():
-            program = loaded.programs[name]
-            classifier.attach(self._kernel, index, program.descriptor, name, hook, PRIORITY)
+            descriptor = loaded.programs[name].descriptor
+            # By tcx it costs less, but would be asked before what loses packets on purpose.
+            loses = classifier.list_programs(self._kernel, index, hook)
+            if loses or not tcx.attach(index, descriptor, name, hook):
+                classifier.attach(self._kernel, index, descriptor, name, hook, PRIORITY)
 
     def detach(self) -> None:
         """Take them away, also those of an earlier run. Raises OSError."""
-        for index, hook, _ in self._places():
+        for index, hook, name in self._places():
+            tcx.detach(index, name, hook)
             classifier.detach(self._kernel, index, hook, PRIORITY)
 
     def _places(self) -> Iterator[tuple[int, Hook, str]]:
