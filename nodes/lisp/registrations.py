@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
@@ -12,7 +12,10 @@ from nodes.lisp.config import RegistrationSite
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.timers import Timers
-from nodes.lisp.wire import EidRecord, MapReply
+from nodes.lisp.wire import Address, EidRecord, LocatorRecord, MapReply, sorted_locators
+
+MOST_LOCATORS = 255
+"""What a record has room for (RFC 9301 section 5.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Registration:
         xtr_id: The ETR's xTR-ID as 32 hexadecimal digits, or "".
         proxy_reply: Whether the Map-Server answers for this ETR (the P-bit).
         use_ttl: Whether the Record TTL is the time-out (the T-bit).
+        merge: Whether its locators are merged with those of other xTRs that want it as well (the a-bit).
         registered_at: When the last Map-Register came, in seconds of the engine's clock.
     """
 
@@ -35,15 +39,17 @@ class Registration:
     xtr_id: str
     proxy_reply: bool
     use_ttl: bool
+    merge: bool
     registered_at: float
+
+    @property
+    def xtr(self) -> str:
+        """Which ETR it is by: its xTR-ID, or its RLOC if it sends none."""
+        return self.xtr_id or str(self.etr)
 
     def same_mapping(self, other: Registration | None) -> bool:
         """Whether ``other`` says the same, whenever it came."""
         return other is not None and replace(self, registered_at=other.registered_at) == other
-
-    def same_xtr(self, other: Registration) -> bool:
-        """Whether ``other`` is by the same ETR: its xTR-ID, or its RLOC if it sends none."""
-        return (self.xtr_id or self.etr) == (other.xtr_id or other.etr)
 
     def to_json(self) -> dict[str, Any]:
         """What is kept across a restart; :meth:`from_json` reads it."""
@@ -53,6 +59,7 @@ class Registration:
             "xtr_id": self.xtr_id,
             "proxy_reply": self.proxy_reply,
             "use_ttl": self.use_ttl,
+            "merge": self.merge,
             "record": MapReply(0, (self.record,)).encode().hex(),  # any message that carries the record whole
         }
 
@@ -64,8 +71,34 @@ class Registration:
             KeyError, ValueError, TypeError, DecodeError: It was not written by :meth:`to_json`.
         """
         (record,) = MapReply.decode(bytes.fromhex(data["record"])).records
-        flags = bool(data["proxy_reply"]), bool(data["use_ttl"])
+        flags = bool(data["proxy_reply"]), bool(data["use_ttl"]), bool(data["merge"])
         return cls(record, str(data["site"]), ip_address(data["etr"]), str(data["xtr_id"]), *flags, registered_at=now)
+
+
+def merged(parts: Sequence[Registration]) -> Registration:
+    """What several xTRs have registered for one EID-prefix, as one (RFC 9301 section 5.6, a-bit).
+
+    Of a locator that several of them have, that one's word counts whose own it is (the L-bit), else the first one's.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    locators: dict[Address, LocatorRecord] = {}
+    for one in (locator for part in parts for locator in part.record.locators):
+        if one.address not in locators or (one.local and not locators[one.address].local):
+            locators[one.address] = one
+    record = EidRecord(
+        first.record.address,
+        first.record.mask_len,
+        min(part.record.ttl_minutes for part in parts),
+        sorted_locators(locators.values()),
+    )
+    return replace(
+        first,
+        record=record,
+        proxy_reply=any(part.proxy_reply for part in parts),
+        registered_at=max(part.registered_at for part in parts),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +122,9 @@ class Registrations:
         self.timeout = timeout
         self.configured: EidTable[ConfiguredPrefix] = EidTable()
         self._registered: EidTable[Registration] = EidTable()
-        self._expiry: Timers[EidPrefix] = Timers()
+        # What it is merged of, by the xTR: a single one, or several that all want that.
+        self._parts: dict[EidPrefix, dict[str, Registration]] = {}
+        self._expiry: Timers[tuple[EidPrefix, str]] = Timers()
         self._more_specifics: Counter[str] = Counter()
         for site in sites:
             for item in site.prefixes:
@@ -138,30 +173,47 @@ class Registrations:
         new = [one for one in prefixes if one not in self._registered and one not in self.configured]
         return not new or self._more_specifics[site.name] + len(new) <= most
 
-    def register(self, registration: Registration) -> bool:
-        """Take in a registration, replacing the one of the same prefix; whether the mapping is a new one."""
-        record = registration.record
-        before = self._registered.get(record.prefix)
-        if before is None and record.prefix not in self.configured:
-            self._more_specifics[registration.site] += 1
-        self._registered.set(record.prefix, registration)
-        self._expiry.set(record.prefix, self._expires_at(registration))
-        return not registration.same_mapping(before)
+    def room_to_merge(self, registration: Registration) -> bool:
+        """Whether its locators fit into one record together with those that it is to be merged with."""
+        others = self._beside(registration)
+        return len({one.address for part in (*others, registration) for one in part.record.locators}) <= MOST_LOCATORS
 
-    def withdraw(self, registration: Registration) -> bool:
-        """Take out the prefix if this ETR is the one that registered it; whether anything went."""
+    def register(self, registration: Registration) -> bool:
+        """Take in a registration; whether the mapping is a new one.
+
+        It replaces what was registered of the same prefix, but for what other xTRs want to be merged with it.
+        """
         prefix = registration.record.prefix
         before = self._registered.get(prefix)
-        if before is None or not before.same_xtr(registration):
+        if before is None and prefix not in self.configured:
+            self._more_specifics[registration.site] += 1
+        others = {one.xtr: one for one in self._beside(registration)}
+        parts = self._parts.setdefault(prefix, {})
+        for xtr in [one for one in parts if one not in others and one != registration.xtr]:
+            del parts[xtr]
+            self._expiry.cancel((prefix, xtr))
+        same = registration.same_mapping(parts.get(registration.xtr))
+        parts[registration.xtr] = registration
+        self._expiry.set((prefix, registration.xtr), self._expires_at(registration))
+        now = merged(list(parts.values()))
+        self._registered.set(prefix, now)
+        return not (same and now.same_mapping(before))
+
+    def withdraw(self, registration: Registration) -> bool:
+        """Take out what this ETR has registered of the prefix; whether anything went."""
+        prefix = registration.record.prefix
+        if registration.xtr not in self._parts.get(prefix, ()):
             return False
-        self._take_out(prefix)
-        self._expiry.cancel(prefix)
+        self._take_out(prefix, registration.xtr)
         return True
+
+    def parts(self, prefix: EidPrefix) -> list[Registration]:
+        """What each ETR has registered of exactly this prefix: one ETR, or several that want to be merged."""
+        return list(self._parts.get(prefix, {}).values())
 
     def expire(self, now: float) -> list[Registration]:
         """Take out the registrations of silent ETRs and return them."""
-        gone = [self._take_out(prefix) for prefix in self._expiry.due(now)]
-        return [registration for registration in gone if registration is not None]
+        return [self._take_out(*ended) for ended in self._expiry.due(now)]
 
     def deadline(self) -> float | None:
         """When the next registration ends."""
@@ -179,9 +231,22 @@ class Registrations:
     def __len__(self) -> int:
         return len(self._registered)
 
-    def _take_out(self, prefix: EidPrefix) -> Registration | None:
-        gone = self._registered.pop(prefix)
-        if gone is not None and prefix not in self.configured:
+    def _beside(self, registration: Registration) -> list[Registration]:
+        """What other xTRs have registered of its prefix and is merged with it."""
+        parts = self.parts(registration.record.prefix) if registration.merge else []
+        return [one for one in parts if one.merge and one.xtr != registration.xtr]
+
+    def _take_out(self, prefix: EidPrefix, xtr: str) -> Registration:
+        """Forget what one xTR has registered of a prefix, which it has."""
+        parts = self._parts[prefix]
+        gone = parts.pop(xtr)
+        self._expiry.cancel((prefix, xtr))
+        if parts:
+            self._registered.set(prefix, merged(list(parts.values())))
+            return gone
+        del self._parts[prefix]
+        self._registered.pop(prefix)
+        if prefix not in self.configured:
             self._more_specifics[gone.site] -= 1
         return gone
 
@@ -216,5 +281,5 @@ class Registrations:
             ],
             "proxy_reply": registration.proxy_reply,
             "age_s": round(now - registration.registered_at, 1),
-            "expires_s": round(self._expires_at(registration) - now, 1),
+            "expires_s": round(max(self._expires_at(one) for one in self.parts(prefix)) - now, 1),
         }

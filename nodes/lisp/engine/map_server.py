@@ -92,8 +92,12 @@ class MapServer:
         if not self._registrations.room_for(site, lasting, MAX_MORE_SPECIFICS_PER_SITE):
             yield from self._context.drop("map-register-too-many-prefixes", now, source=source, site=site.name)
             return
-        for record in register.records:
-            yield from self._register(_registration(record, site, register, arrival, now))
+        registrations = [_registration(record, site, register, arrival, now) for record in register.records]
+        if not all(self._registrations.room_to_merge(one) for one in registrations):
+            yield from self._context.drop("map-register-too-many-locators", now, source=source, site=site.name)
+            return
+        for registration in registrations:
+            yield from self._register(registration)
         # RFC 9301 section 5.7: a Map-Notify only if the M-bit asks for it; it is not retransmitted.
         if register.want_notify:
             notify = MapNotify(register.nonce, register.key_id, register.algorithm_id, register.records)
@@ -124,7 +128,7 @@ class MapServer:
         if registration.proxy_reply and not by_site:
             return prefix, _proxied(registration)
         # RFC 9301 section 8.3: otherwise the Map-Request goes to the ETR. Section 5.2: so it does with the A-bit.
-        return prefix, Forward((registration.etr,))
+        return prefix, Forward(tuple(dict.fromkeys(part.etr for part in self._registrations.parts(prefix))))
 
     def inside(self, prefix: EidPrefix) -> Iterator[EidRecord]:
         """The records of all known more-specifics of ``prefix``; those that others answer for are to be asked for."""
@@ -140,7 +144,7 @@ class MapServer:
         """Forget ETRs that fell silent (RFC 9301 section 8.2)."""
         for registration in self._registrations.expire(now):
             prefix = registration.record.prefix
-            yield Persist(f"{REGISTRATIONS}{prefix}", None)
+            yield self._kept(prefix)
             yield Report("registration-expired", {"site": registration.site, "eid": str(prefix)})
 
     def deadline(self) -> float | None:
@@ -153,16 +157,20 @@ class MapServer:
 
     def _register(self, registration: Registration) -> Iterator[Effect]:
         prefix = registration.record.prefix
-        key = f"{REGISTRATIONS}{prefix}"
         fields = {"site": registration.site, "eid": str(prefix), "etr": str(registration.etr)}
         # RFC 9301 section 5.4: a Record TTL of 0 removes the mapping; only the ETR that registered it may.
         if registration.record.ttl_minutes == 0:
             if self._registrations.withdraw(registration):
-                yield Persist(key, None)
+                yield self._kept(prefix)
                 yield Report("registration-withdrawn", fields)
         elif self._registrations.register(registration):
-            yield Persist(key, registration.to_json())
+            yield self._kept(prefix)
             yield Report("registration-changed", fields)
+
+    def _kept(self, prefix: EidPrefix) -> Persist:
+        """What is kept of a prefix across a restart: what each ETR registered, or nothing any more."""
+        parts = [one.to_json() for one in self._registrations.parts(prefix)]
+        return Persist(f"{REGISTRATIONS}{prefix}", parts or None)
 
     def _at_home(self, record: EidRecord, arrival: Datagram) -> bool:
         """Whether the source of a Map-Register without xTR-ID (I-bit 0) is an RLOC of what it registers.
@@ -185,19 +193,20 @@ class MapServer:
         self._nonces[slot] = nonce
 
     def _restore(self, kept: Any, now: float) -> bool:
-        """Take back a kept registration; it lives on for one time-out, in which its ETR registers again.
+        """Take back what was kept of a prefix; it lives on for one time-out, in which its ETR registers again.
 
         Without it, a restarted Map-Server would answer "not registered" for sites that are, and ITRs would believe it.
         """
         try:
-            registration = Registration.from_json(kept, now)
-            site = self._registrations.site_for(registration.record.prefix)
+            registrations = [Registration.from_json(one, now) for one in kept]
+            sites = [self._registrations.site_for(one.record.prefix) for one in registrations]
         except (KeyError, ValueError, TypeError, DecodeError):
             return False
-        if site is None or site.name != registration.site:
+        if any(site is None or site.name != one.site for one, site in zip(registrations, sites, strict=True)):
             return False
-        self._registrations.register(registration)
-        return True
+        for one in registrations:
+            self._registrations.register(one)
+        return bool(registrations)
 
 
 def _proxied(registration: Registration) -> EidRecord:
@@ -232,5 +241,6 @@ def _registration(
         xtr_id=register.xtr_id.hex() if register.xtr_id is not None else "",
         proxy_reply=register.proxy_reply,
         use_ttl=register.use_ttl,
+        merge=register.merge,
         registered_at=now,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -89,3 +90,26 @@ def test_an_etr_registers_no_faster_than_it_may(lab: Lab, since_restart: Watch) 
     with clause("M02"):
         assert min(gap for _, gap in gaps) >= QUICK_S - early
         assert min(gap for begun, gap in gaps if begun >= QUICK_PERIOD_S - STEADY_S) >= STEADY_S - early
+
+
+@pytest.mark.requirement("C24")
+def test_the_locators_of_several_xtrs_are_merged_if_they_want_it(lab: Lab, asker: Itr, etr: Etr) -> None:
+    """Two with the a-bit are one set, whichever comes again; one without it stands alone."""
+    eid, rlocs = "172.16.40.0/24", [rloc(lab, one) for one in ("xtr1", "xtr2", "xtr3")]
+    xtrs = [replace(etr, identity=(bytes([number]) * 16, 1)) for number in range(1, 4)]
+
+    def register(number: int, flags: int) -> None:
+        record = wire.mapping(eid, 60, [(rlocs[number], 1, 100)])
+        xtrs[number].registered(record, flags=wire.PROXY_REPLY | flags)
+
+    def told() -> list[Any]:
+        (record,) = asker.resolve("172.16.40.1").message.records
+        return [one.rloc for one in record.locators]
+
+    register(1, wire.MERGE)
+    register(0, wire.MERGE)
+    assert told() == sorted(rlocs[:2])
+    register(1, wire.MERGE)
+    assert told() == sorted(rlocs[:2])
+    register(2, 0)
+    assert told() == rlocs[2:]
