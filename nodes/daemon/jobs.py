@@ -47,7 +47,8 @@ class Jobs:
             return
         job, client = self._waiting[0]
         until = time.perf_counter() + SLICE
-        # What a job makes, it makes to stay: the collector would only look at all of it again and again.
+        # What a job makes, it makes to stay: the collector would look at a hundred thousand entries for a quarter of a
+        # second, to find nothing. Until the jobs are done it rests, and then it leaves out what there is now.
         gc.disable()
         try:
             while time.perf_counter() < until:
@@ -58,5 +59,6 @@ class Jobs:
         except ValueError as error:
             self._waiting.popleft()
             client.fail(str(error))
-        finally:
+        if not self._waiting:
+            gc.freeze()
             gc.enable()

@@ -55,13 +55,13 @@ class StaticMappings:
             mappings.append(_named(row, fields.mapping))
             if not number % _AT_ONCE:
                 yield
-        wanted = {prefix for prefix, _ in mappings}
         seconds, added = 0.0, 0
         for some in _batches(mappings):
             effects = self._engine.step(AddMappings(tuple(some)), self._now())
             begun = time.perf_counter()
             self._carry_out(effects)
             seconds += time.perf_counter() - begun
+            wanted = {prefix for prefix, _ in some}
             added += sum(isinstance(one, Install) and one.entry.prefix in wanted for one in effects)
             yield
         if added < len(mappings):
