@@ -21,16 +21,24 @@ DATAPLANE_HELP = "ebpf, python or auto on all LISP nodes, whatever the topology 
 
 @task(
     positional=("file",),
+    iterable=("implementation",),
     help={
         "file": "a topology file, or the name of one under topologies/",
         "foreground": "stay until Ctrl-C instead of returning when the lab is ready",
         "name": "call the lab this instead of its topology's name: two of one topology side by side",
         "run-dir": "keep the run's files here instead of .runs/NAME",
         "dataplane": DATAPLANE_HELP,
+        "implementation": "what runs on a LISP node: NODE=NAME or NODE=FILE, a driver file; may be given several times",
     },
 )
 def up(
-    _context: Context, file: str, foreground: bool = False, name: str = "", run_dir: str = "", dataplane: str = ""
+    _context: Context,
+    file: str,
+    foreground: bool = False,
+    name: str = "",
+    run_dir: str = "",
+    dataplane: str = "",
+    implementation: list[str] | None = None,
 ) -> None:
     """Boot a lab and return when it is ready.
 
@@ -38,7 +46,14 @@ def up(
     """
     from testbed import commands
 
-    commands.up(file, foreground=foreground, name=name or None, run_dir=run_dir or None, dataplane=dataplane or None)
+    commands.up(
+        file,
+        foreground=foreground,
+        name=name or None,
+        run_dir=run_dir or None,
+        dataplane=dataplane or None,
+        implementations=implementation or (),
+    )
 
 
 @task(

@@ -22,13 +22,17 @@ from testbed.client.channel import Channel, LabError
 from testbed.client.running import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
 from testbed.dataplane import overridden, provided, told
 from testbed.drivers import Driver
-from testbed.drivers.choice import chosen, plans
+from testbed.drivers.choice import chosen, plans, recast
+from testbed.drivers.keys import agreed
+from testbed.drivers.table import MOST_END_SECONDS
 from testbed.model import Topology
 from testbed.order import Order
 
 __all__ = ["RUNS", "Lab", "LabError"]
 
 BOOT_SECONDS = 180.0
+END_SECONDS = MOST_END_SECONDS + 10.0
+"""What routers that are not ours may take to end, and the lab process to answer."""
 
 
 class Lab(LabClient):
@@ -69,8 +73,9 @@ class Lab(LabClient):
 
             topology = load(topology)
         self._begin(name or topology.name, run_dir)
-        self.topology = overridden(topology, dataplane) if dataplane else topology
-        self.drivers = chosen(self.topology, {**Lab.cast(self.topology), **(implementations or {})})
+        topology = overridden(topology, dataplane) if dataplane else topology
+        self.drivers = chosen(topology, implementations or {}, Lab.cast(topology))
+        self.topology, self._rekeyed = agreed(recast(topology, self.drivers), self.drivers)
         plans(self.topology, self.drivers, self._files)  # its mistakes are told before anything is made
 
     def _begin(self, name: str, run_dir: Path | None) -> None:
@@ -130,6 +135,8 @@ class Lab(LabClient):
             raise LabError(f"a lab named {self.name} runs already; take it down or choose another name")
         progress = progress or (lambda _step: None)
         began = time.monotonic()
+        for words in self._rekeyed:
+            progress(words)
         self.topology = provided(self.topology, progress)
         foreign = plans(self.topology, self.drivers, self._files)
         order = Order(self.name, self.topology, self.run_dir, owner(), began, foreign)
@@ -177,20 +184,25 @@ class Lab(LabClient):
             raise LabError(f"{self.name} is not ready within {BOOT_SECONDS:g} s")
         raise LabError(f"{self.name}: the lab process ended during boot: {last_line(self._files.errors)}")
 
-    def stop(self) -> None:
+    def stop(self) -> list[str]:
         """Take the lab down and wait until nothing of it is left; its files stay. Does nothing when it is down.
+
+        Returns:
+            A line for each router that is not ours and did not end when it was asked to.
 
         Raises:
             LabError: Something in it does not end.
         """
+        stubborn: list[str] = []
         if self.runs:
             # A lab process that is deaf or just ending is no obstacle: the box ends without its help.
             with suppress(OSError, LabError), Channel.open(self._files.control) as channel:
                 if self._box is None:
                     self._box = Box(parent_of(channel.peer))
-                channel.ask("stop", ANSWER_SECONDS)
+                stubborn, _ = channel.ask("stop", END_SECONDS)
                 self._box.ended(STOP_SECONDS)
         self._end()
+        return stubborn
 
     def close(self) -> None:
         """Let go of the connection on which the events come; the lab lives on, and is asked anew when need be."""

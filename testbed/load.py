@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from testbed.address import allot
+from testbed.drivers.checks import implementations
 from testbed.language.checks import check
 from testbed.language.document import decode, parse, read
 from testbed.language.problems import Problems, TopologyError, one_of
@@ -41,30 +42,32 @@ def load(topology: str | Path, *, cwd: Path | None = None) -> Topology:
         shown = f"topologies/{shown}.yaml"
     problems = Problems(shown)
     allowed = f"{one_of(shipped(), Path(shown).stem)}, or the path of a topology file"
-    return _loads(decode(read(path, shown, allowed), problems), problems, path.stem)
+    return _loads(decode(read(path, shown, allowed), problems), problems, path.stem, path.parent)
 
 
-def loads(text: str, *, name: str = "topology", shown: str = "topology.yaml") -> Topology:
+def loads(text: str, *, name: str = "topology", shown: str = "topology.yaml", directory: Path = Path()) -> Topology:
     """Load a topology from its text.
 
     Args:
         text: The text of a file.
         name: The topology's name unless the text gives one.
         shown: What messages call the file.
+        directory: Where paths in it begin.
 
     Raises:
         TopologyError: There are mistakes in it.
     """
     problems = Problems(shown)
-    return _loads(decode(text.encode(), problems), problems, name)
+    return _loads(decode(text.encode(), problems), problems, name, directory)
 
 
-def _loads(text: str, problems: Problems, name: str) -> Topology:
+def _loads(text: str, problems: Problems, name: str, directory: Path) -> Topology:
     row = Table(TopologyRow).read_row(parse(text, problems), "the file", problems, 1)
     if row is None:
         problems.raise_any()
         raise AssertionError("a file that cannot be read has a mistake")
     check(row, problems)
     plan = allot(row, problems)
+    foreign = implementations(row, directory, problems)
     problems.raise_any()
-    return resolve(row, plan, name)
+    return resolve(row, plan, name, foreign)

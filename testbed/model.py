@@ -126,6 +126,7 @@ class Node:
         routes: Static routes of its main table.
         routing: What BIRD does here, or None where all routes are static.
         lisp: The daemon's configuration; only for LISP routers.
+        implementation: What runs there as a LISP router, a name or a driver file; "" for our own daemon.
     """
 
     name: str
@@ -135,6 +136,7 @@ class Node:
     routes: tuple[Route, ...] = ()
     routing: RoutingDaemon | None = None
     lisp: NodeConfig | None = None
+    implementation: str = ""
 
     def link_to(self, peer: str) -> Interface:
         """The (first) interface of this node towards ``peer``.

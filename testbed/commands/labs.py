@@ -6,11 +6,12 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from testbed.drivers import OURS
 from testbed.lab import Lab, LabError
 
 
@@ -21,9 +22,21 @@ def up(
     name: str | None = None,
     run_dir: str | None = None,
     dataplane: str | None = None,
+    implementations: Sequence[str] = (),
 ) -> None:
-    """Boot a lab; return when it is ready, or stay with it until Ctrl-C."""
-    lab = Lab(file, name=name, run_dir=Path(run_dir) if run_dir else None, dataplane=dataplane)
+    """Boot a lab; return when it is ready, or stay with it until Ctrl-C.
+
+    Args:
+        file: The topology.
+        foreground: Whether to stay.
+        name: The lab's name.
+        run_dir: Its run directory.
+        dataplane: The data plane of all its LISP nodes.
+        implementations: What runs on LISP nodes, each as ``NODE=NAME`` or ``NODE=FILE``.
+    """
+    cast = dict(_assignment(one) for one in implementations)
+    place = Path(run_dir) if run_dir else None
+    lab = Lab(file, name=name, run_dir=place, dataplane=dataplane, implementations=cast)
     if not foreground:
         lab.boot(detach=True, progress=progress())
         print(f"{lab.name} is up. Try: ci/lab ping · ci/lab cli · ci/lab down")
@@ -43,10 +56,19 @@ def up(
             lab.stop()
 
 
+def _assignment(words: str) -> tuple[str, str]:
+    """A node, and what runs there."""
+    node, _, which = words.partition("=")
+    if not node or not which:
+        raise LabError(f"--implementation {words}: allowed is NODE=NAME or NODE=FILE, for example xtr1=my-router.yaml")
+    return node, which
+
+
 def down(lab: str | None) -> None:
     """Take a lab down."""
     running = Lab.attach(lab)
-    running.stop()
+    for line in running.stop():
+        print(line, file=sys.stderr)
     print(f"{running.name} is down; its files are in {running.run_dir}")
 
 
@@ -129,6 +151,7 @@ def _with_facts(lab: Lab) -> dict[str, Any]:
     report = lab.status()
     for row in report["nodes"]:
         node = lab[row["name"]]
+        row.setdefault("implementation", OURS if node.lisp else "")
         row["roles"] = sorted(role.value for role in node.lisp.roles) if node.lisp else []
         row["addresses"] = [str(address) for one in node.interfaces for address in one.addresses]
     return report

@@ -81,6 +81,11 @@ class Driver:
         return frozenset(ALGORITHMS[at.value] for at in self.row.algorithms) or frozenset(Algorithm)
 
     @property
+    def key_ids(self) -> frozenset[int]:
+        """The Key IDs that it knows."""
+        return frozenset(at.value for at in self.row.key_ids) or frozenset(range(256))
+
+    @property
     def dataplanes(self) -> tuple[str, ...]:
         """Which of our data planes it can be told to use."""
         return tuple(at.value for at in self.row.dataplanes)
@@ -210,6 +215,8 @@ def driver(which: str | Path) -> Driver:
     shown = str(which)
     path = shipped().get(shown, Path(which))
     names = one_of([OURS, *shipped()], Path(shown).stem)
+    if shown in shipped():
+        shown = f"testbed/drivers/shipped/{path.name}"
     problems = Problems(shown, "a driver with at least name, roles, start and ready")
     text = decode(read(path, shown, f"{names}, or the path of a driver file"), problems)
     row = Table(DriverRow).read_row(parse(text, problems), "the file", problems, 1)

@@ -42,7 +42,9 @@ def _below(scalar: Scalar, allowed: str) -> str:
 TEMPLATE = ScalarShape("template", "allowed is text, with {{ values }} of the topology", _template, {"type": "string"})
 REGEX = ScalarShape("regular expression", "allowed is one as Python's re reads it", _regex, {"type": "string"})
 BELOW = ScalarShape("path", "allowed is a path such as router.conf or etc/router.conf", _below, {"type": "string"})
+MOST_END_SECONDS = 30
 _SECONDS = number("seconds", 0.1, 600, whole=False)
+_END_SECONDS = number("seconds", 0.1, MOST_END_SECONDS, whole=False)
 _PORT = number("port", 1, 65535)
 
 
@@ -80,7 +82,7 @@ class StopRow(Row):
     KIND: ClassVar[str] = "stop"
 
     signal: At[str] | None = item(One(word("signal", SIGNALS)), "The signal that asks it to; TERM if left out")
-    seconds: At[float] | None = item(One(_SECONDS), "How long it has before it is killed; 2 if left out")
+    seconds: At[float] | None = item(One(_END_SECONDS), "How long it has before it is killed; 2 if left out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,9 @@ class DriverRow(Row):
     )
     algorithms: tuple[At[str], ...] = item(
         Many(word("algorithm", ALGORITHMS)), "The Algorithm IDs that it knows; all, if left out", default=()
+    )
+    key_ids: tuple[At[int], ...] = item(
+        Many(number("Key ID", 0, 255)), "The Key IDs that it knows; all, if left out", default=()
     )
     dataplanes: tuple[At[str], ...] = item(
         Many(word("data path", [one.value for one in DataPlane if one is not DataPlane.AUTO])),

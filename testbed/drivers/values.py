@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from nodes.lisp.config import Key, Locator, NodeConfig
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.model import Interface, Node, Topology
 
+_UNIQUE_LOCAL = ip_network("fc00::/7")
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 VALUES: Mapping[str, str] = {
     "name": "the node's name",
     "site": 'the site that it stands in, or "core"',
     "roles": "what it does: itr, etr, pitr, petr, rtr, map-server, map-resolver",
-    "rlocs": "its RLOCs: address, version (4 or 6), length, interface, gateway",
+    "rlocs": "its RLOCs: address, version (4 or 6), length, interface, gateway, unique_local (of fc00::/7)",
     "interfaces": "its interfaces: name, peer, side (site or core), mac, mtu, instance_id, addresses (address, "
     "version, length)",
     "database": "the EID-prefixes that an ETR registers: prefix, version, instance_id, ttl_minutes, locators (address, "
@@ -28,7 +30,7 @@ VALUES: Mapping[str, str] = {
     "proxy_reply",
     "map_resolvers": "where an ITR, PITR or RTR asks: address, version",
     "petrs": "the PETRs of an ITR, best first: address, version",
-    "served": "the sites of a Map-Server: name, keys (key_id, algorithm, secret), prefixes (prefix, version, "
+    "served": "the sites of a Map-Server: name, auth (key_id, algorithm, secret), prefixes (prefix, version, "
     "instance_id, accept_more_specifics, proxy_reply)",
     "delegations": "which Map-Server has which prefix, as a Map-Resolver knows it: prefix, version, instance_id, "
     "map_server",
@@ -93,7 +95,7 @@ def values(topology: Topology, node: Node, directory: Path, here: Path) -> dict[
         "served": [
             {
                 "name": site.name,
-                "keys": [_key(one) for one in site.keys],
+                "auth": [_key(one) for one in site.keys],
                 "prefixes": [
                     _prefix(one.prefix)
                     | {"accept_more_specifics": one.accept_more_specifics, "proxy_reply": one.prefix in served}
@@ -155,6 +157,7 @@ def _rloc(topology: Topology, interface: Interface, address: IPAddress) -> dict[
         "length": mine.network.prefixlen,
         "interface": interface.name,
         "gateway": gateway,
+        "unique_local": address in _UNIQUE_LOCAL,
     }
 
 

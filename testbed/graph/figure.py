@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 from math import ceil, sqrt
+from pathlib import PurePath
 
 from nodes.lisp.config import Locator, Role
 from nodes.lisp.eid import EidPrefix, IPAddress
@@ -203,6 +204,8 @@ def _lisp_lines(node: Node) -> Iterable[Line]:
     roles = [name for role, name in _ROLES.items() if role in node.lisp.roles]
     for start in range(0, len(roles), 4):
         yield Line(" · ".join(roles[start : start + 4]), 10)
+    if node.implementation:
+        yield Line(PurePath(node.implementation).stem, 10)
     locators = _locators(node)
     at = {address.ip: one.peer for one in node.interfaces for address in one.addresses}
     several = len({address.version for address in node.lisp.rlocs}) < len(node.lisp.rlocs)

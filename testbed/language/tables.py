@@ -147,6 +147,11 @@ class NodeRow(NamedRow):
     dataplane: At[str] | None = item(
         One(_DATAPLANE), "What forwards its packets as a LISP node; what the whole topology says, if left out"
     )
+    implementation: At[str] | None = item(
+        One(TEXT),
+        "What it runs as a LISP node: the name of an implementation, or a driver file, its path beginning at this "
+        "file's directory; our own daemon, if left out",
+    )
     probing: At[float] | None = item(
         One(_PROBING), "Seconds between its RLOC-probes; what the whole topology says, if left out"
     )

@@ -186,6 +186,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Node", _field("name")),
         ("Kind", _field("kind")),
         ("Roles", lambda row: " ".join(row["roles"])),
+        ("Runs", lambda row: row.get("implementation", "")),
         ("Site", _field("site")),
         ("Addresses", lambda row: _some(row["addresses"])),
         ("State", _state),

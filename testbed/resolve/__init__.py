@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nodes.lisp.eid import EidPrefix
 from testbed.address import Plan
 from testbed.language.segments import default_roles, is_lisp, roles_of, segments
@@ -17,13 +19,14 @@ from testbed.resolve.wiring import wire
 __all__ = ["resolve"]
 
 
-def resolve(row: TopologyRow, plan: Plan, name: str) -> Topology:
+def resolve(row: TopologyRow, plan: Plan, name: str, foreign: Mapping[str, str]) -> Topology:
     """Build the topology of a file without mistakes.
 
     Args:
         row: What the file says.
         plan: Every address.
         name: The topology's name unless the file gives one.
+        foreign: What runs on the nodes that do not run our daemon.
     """
     name = row.name.value if row.name else name
     wiring = wire(row, plan)
@@ -37,7 +40,16 @@ def resolve(row: TopologyRow, plan: Plan, name: str) -> Topology:
 
     def add(node: str, kind: NodeKind, site: str) -> None:
         interfaces = tuple(wiring.interfaces.get(node, ()))
-        nodes[node] = Node(node, kind, site, interfaces, static.get(node, ()), routers.get(node), configs.get(node))
+        nodes[node] = Node(
+            node,
+            kind,
+            site,
+            interfaces,
+            static.get(node, ()),
+            routers.get(node),
+            configs.get(node),
+            foreign.get(node, ""),
+        )
 
     for router in row.core.routers:
         add(router.name, NodeKind.ROUTER, "core")
@@ -63,7 +75,7 @@ def resolve(row: TopologyRow, plan: Plan, name: str) -> Topology:
         expectations=expectations(row, plan),
         time_scale=float(row.time_scale.value) if row.time_scale else 1.0,
         routing=routing,
-        source=text(row, plan, wiring, name),
+        source=text(row, plan, wiring, name, foreign),
     )
 
 

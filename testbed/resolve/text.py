@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from nodes.lisp.config import DataPlane, Role
 from testbed.address import Plan
@@ -26,9 +26,21 @@ from testbed.resolve.wiring import Wiring
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
-def text(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> str:
-    """Write the file."""
-    return "\n".join(_topology(topology, plan, wiring, name)) + "\n"
+def text(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str, foreign: Mapping[str, str]) -> str:
+    """Write the file; ``foreign`` says what runs on the nodes that do not run our daemon."""
+    return cast_in("\n".join(_topology(topology, plan, wiring, name)) + "\n", foreign)
+
+
+def cast_in(source: str, foreign: Mapping[str, str]) -> str:
+    """The text of a resolved topology with other implementations at its nodes, by name."""
+    source = re.sub(r"^ +implementation: .*\n", "", source, flags=re.MULTILINE)
+    for node, which in foreign.items():
+        # Of all that has a name, LISP nodes alone have roles.
+        begin = re.compile(rf"^( +){re.escape(_word(node))}:(?=\n +roles: )", re.MULTILINE)
+        line = f"implementation: {_quoted(which)}"
+        if found := begin.search(source):
+            source = f"{source[: found.end()]}\n{found[1]}  {line}{source[found.end() :]}"
+    return source
 
 
 def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> Iterator[str]:

@@ -101,13 +101,10 @@ class ForeignRouters(Supervisor):
         wanted = list(names)
         await super().reach(wanted, state, max([seconds, *(self._plans[one].ready.seconds for one in wanted)]))
 
-    async def stop(self) -> None:
-        """Ask all to end, and see to it that they do."""
-        await asyncio.gather(*(self._end(name) for name in self.daemons))
-
-    async def _end(self, name: str) -> None:
-        await super()._end(name)
-        self._sweep(name)
+    async def stop(self) -> list[str]:
+        """Ask all to end, and see to it that they do; a line for each that had to be killed."""
+        told = await asyncio.gather(*(self._end(name) for name in self.daemons))
+        return [line for line in told if line]
 
     def _stopping(self, _name: str) -> tuple[tuple[int, float], ...]:
         plan = self._plans[_name]

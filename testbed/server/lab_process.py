@@ -232,7 +232,6 @@ class LabProcess:
 
     async def _stop(self, _request: Request) -> Reply:
         """End the lab; the client waits for the init to be gone."""
-        if self.foreign is not None:
-            await self.foreign.stop()
+        stubborn = await self.foreign.stop() if self.foreign is not None else []
         self._stopped.set()
-        return Reply()
+        return Reply(stubborn)

@@ -123,17 +123,20 @@ class Supervisor(ABC):
             await self._replace(name)
             await self.reach([name], State.READY, RESTART_SECONDS)
 
-    async def _end(self, name: str) -> None:
+    async def _end(self, name: str) -> str:
         """End a node's daemon if it runs.
+
+        Returns:
+            A line that says so if it had to be killed.
 
         Raises:
             ServerError: It does not end.
         """
-        daemon = self.daemons[name]
+        daemon, words = self.daemons[name], ""
         daemon.expected_to_exit = True
         for number, seconds in self._stopping(name):
             if self._gone(daemon):
-                return
+                break
             if daemon.pid is not None:
                 with suppress(ProcessLookupError):  # it has ended, and we are about to hear so
                     os.kill(daemon.pid, number)
@@ -144,6 +147,7 @@ class Supervisor(ABC):
                     raise
                 words = f"{self._called(name)} ignored {signal.Signals(number).name} for {seconds:g} s; it is killed"
                 self._events.emit("daemon-killed", name, daemon=self.KIND, words=words)
+        return words
 
     def _stopping(self, _name: str) -> tuple[tuple[int, float], ...]:
         """The signals that end a daemon, one after the other, and for how many seconds each is given a chance."""

@@ -128,6 +128,7 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
             problems.add(router.roles[0].line, what, "allowed are a router without roles, or a LISP site")
         for key, said in (
             ("dataplane", router.dataplane),
+            ("implementation", router.implementation),
             ("probing", router.probing),
             ("path-mtu-discovery", router.path_mtu_discovery),
             ("locator-status-bits", router.locator_status_bits),
