@@ -380,6 +380,7 @@ def bench(
         "json": "where the verdicts go",
         "junit": "where the tests' outcomes go as JUnit XML",
         "captures": "the directory where the packets of each test go (.runs/conformance/captures)",
+        "long": "long timers in real time, a quarter of an hour at most; otherwise on clocks that run faster",
         "jobs": "how many labs work side by side; 0, the default, is one for each core",
     },
 )
@@ -393,6 +394,7 @@ def conformance(
     junit: str = "",
     captures: str = "",
     jobs: int = 0,
+    long: bool = False,
 ) -> int:
     """Judge LISP routers, ours or another, requirement by requirement, by what tests see on the wire.
 
@@ -409,6 +411,7 @@ def conformance(
         junit_file=junit,
         captures=captures,
         jobs=jobs,
+        long=long,
     )
 
 

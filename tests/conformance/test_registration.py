@@ -283,12 +283,6 @@ def test_a_forged_map_notify_acknowledges_nothing(lab: Lab) -> None:
     assert lab.show("xtr3", "database")[0]["map_servers"][0]["state"] == "registered"
 
 
-@pytest.fixture(scope="module")
-def fast(boot: Callable[[str], Lab]) -> Lab:
-    """A world whose sites have keys of different algorithms."""
-    return boot("fast")
-
-
 def of_node(watch: Watch, kind: int, at: str, address: Any) -> list[wire.Message]:
     """The messages of one type that arrived somewhere, to or from an RLOC."""
     seen = watch.control(kind, at)

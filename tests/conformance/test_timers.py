@@ -1,8 +1,9 @@
-"""Timers end to end, on clocks that run forty times as fast: measured where messages arrive."""
+"""Timers end to end, measured where messages arrive: on clocks that run faster, or in real time under ``--long``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from ipaddress import ip_network
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.clock import Clock
 from tests.conformance.tester.watch import (
     Seen,
     Watch,
@@ -23,31 +25,13 @@ from tests.conformance.tester.watch import (
     log_lines,
     registrations,
     rloc,
+    uplink,
 )
 
-pytestmark = pytest.mark.alone
-SLACK_S = 0.15
-"""How late, in real seconds, a loaded machine may be."""
-EARLY_S = 0.003
-"""How early: the clocks of sender and capture are read at different moments."""
 
-
-@pytest.fixture(scope="module")
-def fast(boot: Callable[[str], Lab]) -> Lab:
-    return boot("fast")
-
-
-def spacings(seen: Sequence[Seen]) -> list[float]:
-    """Real seconds between messages."""
-    times = [one.frame.time_ns / 1e9 for one in seen]
-    return [later - earlier for earlier, later in pairwise(times)]
-
-
-def assert_spaced(fast: Lab, seen: Sequence[Seen], wanted: Sequence[float]) -> None:
-    """The messages are as many seconds apart, on the daemons' clocks, as wanted: not less, hardly more."""
-    scale = fast.topology.time_scale
-    for found, seconds in zip(spacings(seen), wanted, strict=False):
-        assert seconds / scale - EARLY_S <= found <= seconds / scale + SLACK_S, (spacings(seen), wanted)
+@pytest.fixture
+def clock(fast: Lab) -> Clock:
+    return Clock.of(fast)
 
 
 def by(watch: Watch, kind: int, lab: Lab, sender: str) -> list[Seen]:
@@ -58,21 +42,32 @@ def prefix(lab: Lab, site: str) -> str:
     return str(lab.topology.sites[site].eid_prefixes[0].network)
 
 
+def is_about(seen: Seen, eid: Any) -> bool:
+    return inner_request(seen).records[0].prefix == ip_network(eid)
+
+
+def pest(lab: Lab, target: Any) -> Callable[[], None]:
+    """Sends a packet from h1 to an EID, whenever it is called."""
+    packet = packets.datagram(lab["h1"].address, target, (7, 7), b"x")
+    return lambda: inject(lab, "h1", packet)
+
+
+@pytest.mark.alone
 @pytest.mark.requirement("C19", "C25", "M01")
-def test_an_etr_registers_each_minute_and_backs_off_when_nobody_answers(fast: Lab) -> None:
+def test_an_etr_registers_each_minute_and_backs_off_when_nobody_answers(fast: Lab, clock: Clock) -> None:
     """60 s apart; without Map-Notify 1, 2, 4 … 60, each with a greater nonce; one Notify ends it."""
     with Watch(fast, ["ms"]) as watch:
 
         def registers() -> list[Seen]:
             return by(watch, wire.MAP_REGISTER, fast, "xtr1")
 
-        watch.until(registers, "a registration")
+        watch.until(registers, "a registration", within=clock.limit(60))
         with frozen(fast, "ms"):
-            watch.until(lambda: len(registers()) >= 9, "seven retransmissions", within=12)
+            watch.until(lambda: len(registers()) >= 9, "seven retransmissions", within=clock.limit(183))
             with clause("M01"):
-                assert_spaced(fast, registers()[:2], [60])
+                clock.assert_spaced(registers()[:2], [60])
             with clause("C25"):
-                assert_spaced(fast, registers()[1:], [1, 2, 4, 8, 16, 32, 60])
+                clock.assert_spaced(registers()[1:], [1, 2, 4, 8, 16, 32, 60])
             with clause("C19", "C25"):
                 nonces = [one.message.nonce for one in registers()]
                 assert nonces == sorted(set(nonces))
@@ -83,12 +78,13 @@ def test_an_etr_registers_each_minute_and_backs_off_when_nobody_answers(fast: La
     assert fast.show("xtr1", "database")[0]["map_servers"][0]["state"] == "registered"
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("M01", "M05")
-def test_a_registration_ends_three_minutes_after_the_last_map_register(fast: Lab) -> None:
+def test_a_registration_ends_three_minutes_after_the_last_map_register(fast: Lab, clock: Clock) -> None:
     """The table and the log say so, and the Map-Server says natively-forward, for one minute."""
-    eid, scale = prefix(fast, "three"), fast.topology.time_scale
+    eid = prefix(fast, "three")
     with Watch(fast, ["ms"]) as watch:
-        watch.until(lambda: by(watch, wire.MAP_REGISTER, fast, "xtr3"), "a Map-Register")
+        watch.until(lambda: by(watch, wire.MAP_REGISTER, fast, "xtr3"), "a Map-Register", within=clock.limit(60))
         with frozen(fast, "xtr3"):
             watch.drain()
             last = by(watch, wire.MAP_REGISTER, fast, "xtr3")[-1]
@@ -96,13 +92,12 @@ def test_a_registration_ends_three_minutes_after_the_last_map_register(fast: Lab
             assert (row["state"], row["etr"]) == ("registered", str(rloc(fast, "xtr3")))
             assert 100 < row["expires_s"] <= 180
             # The Map-Server answers for this site; while the registration lives, with its locators.
-            eventually(lambda: registrations(fast, "ms")[eid]["state"] != "registered", "expiry", within=6)
+            clock.eventually(lambda: registrations(fast, "ms")[eid]["state"] != "registered", "expiry", within=180)
             with Watch(fast, ["mr"]) as marker:
                 asking = in_background(lambda: fast.lig("xtr1", str(fast["h3"].address)))
                 seen = marker.until(lambda: by(marker, wire.ECM, fast, "xtr1"), "the question")[0]
             asking.join()
-            passed = seen.frame.time_ns / 1e9 - last.frame.time_ns / 1e9
-            assert 180 / scale - EARLY_S <= passed <= 180 / scale + 3 * SLACK_S
+            clock.assert_between(last, seen, 180, 180, late=clock.pause + 2 * clock.late(0))
             assert registrations(fast, "ms")[eid]["etr"] is None
             (record,) = fast.lig("xtr2", str(fast["h3"].address))["records"]
             with clause("M05"):
@@ -112,8 +107,9 @@ def test_a_registration_ends_three_minutes_after_the_last_map_register(fast: Lab
         eventually(lambda: registrations(fast, "ms")[eid]["state"] == "registered", "its return")
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("C08")
-def test_a_map_request_without_answer_is_repeated_ten_times_and_then_rests(fast: Lab) -> None:
+def test_a_map_request_without_answer_is_repeated_ten_times_and_then_rests(fast: Lab, clock: Clock) -> None:
     """Once a second, ten retransmissions, silence for 30 s; new nonces; who waits is told; packets are let go."""
     target = fast["h2"].address
     fast.restart("xtr1")
@@ -122,33 +118,140 @@ def test_a_map_request_without_answer_is_repeated_ten_times_and_then_rests(fast:
         def asked() -> list[Seen]:
             return [one for one in by(watch, wire.ECM, fast, "xtr1") if is_about(one, target)]
 
-        packet = packets.datagram(fast["h1"].address, target, (7, 7), b"x")
-        inject(fast, "h1", packet)
-        watch.until(lambda: len(asked()) == 11, "ten retransmissions")
-        assert_spaced(fast, asked(), [1] * 10)
+        send = pest(fast, target)
+        send()
+        watch.until(lambda: len(asked()) == 11, "ten retransmissions", within=clock.limit(10))
+        clock.assert_spaced(asked(), [1] * 10)
         assert len({inner_request(one).nonce for one in asked()}) == 11
-        eventually(lambda: fast.show("xtr1", "statistics")["held"]["now"] == 0, "the held packet is given up")
+        clock.eventually(lambda: fast.show("xtr1", "statistics")["held"]["now"] == 0, "nothing is held", within=1)
         assert fast.show("xtr1", "statistics")["drops"]["unresolved"] == 1
-
-        def again() -> bool:
-            inject(fast, "h1", packet)
-            return len(asked()) > 11
-
-        eventually(lambda: (watch.drain() and again()) or again(), "the next Map-Request")
-        (rest,) = spacings(asked()[10:12])
-        assert 30 / fast.topology.time_scale - EARLY_S <= rest <= 30 / fast.topology.time_scale + 2 * SLACK_S
+        with clock.every(clock.pause * clock.scale, send):
+            watch.until(lambda: len(asked()) > 11, "the next Map-Request", within=clock.limit(30))
+        clock.assert_between(asked()[10], asked()[11], 30, 30, late=clock.pause + clock.late(0))
 
 
-def is_about(seen: Seen, eid: Any) -> bool:
-    return inner_request(seen).records[0].prefix == ip_network(eid)
+@pytest.mark.alone
+@pytest.mark.requirement("C10")
+def test_a_mapping_of_one_minute_ends_after_one_minute(fast: Lab, clock: Clock) -> None:
+    """Written by the test. Until then its packets cause no Map-Request, and go where it says; then there is one."""
+    target, scope = fast.topology.eid_aggregates[0].network[0x900 + 9], fast.topology.eid_aggregates[0].network[0x900]
+    record = wire.mapping(f"{scope}/24", 1, [(rloc(fast, "xtr2"), 1, 100)])
+    with frozen(fast, "mr"), Watch(fast, ["mr", "xtr1", "xtr2"]) as watch:
+
+        def asked() -> list[Seen]:
+            return [one for one in by(watch, wire.ECM, fast, "xtr1") if is_about(one, target)]
+
+        send = pest(fast, target)
+        send()
+        question = watch.until(asked, "a Map-Request")[0]
+        nonce, port = inner_request(question).nonce, question.message.inner.source_port  # type: ignore[union-attr]
+        ports = (wire.CONTROL, port)
+        answer = packets.datagram(rloc(fast, "mr"), rloc(fast, "xtr1"), ports, wire.map_reply(nonce, record))
+        inject(fast, uplink(fast, "xtr1"), answer)
+        watch.until(lambda: watch.data("xtr2"), "the packet that waited")
+        told = next(one for one in watch.control(wire.MAP_REPLY, "xtr1") if one.message.nonce == nonce)
+        with clock.every(clock.pause * clock.scale, send):
+            again = watch.until(lambda: clock.after(told, 5, asked()), "the next Map-Request", clock.limit(60))[0]
+        clock.assert_between(told, again, 60, 60, late=clock.pause + clock.late(0))
+        assert len(watch.data("xtr2")) > 10
 
 
-@pytest.mark.requirement("C10", "M05")
-def test_a_mapping_ends_with_its_ttl(fast: Lab) -> None:
-    """A negative one of a minute is gone after a minute, and asked for anew."""
-    nobody = fast.topology.eid_aggregates[0].network[-2]
-    fast.restart("xtr2")
-    answer = fast.lig("xtr2", str(nobody))["records"][0]
-    learned = {row["eid"]: row for row in fast.show("xtr2", "map-cache")}[answer["eid"]]
-    assert learned["expires_s"] <= 60 * answer["ttl_minutes"]
-    assert learned["expires_s"] > 60 * answer["ttl_minutes"] - 20
+@pytest.mark.requirement("C10", "M04")
+def test_no_such_eid_counts_for_a_quarter_of_an_hour(hasty: Lab) -> None:
+    """So says the Map-Resolver, and so long the ITR does not ask again, whatever packets come."""
+    clock, nobody = Clock.of(hasty), hasty.topology.eid_aggregates[0].network[-2]
+    with Watch(hasty, ["mr", "xtr1"]) as watch:
+
+        def asked() -> list[Seen]:
+            return [one for one in by(watch, wire.ECM, hasty, "xtr1") if is_about(one, nobody)]
+
+        def told() -> list[Seen]:
+            nonces = {inner_request(one).nonce for one in asked()}
+            return [one for one in watch.control(wire.MAP_REPLY, "xtr1") if one.message.nonce in nonces]
+
+        with clock.every(5, pest(hasty, nobody)):
+            first = watch.until(told, "a Map-Reply")[0]
+            (record,) = first.message.records
+            assert (record.action, record.ttl, record.locators) == (1, 15, ())
+            again = watch.until(lambda: clock.after(first, 60, asked()), "the next Map-Request", clock.limit(900))[0]
+        clock.assert_between(first, again, 900, 900, late=clock.real(5) + clock.late(0))
+
+
+def assert_limited(clock: Clock, seen: list[Seen]) -> None:
+    """A burst of three at most, then no more than one in three seconds."""
+    assert len(seen) >= 3
+    for number, one in enumerate(seen):
+        clock.assert_between(seen[0], one, 3 * max(0, number - 2), math.inf)
+
+
+@pytest.mark.requirement("C09")
+def test_map_replies_for_one_eid_are_limited(fast: Lab, clock: Clock) -> None:
+    """Five requests a second, from one ITR-RLOC: a burst of three, then one in 3 s."""
+    core, eid = uplink(fast, "xtr1"), fast["h1"].address
+    own = fast[core].link_to("xtr1").addresses[0].ip
+    with Watch(fast, [core]) as watch:
+
+        def answers() -> list[Seen]:
+            return [one for one in by(watch, wire.MAP_REPLY, fast, "xtr1") if one.outer.destination == own]
+
+        def ask() -> None:
+            request = wire.map_request(next(nonces), [eid], [own])
+            inject(fast, core, packets.datagram(own, rloc(fast, "xtr1"), (40_000, wire.CONTROL), request))
+
+        nonces = iter(range(1, 1 << 16))
+        with clock.every(0.2, ask):
+            watch.until(lambda: len(answers()) >= 6, "six Map-Replies", within=clock.limit(9))
+        assert_limited(clock, answers())
+
+
+@pytest.mark.requirement("C32")
+def test_questions_that_smrs_cause_are_limited(fast: Lab, clock: Clock) -> None:
+    """Five a second, in the name of the site's ETR: three Map-Requests at the pace of C08, then one in 3 s."""
+    two = ip_network(prefix(fast, "two"))
+    fast.restart("xtr1")
+    with Watch(fast, ["mr", "xtr1", "xtr2"]) as watch:
+        pest(fast, fast["h2"].address)()
+        watch.until(lambda: watch.data("xtr2"), "the mapping is cached")
+
+        def invoked() -> list[Seen]:
+            return [one for one in by(watch, wire.ECM, fast, "xtr1") if inner_request(one).word & wire.SMR_INVOKED]
+
+        def questions() -> list[Seen]:
+            """Without the retransmissions: the one before was answered by then."""
+            answered = {one.message.nonce: one.frame.time_ns for one in watch.control(wire.MAP_REPLY, "xtr1")}
+            times = [(one, answered.get(inner_request(one).nonce, math.inf)) for one in invoked()]
+            new = [then for (_, answer), (then, _) in pairwise(times) if answer < then.frame.time_ns]
+            return invoked()[:1] + new
+
+        def solicit() -> None:
+            flags = wire.SMR | wire.DONT_REPLY
+            there = rloc(fast, "xtr2")
+            message = wire.map_request(next(nonces), [two], [there], flags=flags, source_eid=two[0])
+            ports = (40_000, wire.CONTROL)
+            inject(fast, uplink(fast, "xtr1"), packets.datagram(there, rloc(fast, "xtr1"), ports, message))
+
+        nonces = iter(range(1, 1 << 16))
+        with clock.every(0.2, solicit):
+            watch.until(lambda: len(questions()) >= 5, "five questions", within=clock.limit(9))
+        assert_limited(clock, questions())
+        for first, then in pairwise(invoked()):
+            clock.assert_between(first, then, 1, math.inf)
+
+
+@pytest.mark.alone
+@pytest.mark.requirement("C36")
+def test_probes_come_in_jittered_intervals(fast: Lab, clock: Clock) -> None:
+    """While data flows, an RLOC is probed each 8 to 10 s (``probing`` is not set), and never like clockwork."""
+    with Watch(fast, ["xtr2"]) as watch:
+
+        def probes() -> list[Seen]:
+            return [one for one in by(watch, wire.MAP_REQUEST, fast, "xtr1") if one.message.word & wire.PROBE]
+
+        with clock.every(1, pest(fast, fast["h2"].address)):
+            watch.until(lambda: len(probes()) >= 7, "seven probes", within=clock.limit(90))
+    seen = probes()
+    times = [one.frame.time_ns / 1e9 for one in seen]
+    for first, then in pairwise(seen):
+        clock.assert_between(first, then, 8, 10)
+    gaps = [then - first for first, then in pairwise(times)]
+    assert max(gaps) - min(gaps) > clock.real(0.05), gaps

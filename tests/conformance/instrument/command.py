@@ -29,6 +29,7 @@ def conformance(
     junit_file: str = "",
     captures: str = "",
     jobs: int = 0,
+    long: bool = False,
     implementation: str = "",
 ) -> int:
     """Judge our routers, or others.
@@ -41,6 +42,7 @@ def conformance(
         junit_file: Where the tests' outcomes go as JUnit XML, or "".
         captures: The directory where the packets of each test go; "" for one in the runs' directory.
         jobs: How many labs work side by side; 0 is one for each core.
+        long: Wait for long timers in real time; otherwise our routers' clocks run faster. Others' never do.
         implementation: What is judged: the name of an implementation or a driver file; "" for our own.
 
     Returns:
@@ -72,7 +74,10 @@ def conformance(
     junit = Path(junit_file).resolve() if junit_file else None
     names = [one.id for one in chosen if one.id not in aside]
     path = dataplane or (judged.data_path if judged else "")
-    found = run(names, data_path=path, junit=junit, captures=directory, jobs=jobs, judged=judged, progress=_progress)
+    found = run(
+        names, data_path=path, junit=junit, captures=directory, jobs=jobs,
+        in_real_time=long or judged is not None, judged=judged, progress=_progress,
+    )  # fmt: skip
     seconds = time.monotonic() - begun
     tests = list(found.tests.values())
     if judged:
@@ -86,7 +91,10 @@ def conformance(
         print(f"{judged.driver.name}: {judged.driver.title}\n")
     print_matrix(rows)
     told = ", ".join(f"{number} {verdict}" for verdict, number in counts(rows).items() if number)
-    print(f"\n{len(rows)} requirements: {told}; {len(tests)} tests in {seconds:.0f} s, their words in {found.log}")
+    scaled = sum(row.timing == "scaled" for row in rows)
+    pace = f"{scaled} of them on clocks that run faster (--long: in real time)" if scaled else "in real time"
+    print(f"\n{len(rows)} requirements, {pace}: {told}")
+    print(f"{len(tests)} tests in {seconds:.0f} s, their words in {found.log}")
     print(f"their packets in {directory}")
     if found.interrupted:
         left = sum(not one.outcome for one in tests)
@@ -136,6 +144,7 @@ def report(rows: Iterable[Row], found: Run, seconds: float) -> dict[str, Any]:
             row.requirement.id: {str(cell): verdict for cell, verdict in row.cells.items()} for row in rows if row.cells
         },
         "counts": counts(rows),
+        "timing": {row.requirement.id: row.timing for row in rows if row.timing},
         "duration_s": round(seconds, 3),
         "interrupted": found.interrupted,
         "reasons": {row.requirement.id: list(row.reasons) for row in rows if row.reasons},

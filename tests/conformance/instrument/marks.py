@@ -37,6 +37,12 @@ def cell(item: pytest.Item) -> Cell:
     return Cell(str(path) if path in DATA_PATHS else "", next((one for one in families if one in FAMILIES), ""))
 
 
+def timing(item: pytest.Item) -> str:
+    """Whether it is judged in real time, or on clocks that run faster: then it is "scaled"."""
+    in_real_time = item.config.getoption("--conformance-long", default=False)
+    return "real" if in_real_time or item.get_closest_marker("scaled") is None else "scaled"
+
+
 def room(item: pytest.Item) -> str:
     """The directory below ``tests/`` that it is in."""
     return item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""

@@ -1,6 +1,6 @@
 """The half of the instrument inside pytest: chooses the tests, and tells each outcome down a pipe as it comes.
 
-A line of JSON each: first {"chosen": [{test, requirements, data_path, family}], "in_memory": {ID: tests}}, then
+A line of JSON each: first {"chosen": [{test, requirements, timing, data_path, family}], "in_memory": {ID: tests}}, then
 {test, outcome, reason, clauses, only_clauses} for each test that has ended; the last two are of :class:`Evidence`.
 """
 
@@ -24,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--conformance-pipe", type=int, help="descriptor of the pipe that outcomes are told on")
     group.addoption("--conformance-jobs", type=int, default=1, help="how many shares of the tests run side by side")
+    group.addoption("--conformance-long", action="store_true", help="in real time where clocks would run faster")
     group.addoption("--conformance-only", default="", help="IDs of requirements, with commas")
     group.addoption("--conformance-data-path", default="", help="leave out the tests of any other data path")
 
@@ -73,7 +74,7 @@ class _Teller:
             if wanted:
                 # Into the JUnit file as well.
                 item.user_properties += [("requirement", one) for one in sorted(shown)]
-                told.append({"test": item.nodeid, "requirements": sorted(shown),
+                told.append({"test": item.nodeid, "requirements": sorted(shown), "timing": marks.timing(item),
                              "data_path": cell.data_path, "family": cell.family})  # fmt: skip
         items[:] = chosen
         config.hook.pytest_deselected(items=left_out)

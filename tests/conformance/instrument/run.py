@@ -50,7 +50,8 @@ class Run:
             self.in_memory = line["in_memory"]
             for one in line["chosen"]:
                 cell = Cell(one["data_path"], one["family"])
-                self.tests[one["test"]] = Evidence(one["test"], tuple(one["requirements"]), cell)
+                evidence = Evidence(one["test"], tuple(one["requirements"]), cell, timing=one["timing"])
+                self.tests[one["test"]] = evidence
         else:
             found = {key: value for key, value in line.items() if key != "test"}
             self.tests[line["test"]] = replace(self.tests[line["test"]], **found)
@@ -63,6 +64,7 @@ def run(
     junit: Path | None = None,
     captures: Path | None = None,
     jobs: int = 0,
+    in_real_time: bool = False,
     judged: UnderTest | None = None,
     progress: Callable[[Run], None],
 ) -> Run:
@@ -74,6 +76,7 @@ def run(
         junit: Where pytest's JUnit XML goes.
         captures: The directory, which is there, where the packets of each test go.
         jobs: How many labs may work side by side; 0 is one for each core.
+        in_real_time: Long timers in real time, in labs side by side, where clocks would run faster.
         judged: What is judged, if it is not our own daemon.
         progress: Called whenever a test has ended.
 
@@ -92,6 +95,7 @@ def run(
         words += ["--conformance-pipe", str(writing)]
         words += ["--conformance-jobs", str(jobs or len(os.sched_getaffinity(0)))]
         words += ["--conformance-only", ",".join(only), "--conformance-data-path", data_path]
+        words += ["--conformance-long"] if in_real_time else []
         words += ["--junitxml", str(junit)] if junit else []
         words += ["-p", KEEPER, "--conformance-captures", str(captures)] if captures else []
         words += judged.words if judged else []

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, NoReturn
@@ -24,6 +24,8 @@ from _pytest.junitxml import xml_key
 from tests.conformance.instrument import marks
 
 _PR_SET_PDEATHSIG = 1
+MOST_WAITING = 32
+"""Labs that do nothing but wait for long timers, at a time; some 60 MB each."""
 _TOLD = ("terminalreporter", "conformance-teller")
 """Plugins that have their say in the process that forks; JUnit XML, which has no name, as well."""
 
@@ -41,21 +43,26 @@ class Share:
 
     Attributes:
         items: They themselves, in pytest's order.
-        alone: Whether nothing else may run meanwhile: they judge milliseconds.
+        alone: Whether nothing else may run meanwhile: they judge milliseconds. What waits may.
+        waits: Whether they wait for long timers, in real time: that costs nothing, many may at a time.
     """
 
     items: list[pytest.Item] = field(default_factory=list)
     alone: bool = False
+    waits: bool = False
 
 
 def shares(items: Iterable[pytest.Item]) -> list[Share]:
-    """Divide tests up: those with most tests first, those that run alone at the end."""
+    """Divide tests up: those that wait first, then those with most tests, those that run alone at the end."""
     found: dict[tuple[str, str, bool], Share] = {}
     for item in items:
         group, alone = item.get_closest_marker("xdist_group"), item.get_closest_marker("alone") is not None
-        name = str(group.args[0]) if group else item.nodeid.partition("::")[0]
-        found.setdefault((name, marks.cell(item).data_path, alone), Share(alone=alone)).items.append(item)
-    return sorted(found.values(), key=lambda share: (share.alone, -len(share.items)))
+        waits = item.get_closest_marker("scaled") is not None and marks.timing(item) == "real"
+        alone = alone and not waits
+        name = str(group.args[0]) if group else item.nodeid if waits else item.nodeid.partition("::")[0]
+        share = found.setdefault((name, marks.cell(item).data_path, alone), Share(alone=alone, waits=waits))
+        share.items.append(item)
+    return sorted(found.values(), key=lambda share: (share.alone, not share.waits, -len(share.items)))
 
 
 @dataclass(slots=True)
@@ -97,8 +104,9 @@ class SideBySide:
         waiting = shares(session.items)
         try:
             while waiting or self._running:
-                while waiting and self._is_room(waiting[0]):
-                    self._start(session, waiting.pop(0))
+                while (share := next(filter(self._is_room, waiting), None)) is not None:
+                    waiting.remove(share)
+                    self._start(session, share)
                 if rest := self._listen(session.config):
                     waiting.insert(0, rest)
         except (KeyboardInterrupt, pytest.exit.Exception):
@@ -107,9 +115,12 @@ class SideBySide:
         return True
 
     def _is_room(self, share: Share) -> bool:
-        if share.alone or any(one.share.alone for one in self._running.values()):
-            return not self._running
-        return len(self._running) < self._at_once
+        working = [one.share for one in self._running.values() if not one.share.waits]
+        if share.waits:
+            return len(self._running) - len(working) < MOST_WAITING
+        if share.alone or any(one.alone for one in working):
+            return not working
+        return len(working) < self._at_once
 
     def _start(self, session: pytest.Session, share: Share) -> None:
         reading, writing = Pipe(duplex=False)
@@ -165,7 +176,7 @@ class SideBySide:
         config.hook.pytest_runtest_logreport(report=report)
         config.hook.pytest_runtest_logfinish(nodeid=broken.nodeid, location=broken.location)
         rest = one.share.items[one.done + 1 :]
-        return Share(rest, one.share.alone) if rest else None
+        return replace(one.share, items=rest) if rest else None
 
     def _end(self, config: pytest.Config) -> None:
         """Ask each process once to end its test and its lab, and take what they still say."""

@@ -24,6 +24,7 @@ class Evidence:
         reason: Why it failed or was skipped, in a line.
         clauses: The requirements that a clause of the test was left early for: failed or skipped, and why.
         only_clauses: Whether it failed in clauses alone: then for none of its other requirements.
+        timing: "real", or "scaled" where the routers' clocks run faster.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Evidence:
     reason: str = ""
     clauses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     only_clauses: bool = False
+    timing: str = "real"
 
     def about(self, requirement: str) -> tuple[str, str]:
         """Its outcome for one of its requirements, and the reason."""
@@ -60,12 +62,14 @@ class Row:
         verdict: Of all its cells.
         cells: The verdict of each: those that it needs, and those that tests were found for.
         reasons: Why it is no pass, a line each.
+        timing: "scaled" if one of its tests was, else "real"; "" without a test.
     """
 
     requirement: Requirement
     verdict: Verdict
     cells: Mapping[Cell, Verdict] = field(default_factory=dict)
     reasons: Sequence[str] = ()
+    timing: str = ""
 
 
 def judge(
@@ -99,7 +103,8 @@ def judge(
         reasons.append("no test in a lab" + (f"; {count} of our engine in memory" if count else ""))
     elif verdict is Verdict.NOT_TESTED and (bare := [str(cell) for cell, verdicts in cells.items() if not verdicts]):
         reasons.append(f"no test for {', '.join(bare)}")
-    return Row(requirement, verdict, found, reasons)
+    timing = max((one.timing for one in mine), default="")  # "scaled" comes after "real"
+    return Row(requirement, verdict, found, reasons, timing)
 
 
 def combined(verdicts: Iterable[Verdict]) -> Verdict:

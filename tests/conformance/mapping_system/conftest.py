@@ -8,7 +8,7 @@ from os import getpid
 import pytest
 
 from testbed.lab import Lab
-from tests.conformance.conftest import WORLDS
+from tests.conformance.conftest import world
 from tests.conformance.tester.players import Itr
 from tests.conformance.tester.watch import Watch
 
@@ -16,17 +16,18 @@ RESTARTED = "xtr3"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests are shared out, one process runs all those of the lab."""
+    """Where tests are shared out, one process runs all those of the lab; its clocks run faster."""
     for item in items:
         if "since_restart" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("overlaps"))
+            item.add_marker(pytest.mark.scaled)
 
 
 @pytest.fixture(scope="package")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The lab."""
     name = f"overlaps-{getpid()}"
-    with Lab(WORLDS / "overlaps.yaml", name=name, run_dir=tmp_path_factory.mktemp("overlaps") / name) as lab:
+    with Lab(world(request.config, "overlaps"), name=name, run_dir=tmp_path_factory.mktemp("overlaps") / name) as lab:
         yield lab
 
 

@@ -1,6 +1,7 @@
 """The tester: plays any part of LISP by hand, at any node of a lab, and sees what passes on any link.
 
 - :mod:`.packets` writes and reads IP, UDP and LISP data packets; :mod:`.wire` LISP control messages.
+- :mod:`.clock` says how long seconds of the protocol take, and judges times.
 - :mod:`.watch` captures and waits, sends packets, and asks daemons what they say of themselves.
 
 Nothing here comes from ``nodes``: what routers are sent is written, and what they send is read, by other code.

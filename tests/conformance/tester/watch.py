@@ -87,12 +87,12 @@ def inner_request(seen: Seen) -> wire.Message:
     return wire.read(seen.message.inner.payload)
 
 
-def eventually(found: Callable[[], T], what: str, within: float = 5.0) -> T:
+def eventually(found: Callable[[], T], what: str, within: float = 5.0, pause: float = 0.01) -> T:
     """Ask until there is an answer: for what a daemon says of itself, which nobody announces."""
-    deadline, pause = time.monotonic() + within, threading.Event()
+    deadline, nobody = time.monotonic() + within, threading.Event()
     while not (result := found()):
         assert time.monotonic() < deadline, f"not within {within:g} s: {what}"
-        pause.wait(0.01)
+        nobody.wait(pause)
     return result
 
 
