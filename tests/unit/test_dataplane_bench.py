@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
@@ -11,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ci.benches.dataplane import chart, cold, command, table, udp, worlds
+from ci.benches.dataplane import chart, cold, command, slices, table, udp, worlds
 from ci.benches.dataplane.figures import Figure, figures
 from testbed.lab import LabError
 from testbed.model import NodeKind
@@ -47,6 +48,18 @@ def test_ratios_are_taken_within_a_round(found: dict[str, Figure]) -> None:
     assert (told["min"], told["median"], told["max"], told["unit"]) == (0.9, 0.96, 1.0, "ratio")
     assert told["raw_medians"] == {"ebpf": 9.6, "plain": 10.0}
     assert told["raw_unit"] == "Gbit/s"
+
+
+def test_slices_are_measured_in_turn_and_compared_in_pairs() -> None:
+    """Of a machine that gets slower and slower, and for one slice far slower."""
+    clock = itertools.count(1)
+    found = slices.in_turn({"plain": lambda: 1000.0 / next(clock), "ebpf": lambda: 950.0 / next(clock)}, 4)
+    assert found == {"plain": [1000 / at for at in (1, 4, 5, 8)], "ebpf": [950 / at for at in (2, 3, 6, 7)]}
+    found["plain"][2] /= 10
+    round_ = {"tcp": {"plain": 1.0, "ebpf": 7.0, "python": 0.5}, "slices": {"tcp": found}}
+    got = {one.key: one.values for one in figures([{"rtt": {}}, round_])}
+    of_pairs = sorted(b / a for a, b in zip(found["plain"], found["ebpf"], strict=True))
+    assert got == {"tcp_ratio": (sum(of_pairs[1:3]) / 2,), "python_tcp_ratio": (0.5,)}
 
 
 def test_of_losses_the_worst_round_counts_of_times_the_median_of_all(found: dict[str, Figure]) -> None:

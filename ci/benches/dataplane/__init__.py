@@ -1,9 +1,10 @@
 """What the LISP data planes carry, measured against plain kernel routing of the same packets in the same run.
 
 Three worlds are up at once, made from one topology: LISP on eBPF, LISP in Python, and the same machines, links,
-addresses, MTUs and offloads without LISP. In each round everything is measured in each world, one right after the
-other, and the order of the worlds goes round. How, is told by the modules: ``worlds``, ``tcp``, ``udp``, ``rtt``,
-``cold``, ``cache``.
+addresses, MTUs and offloads without LISP. In each round everything is measured in each world: throughput in the plain
+world and in that of eBPF in turn, slice by slice, and then in that of Python; all else one right after the other, and
+the order of the worlds goes round. How, is told by the modules: ``worlds``, ``slices``, ``tcp``, ``udp``, ``rtt``,
+``cold``, ``cache``. First pings to cold EIDs are measured afterwards, with one world up at a time.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from ci.benches.dataplane import cache, cold, rtt, tcp, udp, worlds
-from ci.benches.dataplane.cpus import pinned
+from ci.benches.dataplane import cache, cold, rtt, slices, tcp, udp, worlds
 from ci.benches.dataplane.figures import MEASURES
 from ci.benches.dataplane.worlds import EBPF, PATHS, PLAIN, PYTHON
 from testbed.lab import Lab, LabError
@@ -45,7 +47,7 @@ def measure(rounds: int, only: Collection[str]) -> dict[str, Any]:
     wanted = {one.name for one in MEASURES if not only or one.key in only}
     bench = Bench(wanted, min(os.sched_getaffinity(0)))
     found: list[dict[str, Any]] = [{} for _ in range(rounds)]
-    for part in (bench.speed, bench.cold):
+    for part in (bench.speed, bench.first, bench.cold):
         for number, values in part(rounds):
             found[number].update(values)
             print(f"round {number + 1} of {rounds}: {_in_words(values)}", flush=True)
@@ -63,11 +65,10 @@ class Bench:
         self._wanted = wanted
         self._cpu = cpu
         self._trials: dict[str, dict[str, list[list[float]]]] = {}
-        self._steps: dict[str, Callable[[Lab], float]] = {
+        self._flows: dict[str, Callable[[Lab], tcp.Stream | udp.Flow]] = {
             "tcp": lambda lab: self._tcp(lab, "h1", "h2", 4),
             "udp64": lambda lab: self._udp(lab, 64),
             "udp1400": lambda lab: self._udp(lab, 1400),
-            "rtt": lambda lab: rtt.flood(lab, "h1", str(lab["h2"].address_of(4)), self._cpu),
             "pitr_tcp": lambda lab: self._tcp(lab, "client", "h1", 4),
             "petr_tcp": lambda lab: self._tcp(lab, "h1", "client", 4),
             "v6v4_tcp": lambda lab: self._tcp(lab, "h1", "h2", 6),
@@ -75,24 +76,24 @@ class Bench:
 
     def speed(self, rounds: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """Everything that is measured in the worlds without delays."""
-        steps = {name: step for name, step in self._steps.items() if name in self._wanted}
-        firsts = "cold_first" in self._wanted
+        flows = {name: opened for name, opened in self._flows.items() if name in self._wanted}
+        times = "rtt" in self._wanted
         caches = bool({"cache100k", "spread", "install"} & set(self._wanted))
-        if not steps and not firsts and not caches:
+        if not flows and not times and not caches:
             return
         with ExitStack() as stack:
             labs = {path: stack.enter_context(_up(path)) for path in (PLAIN, EBPF, PYTHON)}
             for path in PATHS:
-                worlds.add_fresh_addresses(labs[path], "h3", worlds.FRESH)
                 cache.prepare(labs[path])
             for number in range(rounds):
                 order = _turned(list(labs), number)
                 self._trials = {}
-                values: dict[str, Any] = {"order": order, "load_average": list(os.getloadavg())}
-                for name, step in steps.items():
-                    values[name] = {path: step(labs[path]) for path in order}
-                if firsts:
-                    values["cold_first"] = {path: _first_pings(labs[path], number) for path in order if path != PLAIN}
+                values: dict[str, Any] = {"order": order, "load_average": list(os.getloadavg()), "slices": {}}
+                for name, opened in flows.items():
+                    values[name], values["slices"][name] = _throughput(labs, opened)
+                if times:
+                    to_h2 = str(labs[PLAIN]["h2"].address_of(4))
+                    values["rtt"] = {path: rtt.flood(labs[path], "h1", to_h2, self._cpu) for path in order}
                 if caches:
                     filled = {path: cache.measure(labs[path], number, self._cpu) for path in order if path != PLAIN}
                     values["install"] = {path: one.pop("install") for path, one in filled.items()}
@@ -102,6 +103,18 @@ class Bench:
                         for path, one in filled.items()
                     }
                 yield number, values | self._trials
+
+    def first(self, rounds: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """First pings to cold EIDs, over a core without delay: a router is as idle as one is that nobody asks."""
+        if "cold_first" not in self._wanted:
+            return
+        for number in range(rounds):
+            found = {}
+            for path in _turned(list(PATHS), number):
+                with _up(path) as lab:
+                    worlds.add_fresh_addresses(lab, "h3", FIRST_PINGS)
+                    found[path] = [rtt.first(lab, "h1", worlds.fresh_address(one)) for one in range(FIRST_PINGS)]
+            yield number, {"cold_first": found}
 
     def cold(self, rounds: int) -> Iterator[tuple[int, dict[str, Any]]]:
         """Packets to cold EIDs over a core that delays."""
@@ -125,22 +138,29 @@ class Bench:
                     },
                 )
 
-    def _tcp(self, lab: Lab, source: str, destination: str, version: int) -> float:
-        return tcp.stream(lab, source, destination, lab[destination].address_of(version), self._cpu)
+    def _tcp(self, lab: Lab, source: str, destination: str, version: int) -> tcp.Stream:
+        return tcp.Stream(lab, source, destination, lab[destination].address_of(version), self._cpu)
 
-    def _udp(self, lab: Lab, size: int) -> float:
-        """Thousands of packets a second. The sender stays on one CPU, which carries the packets through the routers."""
-        with pinned(self._cpu):
-            best, trials = udp.best_delivered(lab, "h1", "h2", size)
+    def _udp(self, lab: Lab, size: int) -> udp.Flow:
+        """Thousands of packets a second."""
+        flow = udp.Flow(lab, "h1", "h2", size, self._cpu)
         tried = self._trials.setdefault(f"udp{size}_trials", {})
-        tried[lab.name.removeprefix("bench-")] = [[one.sent / 1000, one.arrived / 1000] for one in trials]
-        return best.arrived / 1000
+        tried[lab.name.removeprefix("bench-")] = [[one.sent / 1000, one.arrived / 1000] for one in flow.trials]
+        return flow
 
 
-def _first_pings(lab: Lab, number: int) -> list[float]:
-    """Milliseconds to the first reply of EIDs that nobody asked for before, in the round of that number."""
-    first = number * FIRST_PINGS
-    return [rtt.first(lab, "h1", worlds.fresh_address(one)) for one in range(first, first + FIRST_PINGS)]
+def _throughput(
+    labs: Mapping[str, Lab], opened: Callable[[Lab], tcp.Stream | udp.Flow]
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """What flows in each world, and the slices that it was measured in where two of them took turns."""
+    with ExitStack() as stack:
+        flows = {path: stack.enter_context(closing(opened(labs[path]))) for path in (PLAIN, EBPF)}
+        found = slices.in_turn(
+            {path: partial(flow.rate, slices.WARM_UP, slices.WINDOW) for path, flow in flows.items()}
+        )
+    with closing(opened(labs[PYTHON])) as flow:
+        alone = flow.best.arrived / 1000 if isinstance(flow, udp.Flow) else flow.rate()
+    return {PLAIN: median(found[PLAIN]), EBPF: median(found[EBPF]), PYTHON: alone}, found
 
 
 @contextmanager

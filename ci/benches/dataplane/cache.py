@@ -8,11 +8,11 @@ addresses.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import IPv4Address
 from typing import Any
 
 from ci.benches.dataplane import udp
-from ci.benches.dataplane.cpus import pinned
 from ci.benches.dataplane.figures import MANY, TEN
 from testbed.lab import Lab, LabError
 
@@ -54,9 +54,8 @@ def measure(lab: Lab, number: int, cpu: int) -> dict[str, float]:
         lab.restart("xtr1")  # with an empty map-cache
         done = lab.add_mappings("xtr1", _mappings(lab, size))
         for kind, addresses in (("", _destinations()[:1]), ("_spread", _destinations())):
-            with pinned(cpu):
-                best, _ = udp.best_delivered(lab, "h1", "h2", _SIZE, addresses)
-            found[name + kind] = best.arrived / 1000
+            with closing(udp.Flow(lab, "h1", "h2", _SIZE, cpu, addresses)) as flow:
+                found[name + kind] = flow.best.arrived / 1000
         if size == MANY:
             found["install"] = done["mappings"] / done["install_s"]
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ci.benches.dataplane import slices
 from ci.benches.dataplane.worlds import EBPF, PATHS, PLAIN, PYTHON
 
 Round = Mapping[str, Any]
@@ -117,18 +118,26 @@ def figures(rounds: Sequence[Round]) -> list[Figure]:
 
 
 def _figure(measure: Measure, path: str, rounds: Sequence[Round]) -> Iterator[Figure]:
-    """A ratio is taken within each round, so that what slows a machine down for a while does so to both sides."""
-    here = [one[measure.name] for one in rounds if path in one.get(measure.name, {})]
+    """A ratio is taken within each round, and there of slices that were measured in turn, pair by pair."""
+    here = [one for one in rounds if path in one.get(measure.name, {})]
     if not here:
         return
+    values = [one[measure.name] for one in here]
     if measure.against is None:
-        yield Figure(measure, path, tuple(value for one in here for value in _several(one[path])))
+        yield Figure(measure, path, tuple(value for one in values for value in _several(one[path])))
         return
     # 100 000 entries are compared with ten on the same path, all else with the plain world.
-    sides = [(one[path][measure.name], one[path][measure.against]) for one in here] if measure.against != PLAIN else []
-    sides = sides or [(one[path], one[PLAIN]) for one in here]
+    sides = (
+        [(one[path][measure.name], one[path][measure.against]) for one in values] if measure.against != PLAIN else []
+    )
+    sides = sides or [(one[path], one[PLAIN]) for one in values]
     raw = {path: tuple(a for a, _ in sides), measure.against: tuple(b for _, b in sides)}
-    yield Figure(measure, path, tuple(a / b for a, b in sides), raw)
+    in_turn = [one.get("slices", {}).get(measure.name, {}) for one in here]
+    ratios = (
+        slices.ratio(pairs[path], pairs[PLAIN]) if path in pairs else a / b
+        for (a, b), pairs in zip(sides, in_turn, strict=True)
+    )
+    yield Figure(measure, path, tuple(ratios), raw)
 
 
 def _several(value: Any) -> Sequence[float]:

@@ -12,10 +12,11 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ci.benches.dataplane.cpus import pinned
 from testbed.lab import Lab, LabError
 
 WARM_UP, WINDOW = 0.2, 1.0
@@ -125,56 +126,80 @@ class Delivered:
     Attributes:
         sent: What the sender's kernel took.
         arrived: What the receiver's kernel counted at its socket.
+        offered: What the sender was told to send; None for as much as it can.
     """
 
     sent: float
     arrived: float
+    offered: float | None = None
 
 
-def best_delivered(
-    lab: Lab, source: str, destination: str, size: int, addresses: Sequence[str] = ()
-) -> tuple[Delivered, list[Delivered]]:
-    """The most that arrives from one node at another, at whatever offered load.
+class Flow:
+    """Datagrams from one node to another: first the load is found at which most arrive, then that is measured again.
 
     First as much as one CPU can send. If some of that is lost, a path that has to share CPUs with the sender may
     deliver more when it is offered less: a half, a quarter, ... until nothing is lost or no more could arrive; then a
     little more and a little less than what was best.
 
-    Args:
-        lab: The lab.
-        source: The node that sends.
-        destination: The node that counts, at an IPv4 address.
-        size: Bytes of payload.
-        addresses: Where to; the destination's first IPv4 address if left out.
-
-    Returns:
-        The best trial, and all of them.
-
-    Raises:
-        LabError: Nothing arrives.
+    Attributes:
+        trials: What was tried, and gave what.
+        best: The best of them.
     """
-    here, there = lab.socket(source), lab.socket(destination)
-    with here, there:
+
+    def __init__(
+        self, lab: Lab, source: str, destination: str, size: int, cpu: int, addresses: Sequence[str] = ()
+    ) -> None:
+        """Find the load.
+
+        Args:
+            lab: The lab.
+            source: The node that sends.
+            destination: The node that counts, at an IPv4 address.
+            size: Bytes of payload.
+            cpu: Where the sender runs: it carries the packets through the routers.
+            addresses: Where to; the destination's first IPv4 address if left out.
+
+        Raises:
+            LabError: Nothing arrives.
+        """
+        self._cpu = cpu
+        self._here, self._there = lab.socket(source), lab.socket(destination)
         own = str(lab[destination].address_of(4))
-        counter = Counter(there, "0.0.0.0" if addresses else own)
-        sender = Sender(here, size, [(one, counter.port) for one in addresses or [own]])
-        trials = [_run(sender, counter, None)]
+        self._counter = Counter(self._there, "0.0.0.0" if addresses else own)
+        self._sender = Sender(self._here, size, [(one, self._counter.port) for one in addresses or [own]])
+        with pinned(cpu):
+            self.trials = list(self._try())
+        self.best = max(self.trials, key=lambda one: one.arrived)
+        if not self.best.arrived:
+            self.close()
+            raise LabError(f"nothing arrives from {source} at {destination} in {lab.name}")
+
+    def rate(self, warm_up: float, window: float) -> float:
+        """Thousands of packets a second that arrive, at the load that was best."""
+        with pinned(self._cpu):
+            return _run(self._sender, self._counter, self.best.offered, warm_up, window).arrived / 1000
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._here.close()
+        self._there.close()
+
+    def _try(self) -> Iterator[Delivered]:
+        trials = [_run(self._sender, self._counter, None)]
+        yield trials[0]
         offered = trials[0].sent
         while trials[-1].arrived < trials[-1].sent * (1 - _LITTLE_LOSS):
             offered /= 2
             if offered < max(one.arrived for one in trials):
                 break
-            _await_quiet(counter)
-            trials.append(_run(sender, counter, offered))
+            _await_quiet(self._counter)
+            trials.append(_run(self._sender, self._counter, offered))
+            yield trials[-1]
         best = max(trials, key=lambda one: one.arrived)
         for factor in (_BETWEEN, 1 / _BETWEEN) if len(trials) > 1 else ():
             if best.sent * factor > best.arrived:
-                _await_quiet(counter)
-                trials.append(_run(sender, counter, best.sent * factor))
-    best = max(trials, key=lambda one: one.arrived)
-    if not best.arrived:
-        raise LabError(f"nothing arrives from {source} at {destination} in {lab.name}")
-    return best, trials
+                _await_quiet(self._counter)
+                yield _run(self._sender, self._counter, best.sent * factor)
 
 
 def _await_quiet(counter: Counter) -> None:
@@ -191,13 +216,15 @@ def _await_quiet(counter: Counter) -> None:
         time.sleep(_QUIET_SECONDS)
 
 
-def _run(sender: Sender, counter: Counter, rate: float | None) -> Delivered:
+def _run(
+    sender: Sender, counter: Counter, rate: float | None, warm_up: float = WARM_UP, window: float = WINDOW
+) -> Delivered:
     """Send for the time of a run, ``rate`` packets a second or as many as there can be, and count in the window."""
-    _send(sender, rate, WARM_UP)
+    _send(sender, rate, warm_up)
     arrived, began = counter.arrived, time.monotonic()
-    sent = _send(sender, rate, WINDOW)
+    sent = _send(sender, rate, window)
     took = time.monotonic() - began
-    return Delivered(sent / took, (counter.arrived - arrived) / took)
+    return Delivered(sent / took, (counter.arrived - arrived) / took, rate)
 
 
 def _send(sender: Sender, rate: float | None, seconds: float) -> int:
