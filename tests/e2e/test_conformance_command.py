@@ -44,6 +44,7 @@ def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
     found = json.loads(verdicts.read_text())
     assert found["requirements"] == {WITHOUT_TEST: "not-tested", QUICK: "pass", MISSING: "not-implemented"}
     assert found["cells"] == {QUICK: {"any": "pass"}}
+    assert found["timing"] == {QUICK: "real"}
     assert found["counts"] == {"pass": 1, "fail": 0, "not-applicable": 0, "not-tested": 1, "not-implemented": 1}
     assert found["interrupted"] is False
     assert 0 < found["duration_s"] < 120
@@ -82,4 +83,5 @@ def test_an_end_before_its_time_leaves_no_lab(tmp_path: Path, number: signal.Sig
     found = json.loads(verdicts.read_text())
     assert found["interrupted"] is True
     assert found["requirements"] == {"C08": "not-tested"}
+    assert found["timing"] == {"C08": "scaled"}
     assert "not run" in found["tests"].values()

@@ -22,9 +22,13 @@ from tests.conformance.instrument.shares import SideBySide, end_with_parent
 
 HERE = pathlib.Path(__file__).parent
 
+def pytest_addoption(parser):
+    parser.addoption("--conformance-long", action="store_true")
+
 def pytest_configure(config):
     end_with_parent()
     config.addinivalue_line("markers", "alone: nothing else runs meanwhile")
+    config.addinivalue_line("markers", "scaled: waits, under --long")
     config.pluginmanager.register(SideBySide(2))
 
 def until(found):
@@ -52,7 +56,25 @@ def test_first(lab, others):
 
 def test_second(lab):
     lab.with_suffix(".met").touch()
-    until(lambda: len(list(lab.parent.glob("*.met"))) == 2)
+    until(lambda: len(list(lab.parent.glob("*.met"))) == 4)
+"""
+WAITING = """
+import pytest
+from conftest import until
+
+@pytest.mark.alone
+@pytest.mark.scaled
+@pytest.mark.parametrize("number", [1, 2])
+def test_waits(lab, number):
+    lab.with_suffix(".met").touch()
+    until(lambda: len(list(lab.parent.glob("*.met"))) == 4)
+"""
+ALONE = """
+import pytest
+
+@pytest.mark.alone
+def test_alone(others):
+    assert {one.name.partition(".")[0] for one in others()} <= {"test_e"}
 """
 HANGS = """
 from conftest import until
@@ -62,12 +84,12 @@ def test_hangs(lab):
 """
 
 
-def start(here: Path, modules: dict[str, str]) -> subprocess.Popen[str]:
+def start(here: Path, modules: dict[str, str], *options: str) -> subprocess.Popen[str]:
     (here / "conftest.py").write_text(CONFTEST)
     for name, text in modules.items():
         (here / f"{name}.py").write_text(text)
     words = [sys.executable, "-m", "pytest", "-q", "--capture=sys", "-p", "no:cacheprovider", "--rootdir", str(here)]
-    words += ["--basetemp", str(here / "base"), "--junitxml", str(here / "junit.xml"), str(here)]
+    words += ["--basetemp", str(here / "base"), "--junitxml", str(here / "junit.xml"), *options, str(here)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(words, cwd=here, env=environment, stdout=subprocess.PIPE, text=True)
 
@@ -77,14 +99,18 @@ def labs(here: Path) -> Callable[[], list[Path]]:
 
 
 def test_two_shares_at_a_time_and_then_those_that_run_alone(tmp_path: Path) -> None:
-    """A process that dies has failed the test that it was in, and no other; one JUnit file has them all."""
+    """Beside them each that waits in real time, in a lab of its own.
+
+    A process that dies has failed the test that it was in, and no other; one JUnit file has them all.
+    """
     modules = {
         "test_a": TOGETHER,
         "test_b": TOGETHER,
         "test_c": "import os\ndef test_dies(lab):\n lab.unlink()\n os._exit(3)\ndef test_goes_on(lab): pass",
-        "test_d": "import pytest\n@pytest.mark.alone\ndef test_alone(lab, others):\n assert not others()",
+        "test_d": ALONE,
+        "test_e": WAITING,
     }
-    process = start(tmp_path, modules)
+    process = start(tmp_path, modules, "--conformance-long")
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1, out
     cases = {
@@ -96,6 +122,8 @@ def test_two_shares_at_a_time_and_then_those_that_run_alone(tmp_path: Path) -> N
         "test_c.test_dies",
         "test_c.test_goes_on",
         "test_d.test_alone",
+        "test_e.test_waits[1]",
+        "test_e.test_waits[2]",
     }
     failed = {name: one.find("failure") for name, one in cases.items() if len(one)}
     assert failed.keys() == {"test_c.test_dies"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ def test_a_failed_clause_is_about_its_own_requirement() -> None:
     assert {one: outside.about(one) for one in both} == {"C19": ("failed", "nonce 7"), "C38": ("failed", "no lab")}
     skipped = Evidence("test_two", both, Cell(), "passed", clauses={"C19": ("skipped", "tells nothing")})
     assert [judge(CATALOGUE[one], [skipped]).verdict for one in both] == [Verdict.NOT_TESTED, Verdict.PASS]
+
+
+def test_one_test_on_faster_clocks_makes_a_scaled_row() -> None:
+    real = seen(PLAIN, "passed")
+    scaled = replace(real, timing="scaled")
+    assert [judge(PLAIN, tests).timing for tests in ([], [real], [scaled, real])] == ["", "real", "scaled"]
 
 
 def test_not_applicable_is_what_a_test_says() -> None:
