@@ -16,8 +16,7 @@ from testbed.lab import Lab
 from testbed.observe import scapy_lisp as lisp
 from testbed.observe.capture import Capture
 from testbed.observe.scapy_lisp.records import IDENTITY_SIZE
-from tests.scapy_lisp.test_tshark import disagreements
-from tests.scapy_lisp.tshark import ask
+from tests.scapy_lisp.tshark import ask, disagreements
 
 _ETHERNET_HEADER = 14
 

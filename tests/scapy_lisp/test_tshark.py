@@ -6,18 +6,17 @@ One capture with packets of every kind, one run of tshark. Where tshark 4.0 and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from random import Random
 
 import pytest
 from scapy.layers.inet import IP, UDP
-from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from testbed.observe import scapy_lisp as lisp
 from tests.scapy_lisp import chance
-from tests.scapy_lisp.tshark import COMPARED, Opinion, ask, opinion_of
+from tests.scapy_lisp.tshark import COMPARED, Opinion, ask, disagreements
 
 ROUNDS = 12
 UNDISSECTED_LCAFS = (4, 6, 11, 14, 16)
@@ -157,14 +156,6 @@ def opinions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sample]
     for (name, octets), opinion in zip(named, said, strict=True):
         found[name].append((octets, opinion))
     return found
-
-
-def disagreements(octets: bytes, opinion: Opinion) -> Iterator[str]:
-    """Each field of which tshark and the Scapy layers say different things."""
-    ours = opinion_of(IP(octets) if octets[0] >> 4 == 4 else IPv6(octets))
-    for name in sorted(COMPARED):
-        if ours.get(name, []) != opinion.values.get(name, []):
-            yield f"{name}: Scapy layers {ours.get(name)}, tshark {opinion.values.get(name)}"
 
 
 @pytest.mark.parametrize("name", AGREED)

@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from xml.etree import ElementTree
 
 import pytest
+from scapy.layers.inet import IP
+from scapy.layers.inet6 import IPv6
 from scapy.packet import NoPayload, Packet
 
 from testbed.observe import scapy_lisp as lisp
@@ -25,6 +27,8 @@ _LINKTYPE_RAW = 101
 _ADDRESS = re.compile(r"[._](ipv4|ipv6|mac|dn|string)$")
 _NO_SOURCE_EID = "not set"
 _OCTETS = {"lisp.auth", "lisp.xtrid", "lisp.siteid", "lisp.lcaf.vendor.data"}
+_PROTOCOLS = ("ip", "ipv6", "udp", "icmp", "lisp", "lisp-data", "data", "_ws.malformed", "_ws.short")
+"""What tshark tells in full: the rest of a packet is nobody's question here."""
 _COMPLAINTS = ("_ws.malformed", "_ws.short", "_ws.expert.message")
 
 
@@ -52,20 +56,40 @@ class Opinion:
                 self.values[_name(name)].append(value)
 
 
-def ask(packets: Sequence[bytes], path: Path) -> list[Opinion]:
-    """One run of tshark over IP packets; ``path`` is where the capture is left. Without tshark the test is skipped."""
+def ask(packets: Sequence[bytes], path: Path, *, inner: bool = True) -> list[Opinion]:
+    """One run of tshark over IP packets. Without tshark the test is skipped.
+
+    Args:
+        packets: The packets, from their IP headers on.
+        path: Where the capture is left.
+        inner: Whether what is inside a data packet counts; if not, an opinion ends with the LISP header.
+    """
     if not shutil.which("tshark"):
         pytest.skip("needs tshark")
-    capture = struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 0xFFFF, _LINKTYPE_RAW)
-    for number, octets in enumerate(packets):
-        capture += struct.pack("<IIII", number, 0, len(octets), len(octets)) + octets
-    path.write_bytes(capture)
+    with path.open("wb") as capture:
+        capture.write(struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 0xFFFF, _LINKTYPE_RAW))
+        for number, octets in enumerate(packets):
+            capture.write(struct.pack("<IIII", number, 0, len(octets), len(octets)) + octets)
     # RFC 9300 section 5.3: data packets have a zero UDP checksum over IPv6 too, which tshark finds illegal if not told.
     command = ["tshark", "-n", "-r", str(path), "-T", "pdml", "-o", "udp.ignore_ipv6_zero_checksum:TRUE"]
-    done = subprocess.run(command, capture_output=True, check=True)
-    opinions = [Opinion(element) for element in ElementTree.fromstring(done.stdout).findall("packet")]
+    command += ["-J", " ".join(_PROTOCOLS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tshark:
+        assert tshark.stdout is not None
+        opinions = list(_opinions(tshark.stdout, inner))
+    assert tshark.returncode == 0, command
     assert len(opinions) == len(packets)
     return opinions
+
+
+def _opinions(pdml: IO[bytes], inner: bool) -> Iterator[Opinion]:
+    for _, element in ElementTree.iterparse(pdml):
+        if element.tag == "packet":
+            layers = list(element)
+            header = next((at for at, one in enumerate(layers, 1) if one.get("name") == "lisp-data"), None)
+            for one in () if inner or header is None else layers[header:]:
+                element.remove(one)
+            yield Opinion(element)
+            element.clear()
 
 
 def _name(name: str) -> str:
@@ -276,6 +300,14 @@ def opinion_of(packet: Packet) -> Values:
             found[name].append(value)
         layer = layer.payload
     return found
+
+
+def disagreements(octets: bytes, opinion: Opinion) -> Iterator[str]:
+    """Each field of which tshark and the Scapy layers say different things."""
+    ours = opinion_of(IP(octets) if octets[0] >> 4 == 4 else IPv6(octets))
+    for name in sorted(COMPARED):
+        if ours.get(name, []) != opinion.values.get(name, []):
+            yield f"{name}: Scapy layers {ours.get(name)}, tshark {opinion.values.get(name)}"
 
 
 def _layer(packet: Packet) -> Iterator[tuple[str, Any]]:

@@ -11,7 +11,9 @@ from typing import Any
 
 from testbed.client.box import give, owner
 from tests.conformance.catalogue import DATA_PATHS, CatalogueError, Requirement, binding, load, named
-from tests.conformance.instrument.evidence.directory import prepared
+from tests.conformance.instrument.evidence.directory import prepared, settled
+from tests.conformance.instrument.evidence.outcome import look_at_packets
+from tests.conformance.instrument.evidence.page import page
 from tests.conformance.instrument.matrix import print_matrix
 from tests.conformance.instrument.run import Run, run
 from tests.conformance.instrument.under_test import under_test
@@ -28,6 +30,7 @@ def conformance(
     json_file: str = "",
     junit_file: str = "",
     captures: str = "",
+    html_file: str = "",
     jobs: int = 0,
     long: bool = False,
     implementation: str = "",
@@ -41,6 +44,7 @@ def conformance(
         json_file: Where the verdicts go.
         junit_file: Where the tests' outcomes go as JUnit XML, or "".
         captures: The directory where the packets of each test go; "" for one in the runs' directory.
+        html_file: Where the page goes that shows all of it with the packets, or "".
         jobs: How many labs work side by side; 0 is one for each core.
         long: Wait for long timers in real time; otherwise our routers' clocks run faster. Others' never do.
         implementation: What is judged: the name of an implementation or a driver file; "" for our own.
@@ -57,7 +61,7 @@ def conformance(
         chosen = _chosen(load(), only, role, dataplane)
         if judged and dataplane and dataplane not in judged.driver.dataplanes:
             raise CatalogueError(f"--dataplane {dataplane}: {judged.driver.name} has a data path of its own")
-        files = {"--json": json_file, "--junit": junit_file}
+        files = {"--json": json_file, "--junit": junit_file, "--html": html_file}
         if not json_file:
             raise CatalogueError("say where the verdicts go, for example --json conformance.json")
         for option, file in files.items():
@@ -79,11 +83,15 @@ def conformance(
         in_real_time=long or judged is not None, judged=judged, progress=_progress,
     )  # fmt: skip
     seconds = time.monotonic() - begun
+    worked = look_at_packets(found, directory, junit=junit, page=bool(html_file))
     tests = list(found.tests.values())
     if judged:
         tests, chosen = judged.shown(tests), [judged.asked(one) for one in chosen]
     rows = [aside.get(one.id) or judge(one, tests, data_path=dataplane, in_memory=found.in_memory) for one in chosen]
     Path(json_file).write_text(json.dumps(report(rows, found, seconds), indent=1, ensure_ascii=False) + "\n")
+    if html_file:
+        given = {"Judged": judged.driver.title if judged else "our own routers", "Duration": f"{seconds:.0f} s"}
+        Path(html_file).write_text(page(rows, {one.name: one for one in tests}, worked, given), encoding="utf-8")
     for file in filter(None, files.values()):
         if Path(file).exists():
             give(Path(file), owner())
@@ -95,7 +103,7 @@ def conformance(
     pace = f"{scaled} of them on clocks that run faster (--long: in real time)" if scaled else "in real time"
     print(f"\n{len(rows)} requirements, {pace}: {told}")
     print(f"{len(tests)} tests in {seconds:.0f} s, their words in {found.log}")
-    print(f"their packets in {directory}")
+    print(f"their packets in {settled(directory)}; three opinions of {worked.judged} that our routers sent")
     if found.interrupted:
         left = sum(not one.outcome for one in tests)
         print(f"conformance: interrupted; {left} tests have no outcome", file=sys.stderr)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +16,19 @@ from tests.conformance.catalogue import CatalogueError
 INDEX = "index.jsonl"
 
 
+_HOME = RUNS / "conformance"
+_SETTLED = _HOME / "captures"
+
+
 def prepared(given: str) -> Path:
-    """The directory, there, and without the packets of an earlier run.
+    """The directory, there, and without the packets of an earlier run. Unless one is given it is this process's alone.
 
     Raises:
         CatalogueError: It cannot be one.
     """
-    path = Path(given).resolve() if given else RUNS / "conformance" / "captures"
+    path = Path(given).resolve() if given else _HOME / f"captures-{os.getpid()}"
     try:
-        for made in (path,) if given else (RUNS, path.parent, path):
+        for made in (path,) if given else (RUNS, _HOME, path):
             if not made.exists():
                 made.mkdir()
                 give(made, owner())
@@ -33,6 +39,18 @@ def prepared(given: str) -> Path:
     except OSError as error:
         raise CatalogueError(f"--captures {path}: {error.strerror}") from None
     return path
+
+
+def settled(directory: Path) -> Path:
+    """Where the packets are when all is done: unless a directory was given, in the place of an earlier run's."""
+    if directory.parent != _HOME or directory == _SETTLED:
+        return directory
+    # What a run that was killed has left goes as well.
+    for one in _HOME.glob("captures*"):
+        number = one.name.rpartition("-")[2]
+        if one != directory and not (number.isdigit() and Path("/proc", number).exists()):
+            shutil.rmtree(one)
+    return directory.rename(_SETTLED)
 
 
 def entries(directory: Path) -> Iterator[Mapping[str, Any]]:

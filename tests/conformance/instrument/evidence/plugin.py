@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from testbed.client.box import give, owner
+from testbed.drivers import OURS
 from testbed.lab import Lab
 from testbed.observe import pcapng
 from testbed.observe.capture import Frame
 from tests.conformance.instrument.evidence.directory import INDEX
 from tests.conformance.instrument.evidence.recorder import Recorder, Taken
 
-MOST_FRAMES = 2000
+MOST_FRAMES = 1000
 """Of one test."""
-MOST_OCTETS = 2 << 20
+MOST_OCTETS = 1 << 20
 _MOST_NAME = 120
 
 
@@ -44,11 +45,17 @@ class _Keeper:
 
     def __init__(self, directory: Path, recorder: Recorder) -> None:
         self._directory, self._recorder = directory, recorder
+        self._call = 0
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        self._call = time.time_ns()
+        return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._recorder.begin()
-        begin = time.time_ns()
+        begin = self._call = time.time_ns()
         try:
             return (yield)
         finally:
@@ -62,9 +69,11 @@ class _Keeper:
             "file": file_name(item.nodeid),
             "doc": inspect.getdoc(getattr(item, "function", None)) or "",
             "begin_ns": begin,
+            "call_ns": self._call,
             "end_ns": time.time_ns(),
             "lost": taken.lost + cut,
             "handled": taken.handled,
+            "foreign": sorted({node for one in taken.labs for node in _foreign(one)}),
             "labs": [_lab(one) for one in taken.labs],
         }
         peers = {(one[0], one[1]): one[2] for lab in about["labs"] for one in lab["links"]}
@@ -94,6 +103,11 @@ def _comment(frame: Frame, peers: dict[tuple[str, str], str], handled: list[str]
     if peer is None:
         return ""
     return f"from {peer} to {frame.node}" + (f"; the test has a socket of its own in {peer}" if peer in handled else "")
+
+
+def _foreign(lab: Lab) -> list[str]:
+    """The routers that are not ours."""
+    return [node for node, driver in lab.drivers.items() if driver.name != OURS]
 
 
 def _lab(lab: Lab) -> dict[str, Any]:

@@ -24,10 +24,10 @@ from testbed.observe.capture import Capture, Frame
 DATA, CONTROL = 4341, 4342
 _OCTETS = 1600
 """Of each frame: any message that fits into the core's MTU, with its Ethernet header."""
-_BUFFERS = {CONTROL: 4 << 20, DATA: 1 << 20}
+_BUFFERS = {CONTROL: 4 << 20, DATA: 1 << 19}
 _MOST_ROUTERS = 40
 """A lab with more has only what the test's own captures take."""
-_OWN_FRAMES = 2000
+_OWN_FRAMES = 1000
 """What is taken of one test's own captures."""
 
 
