@@ -88,7 +88,20 @@ def start(here: Path, modules: dict[str, str], *options: str) -> subprocess.Pope
     (here / "conftest.py").write_text(CONFTEST)
     for name, text in modules.items():
         (here / f"{name}.py").write_text(text)
-    words = [sys.executable, "-m", "pytest", "-q", "--capture=sys", "-p", "no:cacheprovider", "--rootdir", str(here)]
+    # As in the background of a shell, which has everything ignore Ctrl-C.
+    words = [
+        "env",
+        "--ignore-signal=INT",
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--capture=sys",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(here),
+    ]
     words += ["--basetemp", str(here / "base"), "--junitxml", str(here / "junit.xml"), *options, str(here)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(words, cwd=here, env=environment, stdout=subprocess.PIPE, text=True)
