@@ -92,7 +92,7 @@ def graph(_context: Context, file: str, output: str = "") -> None:
 
 @task()
 def generate(_context: Context) -> None:
-    """Write anew what is generated under topologies/: README.md, schema.json, hundred-sites.yaml, two-dc.svg.
+    """Write anew what is generated: README.md, schema.json, hundred-sites.yaml, two-dc.svg, the drivers' README.md.
 
     Example: ci/lab generate
     """

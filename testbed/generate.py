@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from testbed.drivers.reference import drivers_text
 from testbed.graph import graph
 from testbed.language.reference import reference_text
 from testbed.language.schema import schema_text
@@ -13,11 +14,12 @@ SITES = 100
 
 
 def generated() -> Iterator[tuple[str, str]]:
-    """The name and the text of every generated file under ``topologies/``."""
+    """The path, from ``topologies/``, and the text of every generated file."""
     yield "hundred-sites.yaml", hundred_sites()
     yield "schema.json", schema_text()
     yield "two-dc.svg", graph(load("two-dc"))
     yield "README.md", reference_text([(f"{name}.yaml", load(name).title) for name in shipped()])
+    yield "../testbed/drivers/README.md", drivers_text()
 
 
 def generate() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -59,22 +60,30 @@ def generate() -> None:
     from testbed.generate import generate as write
 
     written = write()
-    print("\n".join(f"topologies/{name} is new" for name in written) or "everything generated is current")
+    print(
+        "\n".join(f"{os.path.normpath(f'topologies/{name}')} is new" for name in written)
+        or "everything generated is current"
+    )
 
 
 def doctor(*, as_json: bool = False) -> int:
     """Say what this machine offers and what is missing; return 1 when no lab can run here."""
     from testbed.doctor import examine
+    from testbed.drivers import driver, shipped
 
     report = examine()
     if as_json:
-        print(json.dumps(report.to_json(), indent=1))
+        usable = {name: {"usable": not driver(name).missing, "missing": driver(name).missing} for name in shipped()}
+        print(json.dumps(report.to_json() | {"implementations": usable}, indent=1))
         return 0 if report.lab_can_run else 1
     from testbed.observe.tables import draw, examination
 
     draw(examination(report.findings), report.machine.words)
     runs, why = report.dataplane
     print(f"data plane: {runs}{f', because of {why}' if why else ''}")
+    for name in shipped():
+        lacking = driver(name).missing
+        print(f"implementation {name}: {f'no: {lacking[0]} is not on the PATH' if lacking else 'usable'}")
     without = ", ".join(one.name for one in report.missing) or "nothing"
     print(f"{'a lab can run here' if report.lab_can_run else 'NO LAB CAN RUN HERE'}; missing: {without}")
     return 0 if report.lab_can_run else 1

@@ -40,7 +40,7 @@ def _below(scalar: Scalar, allowed: str) -> str:
 
 
 TEMPLATE = ScalarShape("template", "allowed is text, with {{ values }} of the topology", _template, {"type": "string"})
-REGEX = ScalarShape("regular expression", "allowed is one as Python's re reads it", _regex, {"type": "string"})
+REGEX = ScalarShape("regular expression", "allowed is a regular expression of Python's", _regex, {"type": "string"})
 BELOW = ScalarShape("path", "allowed is a path such as router.conf or etc/router.conf", _below, {"type": "string"})
 MOST_END_SECONDS = 30
 _SECONDS = number("seconds", 0.1, 600, whole=False)

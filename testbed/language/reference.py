@@ -63,15 +63,20 @@ def reference_text(worlds: Sequence[tuple[str, str]]) -> str:
     parts = [_INTRODUCTION, "## Worlds\n\n| file | what it shows |\n|---|---|"]
     parts += [f"| [{name}]({name}) | {title} |" for name, title in worlds]
     parts += ["", _RULES, "## Keys\n\nKeys in **bold** must be given.\n"]
-    parts += ["\n".join(_table(row, heading)) for row, heading in _tables()]
+    parts += [tables_text(TopologyRow)]
     parts += ["## Values\n\n| value | what it is |\n|---|---|"]
     parts += [f"| {shape.name} | {_allowed(shape)} |" for shape in _NAMED_VALUES]
     return "\n".join(parts) + "\n"
 
 
-def _tables() -> Iterator[tuple[type[Row], str]]:
-    """Every table of the language with where it stands, from the top down."""
-    waiting: list[tuple[type[Row], str]] = [(TopologyRow, "The file")]
+def tables_text(root: type[Row]) -> str:
+    """Every table of a language with its keys; ``root`` is the file."""
+    return "\n".join("\n".join(_table(row, heading, root)) for row, heading in _tables(root))
+
+
+def _tables(root: type[Row]) -> Iterator[tuple[type[Row], str]]:
+    """Every table of a language with where it stands, from the top down."""
+    waiting: list[tuple[type[Row], str]] = [(root, "The file")]
     seen: set[type[Row]] = set()
     for row, heading in waiting:
         if row in seen:
@@ -81,7 +86,7 @@ def _tables() -> Iterator[tuple[type[Row], str]]:
         for name, key in keys_of(row).items():
             inner = _row_of(key.shape)
             if inner is not None:
-                waiting.append((inner, f"`{name}`" if row is TopologyRow else f"`{name}` of {title_of(row).lower()}"))
+                waiting.append((inner, f"`{name}`" if row is root else f"`{name}` of {title_of(row).lower()}"))
 
 
 def _row_of(shape: Shape) -> type[Row] | None:
@@ -90,28 +95,28 @@ def _row_of(shape: Shape) -> type[Row] | None:
     return shape.row if isinstance(shape, Table | Named) else None
 
 
-def _table(row: type[Row], heading: str) -> Iterator[str]:
+def _table(row: type[Row], heading: str, root: type[Row]) -> Iterator[str]:
     about = " ".join((row.__doc__ or "").replace("``", "`").split())
     yield f"### {heading}\n\n{about}\n\n| key | value | meaning |\n|---|---|---|"
     for name, key in keys_of(row).items():
         shown = f"**`{name}`**" if key.required else f"`{name}`"
-        yield f"| {shown} | {_value(key.shape)} | {key.doc} |"
+        yield f"| {shown} | {_value(key.shape, root)} | {key.doc} |"
     yield ""
 
 
-def _value(shape: Shape) -> str:
+def _value(shape: Shape, root: type[Row]) -> str:
     """What may stand in one place of a file, in a few words."""
     if isinstance(shape, One):
         return _scalar(shape.of)
     if isinstance(shape, Many):
         return f"{shape.exactly} times: {_scalar(shape.of)}" if shape.exactly else f"one or more: {_scalar(shape.of)}"
     if isinstance(shape, Table):
-        short = f"{_value(keys_of(shape.row)[shape.short].shape)}, or " if shape.short else ""
-        return f"{short}a mapping, [below](#{_anchor(shape.row)})"
+        short = f"{_value(keys_of(shape.row)[shape.short].shape, root)}, or " if shape.short else ""
+        return f"{short}a mapping, [below](#{_anchor(shape.row, root)})"
     if isinstance(shape, Listed):
-        return f"a list, each {_value(shape.of)}"
+        return f"a list, each {_value(shape.of, root)}"
     if isinstance(shape, Named):
-        return f"names, [below](#{_anchor(shape.row)})"
+        return f"names, [below](#{_anchor(shape.row, root)})"
     raise TypeError(f"{type(shape).__name__} has no description")
 
 
@@ -124,7 +129,7 @@ def _allowed(shape: ScalarShape) -> str:
     return re.sub(r"^allowed (is|are) ", "", shape.allowed)
 
 
-def _anchor(row: type[Row]) -> str:
+def _anchor(row: type[Row], root: type[Row]) -> str:
     """Where GitHub's Markdown puts a heading."""
-    heading = next(heading for other, heading in _tables() if other is row)
+    heading = next(heading for other, heading in _tables(root) if other is row)
     return heading.lower().replace("`", "").replace(" ", "-")

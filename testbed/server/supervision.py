@@ -21,6 +21,7 @@ RESTART_SECONDS = 10.0  # somebody waits for one daemon, whose peers run or are 
 STOP_SECONDS = 5.0
 TAIL_LINES = 10
 _TAIL_BYTES = 16384
+_WORDS = 200  # of a line that anybody may have written
 
 
 class ServerError(Exception):
@@ -105,7 +106,7 @@ class Supervisor(ABC):
 
         def late() -> str:
             names = [name for name in wanted if self.daemons[name].state < state]
-            return f"not {state.name.lower()} within {seconds:.0f} s: " + ", ".join(
+            return f"not {state.name.lower()} within {seconds:g} s: " + ", ".join(
                 f"{name} ({self._progress(name)})" for name in names
             )
 
@@ -216,10 +217,11 @@ class Supervisor(ABC):
 
 def _words(tail: list[str]) -> str:
     """The last line of a log for a person: what went wrong, if it says so."""
+    tail = [line for line in tail if line.strip()]
     if not tail:
         return "empty"
     try:
         entry = json.loads(tail[-1])
         return f"{entry['event']}: {entry['fields']['error']}"
     except (ValueError, KeyError, TypeError):
-        return tail[-1]
+        return "".join(one if one.isprintable() else "?" for one in tail[-1][:_WORDS])
