@@ -219,6 +219,20 @@ def lig(_context: Context, node: str, eid: str, instance_id: str = "0", json: bo
 
 
 @task(
+    positional=("node", "key_id"),
+    help={"node": "an ETR of the site", "key-id": "the id of its key or of one of its other-keys", "lab": LAB_HELP},
+)
+def key(_context: Context, node: str, key_id: str, lab: str = "") -> None:
+    """Change the key that an ETR registers with, while traffic flows.
+
+    Example: ci/lab key xtr1 2
+    """
+    from testbed import commands
+
+    commands.key(lab or None, node, commands.key_id(key_id))
+
+
+@task(
     positional=("node", "eid", "rloc"),
     help={
         "node": "an ETR of the site",

@@ -16,13 +16,14 @@ from nodes.daemon.waiters import Waiters
 from nodes.dataplane.path import DataPath
 from nodes.linux import netlink
 from nodes.lisp.config import NodeConfig
-from nodes.lisp.effects import ChangeLocator, Effect, Input, Query
+from nodes.lisp.effects import ChangeKey, ChangeLocator, Effect, Input, Query
 from nodes.lisp.engine import Engine
 
 ENGINE_TABLES = ("map-cache", "locators", "database", "dynamic-eids", "registrations", "roles")
 TABLES = (*ENGINE_TABLES, "statistics", "interfaces", "contacts")
-_OPERATIONS = ("show", "verify", "lig", "set-locator", "add-mappings", "remove-mappings", "stop")
-_LIG_SECONDS = _LOCATOR_SECONDS = 5.0
+_OPERATIONS = ("show", "verify", "lig", "set-locator", "change-key", "add-mappings", "remove-mappings", "stop")
+_LIG_SECONDS = _CHANGE_SECONDS = 5.0
+_KEY_IDS = 255
 
 
 class Requests:
@@ -76,6 +77,9 @@ class Requests:
                     self._jobs.add(self._static.remove(request), client)
                 case "set-locator":
                     self._set_locator(request, client)
+                case "change-key":
+                    key_id = fields.whole_number(request, "key_id", -1, _KEY_IDS)
+                    self._step(ChangeKey(key_id, self._waiters.add(client, _CHANGE_SECONDS)))
                 case "stop":
                     client.succeed(None)
                     self._stop()
@@ -124,5 +128,5 @@ class Requests:
         prefix, rloc = fields.eid_prefix(request), fields.address(request, "rloc")
         priority, weight = (fields.optional_number(request, name, 255) for name in ("priority", "weight"))
         peers = self._path.peers(prefix) if self._path is not None else ()
-        token = self._waiters.add(client, _LOCATOR_SECONDS)
+        token = self._waiters.add(client, _CHANGE_SECONDS)
         self._step(ChangeLocator(prefix, rloc, priority, weight, peers, token))

@@ -142,12 +142,14 @@ class MapServerPeer:
     Attributes:
         address: Its RLOC.
         key: The secret shared with it.
+        other_keys: Further ones, which the ETR can change over to.
         proxy_reply: Ask it to answer Map-Requests itself (the P-bit).
     """
 
     address: IPAddress
     key: Key
     proxy_reply: bool = False
+    other_keys: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +340,12 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
         ),
         "map_resolvers": addresses("map_resolvers"),
         "map_servers": tuple(
-            MapServerPeer(ip_address(item["address"]), _key(item["key"]), item["proxy_reply"])
+            MapServerPeer(
+                ip_address(item["address"]),
+                _key(item["key"]),
+                item["proxy_reply"],
+                tuple(_key(one) for one in item.get("other_keys", ())),
+            )
             for item in data.get("map_servers", ())
         ),
         "petrs": addresses("petrs"),

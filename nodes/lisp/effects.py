@@ -115,6 +115,21 @@ class ChangeLocator:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeKey:
+    """The ETR signs its registrations with another of its keys from now on. Answered by an :class:`Answer`.
+
+    The change lasts as long as the process: a restarted node goes by its configuration again.
+
+    Attributes:
+        key_id: The Key ID of one of the keys that it shares with its Map-Servers.
+        token: Returned in the :class:`Answer`.
+    """
+
+    key_id: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class AddMappings:
     """Somebody puts mappings into the map-cache by hand. They never end, and no Map-Reply changes them.
 
@@ -176,6 +191,7 @@ Input = (
     | HostSeen
     | HostGone
     | ChangeLocator
+    | ChangeKey
     | AddMappings
     | RemoveMappings
     | Unreachable
@@ -322,7 +338,7 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a :class:`Query` or :class:`ChangeLocator`, or a failure in words.
+    """The answer to a :class:`Query`, :class:`ChangeLocator` or :class:`ChangeKey`, or a failure in words.
 
     Attributes:
         token: The token of what is answered.

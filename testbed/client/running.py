@@ -252,6 +252,20 @@ class LabClient:
         change = {"eid": eid, "rloc": rloc, "priority": priority, "weight": weight, "instance_id": instance_id}
         return dict(self._ask_daemon(node, "set-locator", ANSWER_SECONDS, **change))
 
+    def change_key(self, node: str, key_id: int) -> dict[str, Any]:
+        """Have an ETR register with another of its site's keys, which its Map-Servers know as well.
+
+        It registers anew at once; what is registered stays so meanwhile. The change lasts until the daemon restarts.
+
+        Args:
+            node: The ETR.
+            key_id: The Key ID, 0 to 255.
+
+        Returns:
+            The ``key_id`` and the ``map_servers`` that are told.
+        """
+        return dict(self._ask_daemon(node, "change-key", ANSWER_SECONDS, key_id=key_id))
+
     def restart(self, node: str) -> None:
         """Restart a node's daemons, or start those that died; returns when they are ready."""
         self._ask("restart", RESTART_SECONDS, node=node)

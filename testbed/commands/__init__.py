@@ -2,8 +2,8 @@
 
 from testbed.commands.labs import down, execute, logs, restart, shell, status, up
 from testbed.commands.proofs import demo, ping, traffic
-from testbed.commands.routers import SHOWN, lig, locator, show, verify
-from testbed.commands.values import by_udp, instance_id, megabits, number, octet, seconds
+from testbed.commands.routers import SHOWN, key, lig, locator, show, verify
+from testbed.commands.values import by_udp, instance_id, key_id, megabits, number, octet, seconds
 from testbed.commands.worlds import doctor, generate, graph, validate
 
 __all__ = [
@@ -16,6 +16,8 @@ __all__ = [
     "generate",
     "graph",
     "instance_id",
+    "key",
+    "key_id",
     "lig",
     "locator",
     "logs",

@@ -72,6 +72,12 @@ def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: 
     draw(table("lig", answer["records"]), title)
 
 
+def key(lab: str | None, node: str, key_id: int) -> None:
+    """Have an ETR register with another of its site's keys while the lab runs."""
+    answer = Lab.attach(lab).change_key(node, key_id)
+    print(f"{node}: registers with key {answer['key_id']} at {', '.join(answer['map_servers'])}")
+
+
 def locator(
     lab: str | None,
     node: str,

@@ -31,6 +31,17 @@ def instance_id(text: str) -> int:
     return int(text)
 
 
+def key_id(text: str) -> int:
+    """Read a Key ID, 0 to 255.
+
+    Raises:
+        LabError: It is not one.
+    """
+    if not text.isdecimal() or int(text) > 255:
+        raise LabError(f"key ID {text} is not allowed; allowed are 0 to 255")
+    return int(text)
+
+
 def octet(text: str, name: str) -> int | None:
     """Read a priority or weight, 0 to 255; "" is None.
 

@@ -19,6 +19,9 @@ from testbed.model import IPInterface, Path, Routing
 ALGORITHMS = {one.name.lower().replace("_", "-"): one for one in Algorithm}
 """The names a file uses for Algorithm IDs (RFC 9301 section 12.5)."""
 
+DEFAULT_KEY_ID = 1
+"""The Key ID of a key for which the file names none."""
+
 FAMILIES = {"ipv4": 4, "ipv6": 6}
 """The names a file uses for the two IP versions."""
 
@@ -256,6 +259,12 @@ class SiteRow(SegmentRow):
 
     lisp: At[bool] | None = item(One(BOOLEAN), "False for a site whose hosts have no EIDs; true if left out")
     key: KeyRow | None = item(Table(KeyRow, "secret"), "The secret shared with the Map-Servers")
+    other_keys: tuple[KeyRow, ...] = item(
+        Listed(Table(KeyRow, "secret")),
+        "Further secrets that the Map-Servers accept from it, each with an id of its own: its xTRs can change over to "
+        "one while the lab runs (ci/lab key)",
+        default=(),
+    )
     routers: tuple[RouterRow, ...] = item(Named(RouterRow), "The site's routers", required=True, default=())
     tenants: tuple[TenantRow, ...] = item(
         Named(TenantRow),

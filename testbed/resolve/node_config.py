@@ -25,14 +25,13 @@ from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
 from testbed.language.segments import default_roles, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
-from testbed.language.tables import ALGORITHMS, FAMILIES, NodeRow, SiteRow, TopologyRow
+from testbed.language.tables import ALGORITHMS, DEFAULT_KEY_ID, FAMILIES, NodeRow, SiteRow, TopologyRow
 from testbed.model import Side
 from testbed.resolve.registration_sites import registration_sites
 from testbed.resolve.wiring import Wiring
 
 T = TypeVar("T")
 
-DEFAULT_KEY_ID = 1
 DEFAULT_ALGORITHM = Algorithm.HMAC_SHA_256_128_HKDF_SHA256
 """RFC 9301 section 5.6: an ETR should use HMAC-SHA256-128+HKDF-SHA256."""
 DEFAULT_TTL_MINUTES = 1440
@@ -151,16 +150,15 @@ def _dataplane(topology: TopologyRow, node: NodeRow) -> DataPlane:
     return DataPlane(said.value) if said else DataPlane.AUTO
 
 
-def site_key(site: SiteRow) -> Key:
-    """The key of a LISP site, with defaults for what the file leaves out."""
-    row = site.key
-    if row is None or row.secret is None:
-        raise ValueError(f"site {site.name} has no key")  # refused by the checks
-    return Key(
-        row.id.value if row.id else DEFAULT_KEY_ID,
-        ALGORITHMS[row.algorithm.value] if row.algorithm else DEFAULT_ALGORITHM,
-        row.secret.value,
-    )
+def site_keys(site: SiteRow) -> list[Key]:
+    """The keys of a LISP site, the one that its ETRs begin with first; with defaults for what the file leaves out."""
+    found = []
+    for row in (site.key, *site.other_keys):
+        if row is None or row.secret is None:
+            raise ValueError(f"site {site.name} has no key")  # refused by the checks
+        algorithm = ALGORITHMS[row.algorithm.value] if row.algorithm else DEFAULT_ALGORITHM
+        found.append(Key(row.id.value if row.id else DEFAULT_KEY_ID, algorithm, row.secret.value))
+    return found
 
 
 def _aggregates(plan: Plan, roles: frozenset[Role], instances: set[int]) -> tuple[EidPrefix, ...]:
@@ -218,7 +216,8 @@ def _dynamic_eids(site: SiteRow, plan: Plan, members: Members) -> tuple[DynamicE
 
 def _peers(site: SiteRow, router: str, members: Members) -> tuple[MapServerPeer, ...]:
     addresses = members.of(Role.MAP_SERVER, router, site.map_servers)
-    return tuple(MapServerPeer(address, site_key(site), proxy_reply(site)) for address in addresses)
+    key, *others = site_keys(site)
+    return tuple(MapServerPeer(address, key, proxy_reply(site), tuple(others)) for address in addresses)
 
 
 def _petrs(site: SiteRow | None, router: str, roles: frozenset[Role], members: Members) -> tuple[IPAddress, ...]:
@@ -231,7 +230,7 @@ def _petrs(site: SiteRow | None, router: str, roles: frozenset[Role], members: M
 def _served(node: NodeRow, sites: list[SiteRow], plan: Plan) -> tuple[RegistrationSite, ...]:
     """The sites that register with one Map-Server."""
     mine = [one for one in sites if not one.map_servers or node.name in [at.value for at in one.map_servers]]
-    return registration_sites(mine, plan, site_key)
+    return registration_sites(mine, plan, site_keys)
 
 
 def _delegations(resolver: str, sites: list[SiteRow], plan: Plan, members: Members) -> tuple[Delegation, ...]:

@@ -12,18 +12,18 @@ from testbed.language.tables import SiteRow
 
 
 def registration_sites(
-    sites: Sequence[SiteRow], plan: Plan, key_of: Callable[[SiteRow], Key]
+    sites: Sequence[SiteRow], plan: Plan, keys_of: Callable[[SiteRow], Sequence[Key]]
 ) -> tuple[RegistrationSite, ...]:
     """One for each site; sites that share a dynamic prefix are one, since a host of it may be at either.
 
     Args:
         sites: The sites that register here.
         plan: Every address.
-        key_of: The key of a site.
+        keys_of: The keys of a site.
     """
     found = []
     for group in _groups(sites, plan):
-        keys = dict.fromkeys(key_of(site) for site in group)
+        keys = dict.fromkeys(key for site in group for key in keys_of(site))
         prefixes = dict.fromkeys(one for site in group for one in _prefixes(site, plan))
         found.append(RegistrationSite("+".join(site.name for site in group), tuple(keys), tuple(prefixes)))
     return tuple(found)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from nodes.lisp.config import DataPlane, Role
+from nodes.lisp.config import DataPlane, Key, Role
 from testbed.address import Plan
 from testbed.language.segments import Segment, default_roles, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
@@ -18,7 +18,7 @@ from testbed.resolve.node_config import (
     DEFAULT_PROBING,
     DEFAULT_TTL_MINUTES,
     DEFAULT_WEIGHT,
-    site_key,
+    site_keys,
 )
 from testbed.resolve.wiring import Wiring
 
@@ -127,9 +127,10 @@ def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Ite
 def _site(site: SiteRow, plan: Plan, wiring: Wiring, roles: dict[str, list[str]]) -> Iterator[str]:
     lisp = is_lisp(site)
     if lisp:
-        key = site_key(site)
-        algorithm = key.algorithm.name.lower().replace("_", "-")
-        yield f"key: {{secret: {_quoted(key.secret)}, id: {key.key_id}, algorithm: {algorithm}}}"
+        first, *others = map(_key, site_keys(site))
+        yield f"key: {first}"
+        if others:
+            yield f"other-keys: [{', '.join(others)}]"
     else:
         yield "lisp: false"
     yield "routers:"
@@ -173,6 +174,11 @@ def _choices(site: SiteRow) -> Iterator[str]:
     if any(segment.row.dynamic_eids for segment in segments(site)):
         yield f"nbr-proxy-reply: {site.nbr_proxy_reply or DEFAULT_NBR_PROXY_REPLY}"
     yield f"ttl-minutes: {site.ttl_minutes or DEFAULT_TTL_MINUTES}"
+
+
+def _key(key: Key) -> str:
+    algorithm = key.algorithm.name.lower().replace("_", "-")
+    return f"{{secret: {_quoted(key.secret)}, id: {key.key_id}, algorithm: {algorithm}}}"
 
 
 def _segment(segment: Segment, plan: Plan, wiring: Wiring) -> Iterator[str]:

@@ -175,6 +175,8 @@ def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
         (["lig", "xtr1", "somewhere"], 1, "allowed is an IPv4 or IPv6 address"),
         (["lig", "xtr1", "192.168.2.11", "--instance-id", "16777216"], 1, "allowed are 0 to 16777215"),
         (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2"], 1, "--priority, --weight or both"),
+        (["key", "xtr1", "2"], 1, "Key ID 2 is not shared with every Map-Server; 1 is"),
+        (["key", "xtr1", "two"], 1, "allowed are 0 to 255"),
         (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2", "--weight", "256"], 1, "allowed are 0 to 255"),
         (["locator", "xtr1", "192.168.1.0/24", "there", "--weight", "1"], 1, "allowed is an IPv4 or IPv6 address"),
         (["locator", "ms", "192.168.1.0/24", "10.0.7.2", "--weight", "1"], 1, "no ETR"),
@@ -187,7 +189,7 @@ def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
     ],
 )
 def test_what_cannot_be_done_is_one_line(lab: str, tmp_path: Path, words: list[str], status: int, says: str) -> None:
-    named = ["--lab", lab] if words[0] in {"exec", "show", "lig", "locator", "restart", "ping"} else []
+    named = ["--lab", lab] if words[0] in {"exec", "show", "lig", "locator", "key", "restart", "ping"} else []
     done = run(words[0], *named, *words[1:], cwd=tmp_path)
     assert done.returncode == status
     assert says in done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nodes.lisp.config import Algorithm, DatabaseMapping, Key, Locator, MapServerPeer, NodeConfig, Role
-from nodes.lisp.effects import CONTROL_PORT, Forwarding, Send
+from nodes.lisp.effects import CONTROL_PORT, ChangeKey, Forwarding, Send
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine import map_server as map_server_module
 from nodes.lisp.engine.map_server import MAX_XTRS_PER_SITE
@@ -553,3 +553,38 @@ def test_control_port_is_one_of_the_two() -> None:
     assert world["xtr1"].drops == {"not-a-control-port": 1}
     world.inject("xtr1", notify.payload, MS, CONTROL_PORT, REQUEST_PORT)
     assert world["xtr1"].engine.registered
+
+
+@pytest.mark.requirement("C21")
+def test_an_etr_changes_its_key_and_loses_no_registration() -> None:
+    """The Map-Server knows both: it takes the next nonce with the new one, and the old one's replay is still one."""
+    old, new = KEY, Key(9, Algorithm.HMAC_SHA_256_128, "the next secret")
+    config = xtr("xtr1", XTR1, DC1)
+    (peer,) = config.map_servers
+    config = replace(config, map_servers=(replace(peer, other_keys=(new,)),))
+    world = World().add(map_server(site("dc1", DC1, keys=(old, new))), config)
+    world.run()
+    captured = world.sent(MapRegister, XTR1)[0]
+    world.put("xtr1", ChangeKey(9, token=3))
+    assert world["xtr1"].answers[-1].result == {"key_id": 9, "map_servers": [str(MS)]}
+    assert states(world) == {"192.168.1.0/24": str(XTR1)}
+    world.run(400)
+    later = [one.message for one in world.sent(MapRegister, XTR1) if one.time > captured.time]
+    assert {(one.key_id, one.algorithm_id) for one in later if isinstance(one, MapRegister)} == {(9, new.algorithm)}
+    assert all(verify(one.payload, one.message, new.secret) for one in world.sent(MapNotify, MS)[1:])  # type: ignore[arg-type]
+    assert world["xtr1"].engine.registered
+    assert states(world) == {"192.168.1.0/24": str(XTR1)}
+    assert world["ms"].drops == {}
+    world.replay("ms", captured)
+    assert world["ms"].drops == {"map-register-replay": 1}
+
+
+@pytest.mark.requirement("C21")
+def test_a_key_that_a_map_server_does_not_share_cannot_be_changed_to() -> None:
+    """Nothing is sent; who asked is told which ones can."""
+    world = two_sites()
+    before = len(world.sent(MapRegister, XTR1))
+    world.put("xtr1", ChangeKey(9, token=3))
+    answer = world["xtr1"].answers[-1]
+    assert (answer.result, answer.error) == (None, "Key ID 9 is not shared with every Map-Server; 1 is")
+    assert len(world.sent(MapRegister, XTR1)) == before

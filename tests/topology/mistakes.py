@@ -170,6 +170,7 @@ REPLACEMENTS: list[tuple[str, ...]] = [
     ("LISP site without a key", "    key: dc2-secret\n", ""),
     ("LISP site without an xTR", "      xtr2: {roles: xtr, links: core2}", "      xtr2: {roles: petr, links: core2}"),
     ("unknown algorithm", "    key: dc2-secret", "    key: {secret: dc2-secret, algorithm: hmac-sha-256}"),
+    ("two keys of one Key ID", "    key: dc2-secret", "    key: dc2-secret\n    other-keys: [{secret: next}]"),
     ("non-LISP site without subnets", "    subnets: 203.0.113.0/24\n", ""),
     ("non-LISP site with a key", "    lisp: false", "    lisp: false\n    key: secret"),
     ("non-LISP site with roles", "      edge: {links: core1}", "      edge: {roles: xtr, links: core1}"),

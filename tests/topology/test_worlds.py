@@ -74,7 +74,9 @@ def test_resolved_text_is_the_same_topology(name: str) -> None:
 def test_resolved_text_of_everything_the_language_has() -> None:
     text = BASE.replace("title: A base to spoil", 'name: "1.5"\ntitle: "a: b # \\"c\\""\ntime-scale: 2.5')
     text = text.replace(
-        "key: dc2-secret", 'key: {secret: "a: \\u00e9 \\\\", id: 7, algorithm: hmac-sha-1-96}\n    ttl-minutes: 5'
+        "key: dc2-secret",
+        'key: {secret: "a: \\u00e9 \\\\", id: 7, algorithm: hmac-sha-1-96}\n'
+        "    other-keys: [{secret: next, id: 8}]\n    ttl-minutes: 5",
     )
     text = text.replace(
         "hosts: h3", 'hosts: {"3": {address: 192.168.2.9/24}, "no": }\n    fabric: "y"\n    use-petr: false'
@@ -86,6 +88,9 @@ def test_resolved_text_of_everything_the_language_has() -> None:
     assert [node.name for node in topology.hosts] == ["h1", "h2", "3", "no", "client"]
     key = config(topology["xtr2"]).map_servers[0].key
     assert (key.key_id, key.algorithm, key.secret) == (7, Algorithm.HMAC_SHA_1_96, "a: é \\")
+    (other,) = config(topology["xtr2"]).map_servers[0].other_keys
+    assert (other.key_id, other.algorithm, other.secret) == (8, Algorithm.HMAC_SHA_256_128_HKDF_SHA256, "next")
+    assert {key, other} <= {one for site in config(topology["ms"]).sites for one in site.keys}
 
 
 def test_the_same_file_gives_the_same_world() -> None:

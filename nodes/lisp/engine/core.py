@@ -10,6 +10,7 @@ from nodes.lisp.effects import (
     CONTROL_PORT,
     AddMappings,
     Answer,
+    ChangeKey,
     ChangeLocator,
     Datagram,
     Effect,
@@ -105,6 +106,7 @@ class Engine:
             HostSeen: self._etr.host_seen if self._etr else _nothing,
             HostGone: self._etr.host_gone if self._etr else _nothing,
             ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
+            ChangeKey: self._etr.change_key if self._etr else self._cannot("is no ETR and registers nothing"),
             Unreachable: self._itr.unreachable if self._itr else _nothing,
             TooBig: self._itr.too_big if self._itr else _nothing,
             AddMappings: self._itr.add_mappings if self._itr else _nothing,
@@ -194,7 +196,7 @@ class Engine:
         except DecodeError as error:
             yield from self._context.drop("malformed", now, source=source, error=str(error))
 
-    def _cannot(self, why: str) -> Callable[[Query | ChangeLocator, float], list[Effect]]:
+    def _cannot(self, why: str) -> Callable[[Query | ChangeLocator | ChangeKey, float], list[Effect]]:
         return lambda asked, _now: [Answer(asked.token, None, f"{self._config.name} {why}")]
 
     def _done(self, effects: Iterable[Effect]) -> list[Effect]:

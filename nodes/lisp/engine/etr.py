@@ -9,6 +9,7 @@ from typing import Any
 from nodes.lisp.effects import (
     AddHost,
     Answer,
+    ChangeKey,
     ChangeLocator,
     Datagram,
     Effect,
@@ -119,6 +120,19 @@ class Etr:
                 "peers": [str(one) for one in self._solicitor.reachable(change.peers)] if records else [],
             },
         )
+
+    def change_key(self, change: ChangeKey, now: float) -> Iterator[Effect]:
+        """The site registers with another of its secrets from now on (RFC 9301 section 5.6, Key ID)."""
+        known = self._registrar.key_ids()
+        if change.key_id not in known:
+            allowed = ", ".join(map(str, known)) or "none"
+            yield Answer(
+                change.token, None, f"Key ID {change.key_id} is not shared with every Map-Server; {allowed} is"
+            )
+            return
+        yield from self._registrar.change_key(change.key_id, now)
+        servers = [str(peer.address) for peer in self._context.config.map_servers]
+        yield Answer(change.token, {"key_id": change.key_id, "map_servers": servers})
 
     def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Map-Server acknowledges a Map-Register; what waited for that is told to others."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nodes.lisp.config import MapServerPeer
+from nodes.lisp.config import Key, MapServerPeer
 from nodes.lisp.effects import Datagram, Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context, payload_limit
@@ -61,6 +61,7 @@ class Registrar:
         # the start time in the high 32 bits is later than any kept one.
         kept = durable.get(NONCE_KEY, 0)
         self._nonce = max(kept if isinstance(kept, int) else 0, start_time << 32)
+        self._keys: dict[MapServerPeer, Key] = {peer: peer.key for peer in context.config.map_servers}
         self._chunks: list[Chunk] = []
         self._by_nonce: dict[int, Chunk] = {}
         self._timers: Timers[Chunk] = Timers()
@@ -86,6 +87,23 @@ class Registrar:
             # RFC 9301 section 5.4: a Record TTL of 0.
             yield from self.register([replace(record, ttl_minutes=0)], now)
 
+    def key_ids(self) -> list[int]:
+        """The Key IDs of the secrets that are shared with every Map-Server."""
+        shared = [{key.key_id for key in _keys(peer)} for peer in self._keys]
+        return sorted(set.intersection(*shared)) if shared else []
+
+    def change_key(self, key_id: int, now: float) -> Iterator[Effect]:
+        """Sign with another secret, one of :meth:`key_ids`, and register everything with it at once.
+
+        What is registered stays so meanwhile: a Map-Server that knows both secrets takes either.
+        """
+        for peer in self._keys:
+            self._keys[peer] = next(key for key in _keys(peer) if key.key_id == key_id)
+        for chunk in self._chunks:
+            chunk.pending.update(chunk.records)
+            self._forget_nonces(chunk)
+            yield from self._begin(chunk, now)
+
     def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Map-Server acknowledges a Map-Register."""
         # RFC 9301 section 5.7: the Map-Notify copies the nonce; one for any transmission since the last
@@ -95,7 +113,7 @@ class Registrar:
             yield from self._context.drop("map-notify-unknown-nonce", now, source=arrival.source)
             return
         # RFC 9301 section 5.7: if the Authentication Data fails to validate, the message is dropped.
-        key = chunk.peer.key
+        key = self._keys[chunk.peer]
         if (notify.key_id, notify.algorithm_id) != (key.key_id, key.algorithm) or not verify(
             arrival.payload, notify, key.secret
         ):
@@ -180,7 +198,8 @@ class Registrar:
             del self._by_nonce[chunk.nonces.pop(0)]
         self._timers.set(chunk, now + chunk.backoff)
         yield Persist(NONCE_KEY, self._nonce)
-        register = self._message(chunk.peer, tuple(chunk.records.values()), self._nonce)
+        key = self._keys[chunk.peer]
+        register = self._message(chunk.peer, key, tuple(chunk.records.values()), self._nonce)
         yield Send(register.encode(), chunk.peer.address)
 
     def _forget_nonces(self, chunk: Chunk) -> None:
@@ -188,12 +207,12 @@ class Registrar:
             del self._by_nonce[nonce]
         chunk.nonces.clear()
 
-    def _message(self, peer: MapServerPeer, records: tuple[EidRecord, ...], nonce: int) -> MapRegister:
+    def _message(self, peer: MapServerPeer, key: Key, records: tuple[EidRecord, ...], nonce: int) -> MapRegister:
         config = self._context.config
         register = MapRegister(
             nonce,
-            peer.key.key_id,
-            peer.key.algorithm,
+            key.key_id,
+            key.algorithm,
             records,
             proxy_reply=peer.proxy_reply,
             # RFC 9301 section 5.6, I-bit: an xTR that is configured with an xTR-ID and Site-ID includes them.
@@ -201,7 +220,7 @@ class Registrar:
             site_id=config.site_id,
             want_notify=True,
         )
-        return sign(register, peer.key.secret)
+        return sign(register, key.secret)
 
     def _chunk_for(self, peer: MapServerPeer, record: EidRecord) -> Chunk:
         """Where the record has its place: a prefix keeps its chunk, a new one goes where there is room."""
@@ -214,7 +233,13 @@ class Registrar:
         fitting = (chunk for chunk in chunks if chunk.room >= size and len(chunk.records) < MAX_RECORDS)
         chunk = home or next(fitting, None)
         if chunk is None:
-            chunk = Chunk(peer, payload_limit(peer.address) - len(self._message(peer, (), 0).encode()))
+            around = max(len(self._message(peer, key, (), 0).encode()) for key in _keys(peer))
+            chunk = Chunk(peer, payload_limit(peer.address) - around)
             self._chunks.append(chunk)
         chunk.room -= size
         return chunk
+
+
+def _keys(peer: MapServerPeer) -> tuple[Key, ...]:
+    """Every key that is shared with a Map-Server."""
+    return (peer.key, *peer.other_keys)

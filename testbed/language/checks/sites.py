@@ -8,7 +8,7 @@ from nodes.lisp.config import Role
 from testbed.language.prefixes import Claim, inside, overlaps
 from testbed.language.problems import Problems, counted, one_of
 from testbed.language.segments import Segment, is_lisp, roles_of, segments
-from testbed.language.tables import SiteRow
+from testbed.language.tables import DEFAULT_KEY_ID, SiteRow
 
 
 def check_site(site: SiteRow, problems: Problems) -> None:
@@ -27,6 +27,7 @@ def check_site(site: SiteRow, problems: Problems) -> None:
 def _lisp_site(site: SiteRow, name: str, problems: Problems) -> None:
     if site.key is None and "key" not in site.broken:
         problems.add(site.line, f"{name} has no key", "needed: the secret shared with the Map-Servers, or lisp: false")
+    _other_keys(site, name, problems)
     if site.routers and not any(
         "roles" in one.broken or roles_of(one, "xtr") & {Role.ITR, Role.ETR} for one in site.routers
     ):
@@ -34,6 +35,20 @@ def _lisp_site(site: SiteRow, name: str, problems: Problems) -> None:
     if site.nbr_proxy_reply and not any(one.row.dynamic_eids for one in segments(site)) and not site.broken:
         what = f"nbr-proxy-reply of {name}, which has no dynamic-eids"
         problems.add(site.nbr_proxy_reply.line, what, "allowed is nbr-proxy-reply beside dynamic-eids")
+
+
+def _other_keys(site: SiteRow, name: str, problems: Problems) -> None:
+    """RFC 9301 section 5.6: the Key ID says which secret it is."""
+    rows = [site.key, *site.other_keys]
+    taken: dict[int, int] = {}
+    for row in rows:
+        if row is None or "id" in row.broken:
+            continue
+        number, line = (row.id.value, row.id.line) if row.id else (DEFAULT_KEY_ID, row.line)
+        if number in taken:
+            what = f"key id {number} of {name} is that of another of its keys"
+            problems.add(line, what, f"allowed is an id of its own for each key (line {taken[number]})")
+        taken.setdefault(number, line)
 
 
 def _segment(segment: Segment, problems: Problems) -> None:
@@ -106,6 +121,7 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
         ("eid-prefixes", next(iter(site.eid_prefixes), None)),
         ("dynamic-eids", next(iter(site.dynamic_eids), None)),
         ("key", site.key),
+        ("other-keys", next(iter(site.other_keys), None)),
         ("tenants", next(iter(site.tenants), None)),
         ("map-servers", next(iter(site.map_servers), None)),
         ("map-resolvers", next(iter(site.map_resolvers), None)),

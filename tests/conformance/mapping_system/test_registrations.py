@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from testbed.act.echo import Pinger
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.mapping_system.conftest import RESTARTED
 from tests.conformance.tester import wire
 from tests.conformance.tester.clock import EARLY_S, Clock
 from tests.conformance.tester.players import REPLY_INTERVAL_S, Etr, Itr
-from tests.conformance.tester.watch import Seen, Watch, rloc
+from tests.conformance.tester.watch import Seen, Watch, in_background, rloc
 
 QUICK_S, STEADY_S, QUICK_PERIOD_S = 20, 60, 300
 """Between two Map-Registers after a restart at least, later at least, and how long "after" is (section 8.2)."""
@@ -116,3 +118,42 @@ def test_the_locators_of_several_xtrs_are_merged_if_they_want_it(lab: Lab, asker
     assert told() == sorted(rlocs[:2])
     register(2, 0)
     assert told() == rlocs[2:]
+
+
+@pytest.mark.requirement("C21")
+def test_a_site_changes_its_key_while_it_is_pinged(lab: Lab, asker: Itr) -> None:
+    """Not one echo is lost, the Map-Server always has the site's mapping, and from then on the new key signs."""
+    config, eid = lab["xtr1"].lisp, "192.168.1.0/24"
+    assert config is not None
+    (new,) = config.map_servers[0].other_keys
+    lost = []
+    stop = threading.Event()
+
+    def ping() -> None:
+        with Pinger(lab) as pinger:
+            while not stop.is_set():
+                echo = pinger.send("h2", lab["h1"].address)
+                if not pinger.wait([echo], echo.sent + 2) or echo.rtt is None:
+                    lost.append(echo)
+
+    assert lab.run("h2", ["ping", "-c", "1", "-W", "5", str(lab["h1"].address)]).returncode == 0
+    pinging = in_background(ping)
+    try:
+        with Watch(lab, ["ms", "core1"]) as watch:
+            assert eid in [str(one.prefix) for one in asker.resolve("192.168.1.20").message.records]
+            lab.change_key("xtr1", new.key_id)
+
+            def acknowledged() -> list[Seen]:
+                notified = [one for one in watch.control(wire.MAP_NOTIFY, "core1") if one.message.key_id == new.key_id]
+                return [one for one in notified if one.outer.destination == rloc(lab, "xtr1")]
+
+            notify = watch.until(acknowledged, "a Map-Notify with the new key")[0]
+            assert eid in [str(one.prefix) for one in asker.resolve("192.168.1.21").message.records]
+            registers = [one for one in watch.control(wire.MAP_REGISTER, "ms") if one.message.key_id == new.key_id]
+    finally:
+        stop.set()
+        pinging.join()
+    assert lost == []
+    for message, kind in ((registers[0].message, wire.MAP_REGISTER), (notify.message, wire.MAP_NOTIFY)):
+        assert message.algorithm == new.algorithm
+        assert message.authentication == wire.mac(message.blank, message.nonce, new.secret, kind, new.algorithm)
