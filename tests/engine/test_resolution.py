@@ -1,22 +1,19 @@
-"""ITR, MR, MS and ETR together: how an EID is resolved, and what an ITR believes."""
+"""ITR, MR, MS and ETR together: how an EID is resolved."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import ip_address
-from itertools import pairwise
 
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, Locator, MapServerPeer, NodeConfig, Role
 from nodes.lisp.effects import CONTROL_PORT, Forwarding, ForwardingEntry, Miss, Query
 from nodes.lisp.eid import EidPrefix, host_prefix
-from nodes.lisp.engine.turns import Turns
 from nodes.lisp.wire import (
     Action,
     EidRecord,
     EncapsulatedControlMessage,
-    LocatorRecord,
     MapReply,
     MapRequest,
     NoAddress,
@@ -33,7 +30,6 @@ from tests.engine.world import (
     MS,
     PXTR,
     REQUEST_PORT,
-    STRANGER,
     XTR1,
     XTR2,
     World,
@@ -189,244 +185,6 @@ def test_other_eids_of_the_same_prefix_are_settled_by_one_reply() -> None:
     world.run(5)
     assert world["xtr1"].forwarding(other).prefix == DC2
     assert len(world.sent(EncapsulatedControlMessage, XTR1)) == 2
-
-
-@pytest.mark.requirement("C08")
-def test_pace_retransmissions_and_the_pause() -> None:
-    """One Map-Request a second, 10 retransmissions, then 30 seconds of silence; each with a nonce of its own."""
-    world = two_sites()
-    world.stop("mr")
-    began = world.now
-    for _ in range(600):
-        world.put("xtr1", Miss(H2))
-        world.run(0.1)
-    sent = world.sent(EncapsulatedControlMessage, XTR1)
-    at = [round(p.time - began, 3) for p in sent]
-    assert at[:11] == [float(n) for n in range(11)]
-    assert 40.0 <= at[11] <= 40.2
-    assert [round(b - a, 3) for a, b in pairwise(at[11:])] == [1.0] * (len(at) - 12)
-    assert len({p.request.nonce for p in sent}) == len(sent)
-    assert world["xtr1"].unresolved
-    assert set(world["xtr1"].unresolved) == {H2}
-
-
-@pytest.mark.requirement("C08")
-def test_second_resolver_is_asked_when_the_first_is_silent() -> None:
-    """Retransmissions go round the configured Map-Resolvers; a late reply still counts."""
-    second = ip_address("10.0.4.2")
-    config = replace(xtr("xtr1", XTR1, DC1), map_resolvers=(second, MR))
-    world = World().add(map_server(), map_resolver(), config, xtr("xtr2", XTR2, DC2))
-    world.run()
-    world.put("xtr1", Miss(H2))
-    world.run(1.5)
-    assert [p.destination for p in world.sent(EncapsulatedControlMessage, XTR1)] == [second, MR]
-    assert world["xtr1"].forwarding(H2).forwarding is Forwarding.ENCAPSULATE
-
-
-MS2 = ip_address("10.0.5.2")
-
-
-def two_map_servers() -> World:
-    """Both sites register with both Map-Servers, and the Map-Resolver knows both for every prefix."""
-    both = (MapServerPeer(MS, KEY), MapServerPeer(MS2, KEY))
-    resolver = map_resolver()
-    others = tuple(replace(one, map_server=MS2) for one in resolver.delegations)
-    world = World().add(
-        map_server(),
-        replace(map_server(), name="ms2", rlocs=(MS2,)),
-        replace(resolver, delegations=(*resolver.delegations, *others)),
-        *(replace(xtr(name, at, dc), map_servers=both) for name, at, dc in (("xtr1", XTR1, DC1), ("xtr2", XTR2, DC2))),
-    )
-    world.run()
-    assert world["xtr1"].engine.registered
-    assert world["xtr2"].engine.registered
-    return world
-
-
-@pytest.mark.requirement("C08", "S09")
-@pytest.mark.parametrize("dead", ["ms", "ms2"])
-def test_second_map_server_is_asked_when_the_first_is_dead(dead: str) -> None:
-    """A retransmitted Map-Request reaches the other Map-Server; both have part in the work."""
-    world = two_map_servers()
-    world.stop(dead)
-    for number in range(1, 9):
-        world.put("xtr1", Miss(host_prefix(f"192.168.2.{number}")))
-        world.lost = lambda packet: isinstance(packet.message, MapReply)  # each EID is asked for by itself
-        world.run(1.5)
-        asked = [p.destination for p in world.sent(EncapsulatedControlMessage, MR)][-2:]
-        assert set(asked) == {MS, MS2}
-        world.lost = lambda _packet: False
-        world.run(2.5)
-        assert world["xtr1"].forwarding(H2).forwarding is Forwarding.ENCAPSULATE
-        world.restart("xtr1")
-        world.run(2)
-
-
-@pytest.mark.requirement("S09")
-def test_map_servers_share_the_work_and_others_questions_do_not_disturb_the_turns() -> None:
-    """Eight EIDs, four each; and a retransmission goes to the other one, whoever asked in between."""
-    world = two_map_servers()
-    for number in range(1, 9):
-        eid = host_prefix(f"192.168.2.{number}")
-        request = MapRequest(5, NoAddress(), (XTR1,), (RequestRecord.of(eid),))
-        world.inject("mr", EncapsulatedControlMessage.wrap(request.encode(), XTR1, 5555, eid.address).encode(), XTR1)
-    first = [p.destination for p in world.sent(EncapsulatedControlMessage, MR)]
-    assert sorted(first, key=str) == [MS] * 4 + [MS2] * 4
-    for asker in (STRANGER, PXTR, STRANGER, PXTR):
-        request = MapRequest(5, NoAddress(), (asker,), (RequestRecord.of(H2),))
-        world.inject("mr", EncapsulatedControlMessage.wrap(request.encode(), asker, 5555, H2.address).encode(), asker)
-    a, b, again_a, again_b = [p.destination for p in world.sent(EncapsulatedControlMessage, MR)][8:]
-    assert {a, again_a} == {b, again_b} == {MS, MS2}
-
-
-@pytest.mark.requirement("C08")
-def test_turns_are_bounded() -> None:
-    """Strangers' questions are forgotten, the oldest first."""
-    turns = Turns(most=3)
-    for question in range(100):
-        turns.choose(question, "ab")
-    assert len(turns._last) == 3
-    assert turns.choose(99, "ab") != turns.choose(99, "ab")
-    assert turns.choose("x", "a") == "a"
-
-
-@pytest.mark.requirement("C07")
-def test_spoofed_reply_does_not_install() -> None:
-    """An off-path attacker does not know the nonce."""
-    world = two_sites()
-    world.put("xtr1", Miss(H2))
-    forged = EidRecord.of(DC2, 1440, (LocatorRecord(STRANGER, 1, 100),))
-    nonce = world.sent(EncapsulatedControlMessage, XTR1)[0].request.nonce
-    for guess in (0, nonce ^ 1, nonce >> 1):
-        world.inject("xtr1", MapReply(guess, (forged,)).encode(), XTR2, CONTROL_PORT, REQUEST_PORT)
-    assert world["xtr1"].forwarding(H2).forwarding is Forwarding.SEND_MAP_REQUEST
-    assert world["xtr1"].drops == {"map-reply-unknown-nonce": 3}
-    world.run()
-    assert world["xtr1"].forwarding(H2).locators == (Locator(XTR2, 1, 100),)
-
-
-@pytest.mark.requirement("C07")
-def test_nonce_counts_once() -> None:
-    """A captured Map-Reply is worth nothing after its resolution."""
-    world = two_sites()
-    world.resolve("xtr1", H2)
-    before = world["xtr1"].engine.show("map-cache", world.now)
-    world.replay("xtr1", world.sent(MapReply)[0])
-    assert world["xtr1"].drops == {"map-reply-unknown-nonce": 1}
-    assert world["xtr1"].engine.show("map-cache", world.now) == before
-
-
-UNREQUESTED = [
-    (EidRecord.of(DC1, 60, (LocatorRecord(XTR2, 1, 1),)),),
-    (),
-    (EidRecord.of(DC2, 60, (LocatorRecord(XTR2, 1, 1),)), EidRecord.of(AGGREGATE, 60)),
-    (EidRecord.of(replace(DC2, instance_id=9), 60, (LocatorRecord(XTR2, 1, 1),)),),
-    *(
-        (EidRecord.of(DC2, 60, (LocatorRecord(ip_address(bad), 1, 1),)),)
-        for bad in ("255.255.255.255", "224.0.0.1", "0.0.0.0", "127.0.0.1", "ff02::1", "::", "::1")
-    ),
-]
-
-
-@pytest.mark.requirement("C07", "C15")
-@pytest.mark.parametrize("records", UNREQUESTED)
-def test_reply_that_is_not_about_the_question_is_refused_and_the_right_one_still_counts(
-    records: tuple[EidRecord, ...],
-) -> None:
-    """Other EIDs, wider company, another instance, forbidden locators; even with the right nonce."""
-    world = two_sites()
-    world.put("xtr1", Miss(H2))
-    nonce = world.sent(EncapsulatedControlMessage, XTR1)[0].request.nonce
-    world.inject("xtr1", MapReply(nonce, records).encode(), XTR2, CONTROL_PORT, REQUEST_PORT)
-    assert len(world["xtr1"].data_path) == 1
-    assert sum(world["xtr1"].drops.values()) == 1
-    world.run()
-    assert world["xtr1"].forwarding(H2).locators == (Locator(XTR2, 1, 100),)
-
-
-def answer(world: World, *records: EidRecord, eid: EidPrefix = H2) -> None:
-    """xtr1 asks for an EID, and this is the answer."""
-    world.lost = lambda packet: isinstance(packet.message, EncapsulatedControlMessage)
-    world.put("xtr1", Miss(eid))
-    nonce = world.sent(EncapsulatedControlMessage, XTR1)[-1].request.nonce
-    world.inject("xtr1", MapReply(nonce, records).encode(), MS, CONTROL_PORT, REQUEST_PORT)
-
-
-@pytest.mark.requirement("C12")
-@pytest.mark.parametrize(
-    ("action", "forwarding", "reason"),
-    [
-        (Action.NO_ACTION, Forwarding.DROP, "no-action"),
-        (Action.NATIVELY_FORWARD, Forwarding.NATIVE, ""),
-        (Action.SEND_MAP_REQUEST, Forwarding.SEND_MAP_REQUEST, ""),
-        (Action.DROP_NO_REASON, Forwarding.DROP, "no-reason"),
-        (Action.DROP_POLICY_DENIED, Forwarding.DROP, "policy-denied"),
-        (Action.DROP_AUTH_FAILURE, Forwarding.DROP, "auth-failure"),
-        (6, Forwarding.DROP, "no-action"),
-        (7, Forwarding.DROP, "no-action"),
-    ],
-)
-def test_action_of_a_negative_reply(action: int, forwarding: Forwarding, reason: str) -> None:
-    """What each ACT code makes the data path do."""
-    world = two_sites()
-    answer(world, EidRecord.of(DC2, 1, action=action))
-    assert world["xtr1"].forwarding(H2) == ForwardingEntry(DC2, forwarding, reason=reason)
-
-
-@pytest.mark.requirement("C08", "C12")
-def test_send_map_request_lets_held_packets_go_and_asks_once_a_second() -> None:
-    """ACT 2 answers nothing; each later packet asks again, no faster than the pace."""
-    world = two_sites()
-    answer(world, EidRecord.of(DC2, 1, action=Action.SEND_MAP_REQUEST))
-    assert world["xtr1"].unresolved == [H2]
-    for _ in range(30):
-        world.put("xtr1", Miss(H2))
-        world.run(0.1)
-    assert len(world.sent(EncapsulatedControlMessage, XTR1)) == 4
-
-
-@pytest.mark.requirement("C10")
-def test_ttl_0_removes_at_once_and_all_ones_is_a_day() -> None:
-    """Record TTL."""
-    world = two_sites()
-    answer(world, EidRecord.of(DC2, 0xFFFFFFFF, action=Action.SEND_MAP_REQUEST))
-    assert world["xtr1"].engine.show("map-cache", world.now)[1]["expires_s"] == 86400.0
-    world.run(2)
-    answer(world, EidRecord.of(DC2, 0))
-    assert [p for p, _ in world["xtr1"].data_path.items()] == [EidPrefix.of("0.0.0.0/0")]
-
-
-@pytest.mark.requirement("C18")
-def test_later_less_specific_ends_with_its_more_specifics() -> None:
-    """No less-specific entry outlives the more-specifics that it was cached beside."""
-    world = two_sites()
-    other = EidPrefix.of("192.168.2.128/25")
-    answer(world, EidRecord.of(other, 1, action=Action.SEND_MAP_REQUEST), eid=host_prefix("192.168.2.200"))
-    world.run(2)
-    answer(world, EidRecord.of(DC2, 60, (LocatorRecord(XTR2, 1, 100),)))
-    rows = {row["eid"]: row["expires_s"] for row in world["xtr1"].engine.show("map-cache", world.now)}
-    assert rows["192.168.2.0/24"] == rows["192.168.2.128/25"] == 58.0
-
-
-def test_less_specific_answer_replaces_what_was_cached_for_the_eid() -> None:
-    """RFC 9301 section 5.5, X14: a more-specific that is no longer in the answer does not hide it."""
-    world = two_sites()
-    answer(world, EidRecord.of(EidPrefix.of("192.168.2.0/25"), 1, action=Action.SEND_MAP_REQUEST))
-    world.run(2)
-    answer(world, EidRecord.of(DC2, 60, (LocatorRecord(XTR2, 1, 100),)))
-    assert world["xtr1"].forwarding(H2) == ForwardingEntry(DC2, Forwarding.ENCAPSULATE, (Locator(XTR2, 1, 100),))
-
-
-@pytest.mark.requirement("C12")
-@pytest.mark.parametrize(
-    "locator", [LocatorRecord(XTR2, 1, 1, reachable=False), LocatorRecord(XTR2, 255, 1), LocatorRecord(XTR1, 1, 1)]
-)
-def test_unusable_locators_are_cached_but_not_used(locator: LocatorRecord) -> None:
-    """R=0, priority 255 and the own RLOC are no way to encapsulate."""
-    world = two_sites()
-    answer(world, EidRecord.of(DC2, 1, (locator,)))
-    assert world["xtr1"].forwarding(H2) == ForwardingEntry(DC2, Forwarding.DROP, reason="no-usable-locator")
-    assert len(world["xtr1"].engine.show("map-cache", world.now)[1]["locators"]) == 1
 
 
 @pytest.mark.requirement("C13", "C14", "C30")
