@@ -122,6 +122,7 @@ def saved_checkout(place: Path) -> Path:
     (made.path / "ci/packages/build").write_text("# nothing\n")
     (made.path / "ci/packages/run").write_text("# a comment\n\nmade-up\n")
     (made.path / "ci/packages/test").write_text("")
+    (made.path / "ci/packages/browser").write_text("")
     (made.path / "nodes").mkdir()
     (made.path / "nodes/one.py").write_text("")
     (made.path / "testbed").mkdir()
