@@ -232,6 +232,8 @@ class Daemon:
             if self._dynamic is not None:
                 self._dynamic.found(path.take_strangers())
                 self._report_absent(path)
+            for said in path.take_status_bits():
+                self._step(said)
         due = self._engine.deadline()
         if due is not None and due <= self._now():
             self._step(Tick())

@@ -14,6 +14,7 @@ from nodes.dataplane.icmp import Budget, error_message, error_packet, may_be_tol
 from nodes.dataplane.packet import Packet, parse
 from nodes.dataplane.ports import Sender
 from nodes.dataplane.statistics import Statistics
+from nodes.dataplane.status_bits import HeardBits
 from nodes.lisp.effects import Miss
 from nodes.lisp.eid import EidPrefix, IPAddress
 
@@ -46,6 +47,7 @@ class PathContext:
         unfound: Those packets.
         counts: What went by which mapping.
         absences: Hosts of dynamic prefixes that data came for although they are not here (requirement X06).
+        heard: The Locator-Status-Bits of others.
     """
 
     tables: Tables
@@ -63,6 +65,7 @@ class PathContext:
     unfound: Holding = field(default_factory=lambda: Holding(PER_STRANGER, eids=MOST_STRANGERS))
     counts: Counts = field(default_factory=Counts)
     absences: Absences = field(default_factory=Absences)
+    heard: HeardBits = field(default_factory=HeardBits)
     _sources: dict[IPAddress, IPAddress | None] = field(default_factory=dict)
     _icmp_budget: Budget = field(default_factory=Budget)
 

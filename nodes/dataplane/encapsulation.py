@@ -9,7 +9,7 @@ from nodes.dataplane.decision import Encapsulate
 from nodes.lisp.effects import DATA_PORT
 from nodes.lisp.wire.data_header import DataHeader
 
-FLAG_INSTANCE = 0x08
+FLAG_STATUS_BITS, FLAG_INSTANCE = 0x40, 0x08
 MASK_ENCRYPTION_KEY = 0x03
 LISP_HEADER = 8
 

@@ -13,12 +13,19 @@ from nodes.dataplane.absences import Absence
 from nodes.dataplane.contacts import Contact
 from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Drop, Native, Reencapsulate, Unreachable, decide_inbound
-from nodes.dataplane.encapsulation import FLAG_INSTANCE, LISP_HEADER, MASK_ENCRYPTION_KEY, decapsulated_tos
+from nodes.dataplane.encapsulation import (
+    FLAG_INSTANCE,
+    FLAG_STATUS_BITS,
+    LISP_HEADER,
+    MASK_ENCRYPTION_KEY,
+    decapsulated_tos,
+)
 from nodes.dataplane.outbound import BATCH
 from nodes.dataplane.packet import parse, set_tos_and_ttl
 from nodes.dataplane.ports import tos_and_ttl
 from nodes.dataplane.unfinished import finish
-from nodes.lisp.eid import host_prefix
+from nodes.lisp.effects import StatusBits
+from nodes.lisp.eid import IPAddress, host_prefix
 from nodes.lisp.errors import DecodeError
 
 _RECEIVE = 65536
@@ -36,7 +43,9 @@ class _Accepted:
     tun: int
     natively: bool
     contact: Contact
+    source: IPAddress
     again: bool = False
+    status_bits: int | None = None
 
 
 class Inbound:
@@ -55,6 +64,7 @@ class Inbound:
         self._context = context
         self._again = again
         self._unfinished = unfinished
+        self._hears = bool(context.tables.registered)
         self._tuns = tuns
         self._buffer = bytearray(_RECEIVE)
         self._view = memoryview(self._buffer)
@@ -88,7 +98,7 @@ class Inbound:
         if flags & MASK_ENCRYPTION_KEY:  # RFC 8061: encrypted with a key that this node does not have
             statistics.drops["encrypted"] += 1
             return
-        # D06 to D08: nonce, Locator-Status-Bits, versions and the reserved bit are not looked at.
+        # D06 to D08: nonce, versions and the reserved bit are not looked at.
         instance_id = int.from_bytes(buffer[4:7], "big") if flags & FLAG_INSTANCE else 0
         start = LISP_HEADER
         first = buffer[start]
@@ -119,6 +129,8 @@ class Inbound:
         if accepted.natively:
             statistics.forwarded_natively += 1
         accepted.contact.last = self._context.now
+        if self._hears and flags & FLAG_STATUS_BITS and not accepted.again:
+            self._hear(accepted, instance_id, sender, flags)
         if self._unfinished:
             finish(buffer, start, end)
         if accepted.again:
@@ -128,6 +140,16 @@ class Inbound:
             os.write(accepted.tun, self._view[start:end])
         except OSError:  # the device is down or its queue full
             statistics.drops["device refused"] += 1
+
+    def _hear(self, accepted: _Accepted, instance_id: int, sender: str, flags: int) -> None:
+        """RFC 9300 section 10: a change of the Locator-Status-Bits."""
+        bits = int.from_bytes(self._buffer[4:8], "big")
+        if flags & FLAG_INSTANCE:
+            bits |= 0xFFFFFF00
+        if bits != accepted.status_bits:
+            accepted.status_bits = bits
+            said = StatusBits(host_prefix(accepted.source, instance_id), ip_address(sender), bits)
+            self._context.heard.note(said)
 
     def _send_again(self, start: int, end: int, tos: int, ttl: int, instance_id: int) -> None:
         """RFC 9300 section 3: put the packet at ``start`` into another LISP header, as a router on its way does.
@@ -166,7 +188,7 @@ class Inbound:
         # D20: into the device of its own instance. Natively there is one address space only.
         natively, again = isinstance(verdict, Native), isinstance(verdict, Reencapsulate)
         tun = -1 if again else self._tuns[0 if natively else instance_id]
-        accepted = _Accepted(tun, natively, contact, again)
+        accepted = _Accepted(tun, natively, contact, packet.source, again)
         if len(self._accepted) >= flows.MOST_FLOWS:
             self._accepted.clear()
         self._accepted[key] = accepted

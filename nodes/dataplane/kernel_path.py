@@ -187,7 +187,8 @@ class KernelPath:
 
     def _roles(self) -> int:
         known = RoleFlag.__members__
-        return sum(known[name] for role in self._tables.roles if (name := role.name) in known)
+        flags = sum(known[name] for role in self._tables.roles if (name := role.name) in known)
+        return flags | (RoleFlag.STATUS_BITS if self._tables.registered else 0)
 
     def _wanted_native(self) -> dict[EidPrefix, NativeRoute]:
         return prefixes.native_routes(self._tables, self._devices.tuns)

@@ -147,6 +147,6 @@ def _with_programs(
         events.close()
         raise
     running = Running("ebpf", _ASKED_FOR[config.dataplane])
-    told = Events(events, tables, python.absences)
+    told = Events(events, tables, python.absences, python.heard)
     path = DataPath(python, kernel, told, running, around.clock, config.time_scale)
     return OpenedPath(path, attachment, kernel, loaded)

@@ -19,7 +19,7 @@ from nodes.dataplane.kernel.verify import Difference
 from nodes.dataplane.kernel_path import KernelPath
 from nodes.dataplane.python_path import PythonPath
 from nodes.dataplane.statistics import merged
-from nodes.lisp.effects import Forwarding, ForwardingEntry, Miss
+from nodes.lisp.effects import Forwarding, ForwardingEntry, Miss, StatusBits
 from nodes.lisp.eid import EidPrefix, IPAddress
 
 
@@ -169,6 +169,10 @@ class DataPath:
     def take_absent(self) -> list[Absence]:
         """Who sent data for hosts of dynamic prefixes that are not here (X06); each at most once a second."""
         return self._python.absences.take()
+
+    def take_status_bits(self) -> list[StatusBits]:
+        """Whose Locator-Status-Bits are others since the last call (requirement D09)."""
+        return self._python.heard.take()
 
     def peers(self, prefix: EidPrefix) -> tuple[IPAddress, ...]:
         """The RLOCs that data of ``prefix`` went to or came from within the last minute (requirement C34)."""

@@ -18,6 +18,7 @@ from nodes.dataplane.inbound import Inbound
 from nodes.dataplane.outbound import Outbound
 from nodes.dataplane.ports import Sender, open_data_port
 from nodes.dataplane.statistics import Statistics
+from nodes.dataplane.status_bits import HeardBits
 from nodes.lisp.config import Role
 from nodes.lisp.effects import ForwardingEntry, Miss
 from nodes.lisp.eid import EidPrefix, IPAddress
@@ -85,6 +86,11 @@ class PythonPath:
     def absences(self) -> Absences:
         """Hosts that data came for although they are not here (requirement X06)."""
         return self._context.absences
+
+    @property
+    def heard(self) -> HeardBits:
+        """The Locator-Status-Bits of others."""
+        return self._context.heard
 
     @property
     def readers(self) -> Mapping[int, Callable[[], None]]:

@@ -1,7 +1,7 @@
 """Locator-Status-Bits: which locators of the sender's site are up (RFC 9300 sections 5.3 and 10, requirement D09).
 
-An option, for networks of one operator: whoever forges a packet of the site forges its bits (section 4.1). On receipt
-they are not looked at: probes and ICMP errors say more, and cannot be forged off the path.
+An option, for networks of one operator: whoever forges a packet of the site forges its bits (section 4.1). A node that
+sends them goes by those of others as well.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from nodes.lisp.config import NodeConfig
-from nodes.lisp.eid import IPAddress
+from nodes.lisp.effects import StatusBits
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 
 WIDTH, WIDTH_WITH_INSTANCE = 32, 8
@@ -41,3 +42,32 @@ def status_bits(locators: Collection[IPAddress], down: Collection[IPAddress], in
     """
     told = list(locators)[: WIDTH_WITH_INSTANCE if instance_id else WIDTH]
     return sum(1 << ordinal for ordinal, rloc in enumerate(told) if rloc not in down)
+
+
+_MOST = 4096
+_MOST_NEW = 256
+
+
+class HeardBits:
+    """What the Locator-Status-Bits of others say: gives each change. Bounded; what is too much is told once more."""
+
+    def __init__(self, most: int = _MOST, most_new: int = _MOST_NEW) -> None:
+        """Set the bounds: how many sources are remembered, and how many changes wait to be taken."""
+        self._most, self._most_new = most, most_new
+        self._last: dict[tuple[EidPrefix, IPAddress], int] = {}
+        self._new: list[StatusBits] = []
+
+    def note(self, said: StatusBits) -> None:
+        """A packet brought them."""
+        key = said.eid, said.rloc
+        if self._last.get(key) == said.bits or len(self._new) >= self._most_new:
+            return
+        if len(self._last) >= self._most:
+            self._last.clear()
+        self._last[key] = said.bits
+        self._new.append(said)
+
+    def take(self) -> list[StatusBits]:
+        """What is new since the last call."""
+        taken, self._new = self._new, []
+        return taken

@@ -167,6 +167,21 @@ class Unreachable:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusBits:
+    """Packets from another site bring other Locator-Status-Bits than before (RFC 9300 section 10, requirement D09).
+
+    Attributes:
+        eid: The host prefix of their inner source.
+        rloc: Their outer source.
+        bits: Bit n is 1 if the n-th locator of the source's mapping is up, or if nothing is said of it.
+    """
+
+    eid: EidPrefix
+    rloc: IPAddress
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class TooBig:
     """An ICMP error says that a LISP packet of this node was too big for the path to an RLOC (RFC 9300 section 7.2).
 
@@ -195,6 +210,7 @@ Input = (
     | AddMappings
     | RemoveMappings
     | Unreachable
+    | StatusBits
     | TooBig
     | Tick
 )

@@ -162,7 +162,8 @@ class NodeRow(NamedRow):
         One(BOOLEAN), "Whether it learns path MTUs; what the whole topology says, if left out"
     )
     locator_status_bits: At[bool] | None = item(
-        One(BOOLEAN), "Whether it sends Locator-Status-Bits; what the whole topology says, if left out"
+        One(BOOLEAN),
+        "Whether it sends Locator-Status-Bits and goes by those of others; what the whole topology says, if left out",
     )
     asn: At[int] | None = item(
         One(_ASN),

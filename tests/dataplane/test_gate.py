@@ -135,6 +135,36 @@ def test_the_daemon_hears_of_unknown_sources_and_absent_hosts(router: Router) ->
         reader.close()
 
 
+def test_the_daemon_hears_of_other_status_bits(router: Router) -> None:
+    """D09: once for each change, of each source; beside an instance-ID only eight of them say something."""
+    into = encapsulating()
+    into.registered.set(EidPrefix.of("192.168.1.0/24"), (locator("10.0.1.1").address,))
+    router.load(into)
+    reader = RingBuffer(router.loaded.maps["events"])
+    try:
+        heard = []
+        for first, second in (
+            (0x40000000, 3),
+            (0x40000000, 3),
+            (0, 0),
+            (0x40000000, 1),
+            (0x48000000, 0xFE),
+            (0x40000000, 3),
+        ):
+            router.forget_flows()
+            assert router.from_core(lisp(4, ip_packet(*EID[4]), first=first, second=second)).result == REDIRECTED
+            heard += events(router, reader)
+        assert [(one.kind, str(one.eid), str(one.rloc)) for one in heard] == [
+            (EventKind.STATUS, EID[4][0], PEER[4])
+        ] * len(heard)
+        assert [one.status_bits for one in heard] == [3, 1, 0xFFFFFFFE, 3]
+        router.load(encapsulating())  # switched off
+        assert router.from_core(lisp(4, ip_packet(*EID[4]), first=0x40000000, second=0)).result == REDIRECTED
+        assert events(router, reader) == []
+    finally:
+        reader.close()
+
+
 def test_contacts_of_both_directions(router: Router, path: KernelPath) -> None:
     """C34: written anew when they are older than a second."""
     router.from_site(TO_SITE_2)

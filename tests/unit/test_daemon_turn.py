@@ -34,6 +34,9 @@ class Path:
     def deadline(self) -> None:
         return None
 
+    def take_status_bits(self) -> list[Input]:
+        return []
+
     def settle(self) -> None:
         """There is no fast path."""
 

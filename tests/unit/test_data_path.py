@@ -20,7 +20,8 @@ from nodes.dataplane.kernel_path import KernelPath
 from nodes.dataplane.path import DataPath, Running
 from nodes.dataplane.python_path import PythonPath
 from nodes.dataplane.statistics import Statistics, merged
-from nodes.lisp.effects import Forwarding, ForwardingEntry
+from nodes.dataplane.status_bits import HeardBits
+from nodes.lisp.effects import Forwarding, ForwardingEntry, StatusBits
 from nodes.lisp.eid import EidPrefix, host_prefix
 from tests.unit.data_path import locator, tables
 
@@ -169,7 +170,7 @@ def event(kind: int, eid: str, rloc: str = "") -> bytes:
         encoding.padded(address),
         encoding.padded(far) if far else bytes(16),
     )
-    return EVENT.pack(kind, about, 7, bytes(6))
+    return EVENT.pack(kind, about, 7, bytes(6), 0b10)
 
 
 def dynamic() -> Tables:
@@ -183,21 +184,24 @@ def test_events_become_strangers_and_absences() -> None:
     made, ring, absences = dynamic(), Ring(), Absences()
     made.local.set(host_prefix("11.11.11.2"), True)
     made.native.set(host_prefix("11.11.11.254"), True)
-    events = Events(ring, made, absences)
+    heard = HeardBits()
+    events = Events(ring, made, absences, heard)
     for last in (1, 1, 2, 254):
         ring.records.append(event(EventKind.SOURCE, f"11.11.11.{last}"))
     ring.records += [event(EventKind.SOURCE, "192.168.1.1"), event(EventKind.ABSENT, "11.11.11.9", "10.0.2.1")]
+    ring.records += [event(EventKind.STATUS, "192.168.2.9", "10.0.2.1")] * 2
     ring.records += [b"short", event(99, "11.11.11.7")]
     events.read(0.0)
     assert events.take_strangers() == [host_prefix("11.11.11.1")]
     assert events.take_strangers() == []
     assert absences.take() == [Absence(host_prefix("11.11.11.9"), RLOC)]
+    assert heard.take() == [StatusBits(host_prefix("192.168.2.9"), RLOC, 0b10)]
 
 
 def test_strangers_are_bounded() -> None:
     made, ring = tables(), Ring()
     made.dynamic.set(EidPrefix.of("11.0.0.0/8"), True)
-    events = Events(ring, made, Absences())
+    events = Events(ring, made, Absences(), HeardBits())
     ring.records = [event(EventKind.SOURCE, f"11.0.{n >> 8}.{n & 255}") for n in range(1000)]
     events.read(0.0)
     assert len(events.take_strangers()) == 256

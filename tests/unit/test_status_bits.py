@@ -1,4 +1,4 @@
-"""Locator-Status-Bits on transmit (requirements D09, D10)."""
+"""Locator-Status-Bits on transmit (requirements D09, D10), and what is heard of those of others."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from nodes.dataplane.decision import Encapsulate, Tables, decide_outbound
 from nodes.dataplane.encapsulation import header_writer
-from nodes.dataplane.status_bits import status_bits
+from nodes.dataplane.status_bits import HeardBits, status_bits
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig, Role
-from nodes.lisp.effects import Forwarding
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.effects import Forwarding, StatusBits
+from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.wire.data_header import DataHeader
 from tests.unit.data_path import by_family, install, locator, packet
 
@@ -69,3 +69,22 @@ def test_there_are_as_many_as_fit() -> None:
     assert status_bits(many, (), 0) == 2**32 - 1
     assert status_bits(many, (many[31], many[39]), 0) == 2**31 - 1
     assert status_bits(many, (many[7], many[8]), 5) == 0b0111_1111
+
+
+def test_each_change_is_told_once_and_what_is_too_much_later() -> None:
+    """Whoever forges ever new sources fills nothing."""
+    heard = HeardBits(most=8, most_new=4)
+
+    def told(last: int, bits: int) -> StatusBits:
+        return StatusBits(host_prefix(f"192.168.2.{last}"), RLOCS[1], bits)
+
+    for bits in (3, 3, 1, 1, 3):
+        heard.note(told(1, bits))
+    assert heard.take() == [told(1, 3), told(1, 1), told(1, 3)]
+    assert heard.take() == []
+    for last in range(10):
+        heard.note(told(last, 1))
+    assert len(heard.take()) == 4
+    for last in range(10):
+        heard.note(told(last, 1))
+    assert len(heard.take()) == 4, "those that did not fit"

@@ -59,9 +59,13 @@ __noinline int parse_lisp(struct __sk_buff *skb, struct arrived *arrived)
 		return MALFORMED;
 	if (header->lisp.flags & LISP_KK)
 		return ENCRYPTED;
-	// Requirements D06 to D08: nonce, Locator-Status-Bits, versions and the reserved bits are not looked at.
-	if (header->lisp.flags & LISP_I)
-		arrived->instance = bpf_ntohl(header->lisp.instance) >> 8;
+	// Requirements D06 to D08: nonce, versions and the reserved bits are not looked at.
+	arrived->tells = header->lisp.flags & LISP_L;
+	arrived->status_bits = bpf_ntohl(header->lisp.instance);
+	if (header->lisp.flags & LISP_I) {
+		arrived->instance = arrived->status_bits >> 8;
+		arrived->status_bits |= 0xFFFFFF00;
+	}
 	arrived->room = arrived->outer.header + sizeof(*header);
 	length -= sizeof(*header);
 	at += sizeof(*header);
@@ -250,6 +254,29 @@ __noinline int tell_absent(struct __sk_buff *skb, const struct arrived *arrived)
 	return TC_ACT_UNSPEC;
 }
 
+// RFC 9300 section 10: a change of the Locator-Status-Bits. The daemon knows which locators they are of.
+__noinline int hear(const struct arrived *arrived)
+{
+	struct event event = {.kind = EVENT_STATUS};
+	__u32 *before;
+
+	if (!arrived)
+		return 0;
+	event.status_bits = arrived->status_bits;
+	event.about.scope = scope_of(arrived->instance, arrived->inner.version);
+	event.about.rloc_version = arrived->outer.version;
+	__builtin_memcpy(event.about.eid, arrived->inner.source, sizeof(event.about.eid));
+	__builtin_memcpy(event.about.rloc, arrived->outer.source, sizeof(event.about.rloc));
+	before = bpf_map_lookup_elem(&heard, &event.about);
+	if (before && *before == event.status_bits)
+		return 0;
+	if (bpf_ringbuf_output(&events, &event, sizeof(event), 0))
+		count(STAT_EVENTS_LOST, 1); // the next packet says it again
+	else
+		bpf_map_update_elem(&heard, &event.about, &event.status_bits, BPF_ANY);
+	return 0;
+}
+
 // Whether an address is a host's or a gateway's of this site. It does not send through the core: the stack refuses what is
 // its own or a broadcast, the daemon looks at the rest.
 static __always_inline bool is_behind_us(const struct eid_key *source)
@@ -323,6 +350,8 @@ static __always_inline int inbound(struct __sk_buff *skb, const struct settings 
 		return drop(STAT_DROP_ENCRYPTED);
 	if (parsed == PARSED && is_unicast(&arrived->inner))
 		verdict = decide(skb, arrived, settings->roles, port);
+	if (is_passed(verdict) && arrived->tells && settings->roles & ROLE_STATUS_BITS)
+		hear(arrived);
 	if (verdict == REENCAPSULATE)
 		verdict = reencapsulate(skb, arrived);
 	if (verdict == HAND_OVER)

@@ -49,13 +49,14 @@ class NativeRoute(IntEnum):
 
 
 class RoleFlag(IntFlag):
-    """The roles of a node."""
+    """The roles of a node, and whether it goes by the Locator-Status-Bits of others."""
 
     ITR = 1
     ETR = 2
     PITR = 4
     PETR = 8
     RTR = 16
+    STATUS_BITS = 32
 
 
 class EventKind(IntEnum):
@@ -63,6 +64,7 @@ class EventKind(IntEnum):
 
     SOURCE = 1
     ABSENT = 2
+    STATUS = 3
 
 
 class Statistic(IntEnum):
@@ -150,7 +152,7 @@ FLOW = Layout(
     header="72s",
 )
 CONTACT_KEY = Layout(scope="4s", rloc_version="I", eid="16s", rloc="16s")
-EVENT = Layout(kind="I", about=f"{CONTACT_KEY.size}s", interface="I", mac="6s", reserved="2x")
+EVENT = Layout(kind="I", about=f"{CONTACT_KEY.size}s", interface="I", mac="6s", reserved="2x", status_bits="I")
 NUMBER = struct.Struct("=I")
 LONG = struct.Struct("=Q")
 

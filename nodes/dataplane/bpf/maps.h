@@ -115,7 +115,14 @@ struct gate {
 	__u64 handled;
 };
 
-enum role_flag { ROLE_ITR = 1, ROLE_ETR = 2, ROLE_PITR = 4, ROLE_PETR = 8, ROLE_RTR = 16 };
+enum role_flag {
+	ROLE_ITR = 1,
+	ROLE_ETR = 2,
+	ROLE_PITR = 4,
+	ROLE_PETR = 8,
+	ROLE_RTR = 16,
+	ROLE_STATUS_BITS = 32, // it goes by the Locator-Status-Bits of others (requirement D09)
+};
 
 struct settings {
 	__u32 enabled; // 0: every program leaves everything to the stack
@@ -163,14 +170,16 @@ struct contact_key {
 enum event_kind {
 	EVENT_SOURCE = 1, // a frame of a source inside a dynamic prefix that is not known to be here (requirement X01)
 	EVENT_ABSENT = 2, // a packet decapsulated for a host of a dynamic prefix that is not here (requirement X06)
+	EVENT_STATUS = 3, // a source's Locator-Status-Bits are others than before (requirement D09)
 };
 
 struct event {
 	__u32 kind;
-	struct contact_key about; // the source; or the inner destination, and the outer source as its RLOC
+	struct contact_key about; // the source; or the inner destination; and the outer source as its RLOC
 	__u32 interface;          // index of the interface the packet came in by
 	__u8 mac[6];              // EVENT_SOURCE
 	__u8 reserved[2];
+	__u32 status_bits;        // EVENT_STATUS; those for which there is no room beside an instance-ID are 1
 };
 
 enum statistic {

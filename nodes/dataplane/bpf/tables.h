@@ -141,6 +141,14 @@ struct {
 	__type(value, __u64); // CLOCK_MONOTONIC, ns
 } told SEC(".maps");
 
+// The Locator-Status-Bits that came last, by inner and outer source: the daemon is told of others.
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct contact_key);
+	__type(value, __u32);
+} heard SEC(".maps");
+
 // When a frame last went to a neighbour by way of the kernel's neighbour table.
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

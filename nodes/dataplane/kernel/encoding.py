@@ -205,6 +205,7 @@ class Event:
     rloc: IPAddress | None
     interface: int
     mac: bytes
+    status_bits: int
 
     @classmethod
     def read(cls, data: bytes) -> Event:
@@ -214,8 +215,8 @@ class Event:
             ValueError: Its kind is unknown.
             struct.error: It is too short.
         """
-        kind, about, interface, mac = layout.EVENT.unpack(data[: layout.EVENT.size])
+        kind, about, interface, mac, status_bits = layout.EVENT.unpack(data[: layout.EVENT.size])
         scope_bytes, rloc_version, eid, address = layout.CONTACT_KEY.unpack(about)
         instance_id, version = _unscoped(scope_bytes)
         sender = unpadded(rloc_version, address) if rloc_version else None
-        return cls(EventKind(kind), instance_id, unpadded(version, eid), sender, interface, mac)
+        return cls(EventKind(kind), instance_id, unpadded(version, eid), sender, interface, mac, status_bits)

@@ -1,4 +1,4 @@
-"""What the programs tell: sources that nobody knows yet, and packets for hosts that are not here."""
+"""What the programs tell: sources nobody knows yet, packets for hosts that are not here, Locator-Status-Bits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from nodes.dataplane.absences import Absence, Absences
 from nodes.dataplane.bpf.layout import EventKind
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.kernel.encoding import Event
+from nodes.dataplane.status_bits import HeardBits
+from nodes.lisp.effects import StatusBits
 from nodes.lisp.eid import EidPrefix, host_prefix
 
 _MOST_STRANGERS = 256
@@ -30,9 +32,9 @@ class Ring(Protocol):
 class Events:
     """Reads the programs' events. They come at most once a second for each source or (host, RLOC)."""
 
-    def __init__(self, ring: Ring, tables: Tables, absences: Absences) -> None:
-        """Read from a ring buffer; ``absences`` are those of the Python path as well."""
-        self._ring, self._tables, self._absences = ring, tables, absences
+    def __init__(self, ring: Ring, tables: Tables, absences: Absences, heard: HeardBits) -> None:
+        """Read from a ring buffer; ``absences`` and ``heard`` are those of the Python path as well."""
+        self._ring, self._tables, self._absences, self._heard = ring, tables, absences, heard
         self._strangers: dict[EidPrefix, None] = {}
 
     def fileno(self) -> int:
@@ -53,6 +55,8 @@ class Events:
             eid = host_prefix(event.eid, event.instance_id)
             if event.kind is EventKind.ABSENT and event.rloc is not None:
                 self._absences.note(Absence(eid, event.rloc), now)
+            elif event.kind is EventKind.STATUS and event.rloc is not None:
+                self._heard.note(StatusBits(eid, event.rloc, event.status_bits))
             elif event.kind is EventKind.SOURCE and self._is_stranger(eid):
                 self._strangers[eid] = None
 

@@ -17,6 +17,7 @@ from nodes.lisp.effects import (
     Query,
     RemoveMappings,
     Report,
+    StatusBits,
     TooBig,
     Unreachable,
     Unresolved,
@@ -29,8 +30,12 @@ from nodes.lisp.engine.probing import Prober
 from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
 from nodes.lisp.holes import everything
+from nodes.lisp.locators import is_unicast, last_hop
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import EidRecord, MapReply, MapRequest
+
+LOCATOR_STATUS_BITS = 32
+"""As many locators of a mapping have one (RFC 9300 section 5.3)."""
 
 
 class Itr:
@@ -111,6 +116,18 @@ class Itr:
     def unreachable(self, error: Unreachable, now: float) -> Iterator[Effect]:
         """An ICMP error says that an RLOC cannot be reached (RFC 9301 section 7)."""
         yield from self._prober.unreachable(error, now)
+
+    def status_bits(self, said: StatusBits, now: float) -> Iterator[Effect]:
+        """RFC 9300 section 10: a site tells, in its data packets, which of its locators are up (requirement D09)."""
+        entry = self.map_cache.lookup(said.eid)
+        if entry is None or not entry.locators or not self._context.config.locator_status_bits:
+            return
+        # The outer source need not be one of them: a site may send from RLOCs that it does not register.
+        order = list(dict.fromkeys(last_hop(one.address) for one in entry.locators))
+        for ordinal, rloc in enumerate(order[:LOCATOR_STATUS_BITS]):
+            # The way to a path's end is by its first hop, of which the bits say nothing.
+            if rloc is not None and is_unicast(rloc) and self.map_cache.uses(rloc):
+                yield from self._prober.status(rloc, bool(said.bits >> ordinal & 1), now)
 
     def too_big(self, error: TooBig, now: float) -> Iterator[Effect]:
         """An ICMP error says that an outer packet was too big for its path (RFC 9300 section 7.2)."""

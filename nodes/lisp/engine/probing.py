@@ -30,7 +30,7 @@ MOST_BESIDE = 64
 """Mappings of one RLOC whose other locators are looked at."""
 MAX_ITR_RLOCS = 8
 ICMP_BURST, ICMP_INTERVAL = 3, 10.0
-"""How often an ICMP error is believed about one RLOC: three times at once, then once in 10 seconds."""
+"""How often an ICMP error or a Locator-Status-Bit is believed about an RLOC: three times at once, then once in 10 s."""
 LEAST_RETRY, RETRY_SHARE = 0.1, 0.25
 """Seconds until a locator that is down is probed again, and the share of the time that it has been down for, up to the
 interval: a router that was restarted within a second is found a quarter of a second later."""
@@ -39,6 +39,9 @@ RETRY, PARDON = 10.0, 60.0
 is tried again anyway: its ETR may not answer probes."""
 
 _ALL = {4: EidPrefix(ip_network("0.0.0.0/0")), 6: EidPrefix(ip_network("::/0"))}
+
+BY_STATUS_BIT = "Locator-Status-Bit is 0"
+"""Why a locator is down, if its own site says so."""
 
 _LOOK = None
 
@@ -101,7 +104,7 @@ class Prober:
         self._probed: dict[IPAddress, Probed] = {}
         self._by_nonce: dict[int, Probed] = {}
         self._timers: Timers[IPAddress | None] = Timers()
-        self._icmp: RateLimit[IPAddress] = RateLimit(ICMP_BURST, ICMP_INTERVAL)
+        self._hints: RateLimit[IPAddress] = RateLimit(ICMP_BURST, ICMP_INTERVAL)
         self._is_pitr = Role.PITR in config.roles and Role.ITR not in config.roles
         versions = {own.version for own in config.rlocs}
         self._petrs = tuple(petr for petr in config.petrs if petr.version in versions)
@@ -138,19 +141,40 @@ class Prober:
         This is for flows that have another locator to move to. Those that have none lose nothing by going on, and a
         link that comes back carries them at once, not when the next probe is answered.
         """
-        rloc = error.rloc
+        yield from self._suspect(error.rloc, "icmp-unreachable", "ICMP unreachable", now)
+
+    def status(self, rloc: IPAddress, up: bool, now: float) -> Iterator[Effect]:
+        """The locator's own site says that it is down, or up again: a Locator-Status-Bit (RFC 9300 section 10).
+
+        Whoever can forge a packet of the site can forge its bits: one that is 0 counts as an ICMP error does, until it
+        is 1 again or a probe is answered, which says more.
+        """
+        probed = self._probed.get(rloc)
+        if not up:
+            yield from self._suspect(rloc, "status-bit", BY_STATUS_BIT, now)
+        elif probed is not None and not probed.up and probed.why == BY_STATUS_BIT:
+            self._forget_nonces(probed)
+            probed.tries = 0
+            if self._context.config.probing:
+                self._timers.set(rloc, self._next_round(probed, now))
+            else:
+                self._timers.cancel(rloc)
+            yield from self._set(probed, True, "", now)
+
+    def _suspect(self, rloc: IPAddress, kind: str, why: str, now: float) -> Iterator[Effect]:
+        """Somebody says that a locator is down. ``kind`` begins the names of what is dropped."""
         if not self._is_locator(rloc):
-            yield from self._context.drop("icmp-unreachable-no-locator", now, rloc=rloc)
+            yield from self._context.drop(f"{kind}-no-locator", now, rloc=rloc)
             return
         probed = self._probed.get(rloc)
         if probed is not None and not probed.up:
             return
         if not self._has_other(rloc):
-            yield from self._context.drop("icmp-unreachable-only-locator", now, rloc=rloc)
+            yield from self._context.drop(f"{kind}-only-locator", now, rloc=rloc)
             return
         # RFC 9301 section 7: trusting ICMP messages may not be desirable, neither is ignoring them.
-        if not self._icmp.allows(rloc, now):
-            yield from self._context.drop("icmp-unreachable-rate", now, rloc=rloc)
+        if not self._hints.allows(rloc, now):
+            yield from self._context.drop(f"{kind}-rate", now, rloc=rloc)
             return
         probed = probed or self._track(rloc, now)
         if probed is None:
@@ -158,7 +182,7 @@ class Prober:
             return
         # What is under way was sent before the error: its answer proves nothing.
         self._forget_nonces(probed)
-        yield from self._set(probed, False, "ICMP unreachable", now)
+        yield from self._set(probed, False, why, now)
         yield from self._begin(probed, now)
 
     def tick(self, now: float) -> Iterator[Effect]:

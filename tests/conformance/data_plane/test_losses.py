@@ -229,6 +229,34 @@ def test_locator_status_bits(lab: Lab, dataplane: str, outer: int) -> None:
     eventually(lambda: headers(lab, dataplane, outer) == told(0b11), "the bit is 1 again", within=2)
 
 
+@pytest.mark.requirement("D09")
+def test_a_cleared_status_bit_moves_flows(lab: Lab) -> None:
+    """RFC 9300 section 10: the next packet of the site says which of its locators is down, before any probe is late."""
+    first, second = rlocs(lab, "x4")
+    (link,) = [one for one in lab["x4"].interfaces if one.name == "core1"]
+    hn, h4 = lab["hn"].address_of(4), lab["h4"].address_of(4)
+
+    def state() -> tuple[str, str]:
+        """What the packets of the other site make of it."""
+        with Cable(lab, "h4", "x4") as cable:
+            cable.send(packets.datagram(h4, hn, (7777, SINK), MARK))
+        (row,) = [one for one in lab.show("xn", "locators") if one["rloc"] == str(first)]
+        return row["state"], row["why"]
+
+    eventually(lambda: state() == ("up", ""), "the locator is up")
+    ip(lab, "x4", "link", "set", link.name, "down")
+    try:
+        eventually(lambda: state() == ("down", "Locator-Status-Bit is 0"), "the bit is heard", within=2)
+        with Seen(lab, ["core3"]) as seen, Pinger(lab) as pinger:
+            echo = pinger.send("hn", h4)
+            assert pinger.wait([echo], echo.sent + 1)
+            outers = [packets.tunnelled(one) for one in seen.packets("core3", "xn")]
+        assert {one.outer.destination for one in outers if one and one.inner.destination == h4} == {second}
+    finally:
+        ip(lab, "x4", "link", "set", link.name, "up")
+    eventually(lambda: state() == ("up", ""), "it is up again", within=5)
+
+
 def told(bits: int) -> set[tuple[str, int, int]]:
     """The words of the LISP header for a host's packets, without an instance-ID and with one."""
     return {("h", LSB, bits), ("r", LSB | INSTANCE, INSTANCE_ID << 8 | bits)}
