@@ -12,6 +12,7 @@ import pytest
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.players import Attacker
 from tests.conformance.tester.watch import (
     Watch,
     eventually,
@@ -168,15 +169,14 @@ def test_counters_have_names_of_ours_only(lab: Lab) -> None:
 def test_a_flood_of_forged_replies_does_not_stop_a_resolution(lab: Lab) -> None:
     """While thousands of replies with wrong nonces come in, the right one is found."""
     lab.restart("xtr1")
-    core, target = uplink(lab, "xtr1"), rloc(lab, "xtr1")
     wrong = wire.mapping("0.0.0.0/0", 1440, [(rloc(lab, "xtr3"), 1, 100)])
-    flood = [
-        packets.datagram(rloc(lab, "mr"), target, (wire.CONTROL, wire.CONTROL), wire.map_reply(nonce, wrong))
-        for nonce in range(1000)
-    ]
-    inject(lab, core, *flood)
-    answer = lab.lig("xtr1", str(lab["h4"].address))
-    inject(lab, core, *flood)
+    flood = [wire.map_reply(nonce, wrong) for nonce in range(1000)]
+    with Watch(lab, [uplink(lab, "xtr1")]) as watch:
+        attacker = Attacker(lab, "xtr1", watch)
+        ports, source = (wire.CONTROL, wire.CONTROL), rloc(lab, "mr")
+        attacker.flood(*flood, ports=ports, source=source)
+        answer = lab.lig("xtr1", str(lab["h4"].address))
+        attacker.flood(*flood, ports=ports, source=source)
     assert answer["records"][0]["locators"][0]["rloc"] == str(rloc(lab, "xtr2"))
     assert set(map_cache(lab, "xtr1")) == {"0.0.0.0/0", answer["records"][0]["eid"]}
     assert map_cache(lab, "xtr1")["0.0.0.0/0"]["source"] == "default"

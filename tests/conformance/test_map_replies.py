@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -12,6 +13,7 @@ from testbed.act.echo import Pinger
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.players import MapResolver
 from tests.conformance.tester.watch import (
     Seen,
     Watch,
@@ -32,33 +34,15 @@ ITR = "xtr1"
 NATIVE, SEND_MAP_REQUEST, DROP, POLICY, AUTHENTICATION = 1, 2, 3, 4, 5
 
 
-class Oracle:
-    """Stands in for the mapping system: takes the Map-Requests of an ITR off the core, and answers as it likes."""
+@dataclass(frozen=True)
+class Oracle(MapResolver):
+    """Stands in for the mapping system.
 
-    def __init__(self, lab: Lab, watch: Watch) -> None:
-        self.lab, self.watch = lab, watch
-        self.target, self.core = rloc(lab, ITR), uplink(lab, ITR)
-        aggregate = lab.topology.eid_aggregates[0].network
-        assert isinstance(aggregate, IPv4Network)
-        # Prefixes inside the EID space that the topology gives to nobody.
-        used = [prefix.network for one in lab.topology.sites.values() for prefix in one.eid_prefixes]
-        self.free = (one for one in aggregate.subnets(new_prefix=24) if not any(one.overlaps(u) for u in used))
+    Attributes:
+        free: Prefixes inside the EID space that the topology gives to nobody.
+    """
 
-    def question(self, eid: IPv4Address) -> Seen:
-        """The Map-Request for an EID, when it is seen."""
-
-        def found() -> list[Seen]:
-            asked = [one for one in self.watch.control(wire.ECM) if one.outer.source == self.target]
-            return [one for one in asked if eid in inner_request(one).records[0].prefix]
-
-        return self.watch.until(found, f"a Map-Request for {eid}")[0]
-
-    def answer(self, question: Seen, *records: bytes, nonce: int | None = None, flags: int = 0) -> None:
-        """Answer it, from the Map-Resolver's address."""
-        value = inner_request(question).nonce if nonce is None else nonce
-        message = wire.map_reply(value, *records, flags=flags)
-        ports = (wire.CONTROL, question.outer.source_port)
-        inject(self.lab, self.core, packets.datagram(rloc(self.lab, "mr"), self.target, ports, message))
+    free: Iterator[IPv4Network] = field(default_factory=lambda: iter(()))
 
     def resolve(self, eid: IPv4Address, *records: bytes, flags: int = 0) -> None:
         """Make the ITR ask for an EID, and answer."""
@@ -86,7 +70,11 @@ def silent(lab: Lab) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def oracle(silent: Lab) -> Iterator[Oracle]:
     with Watch(silent, [uplink(silent, ITR)]) as watch:
-        yield Oracle(silent, watch)
+        aggregate = silent.topology.eid_aggregates[0].network
+        assert isinstance(aggregate, IPv4Network)
+        used = [prefix.network for one in silent.topology.sites.values() for prefix in one.eid_prefixes]
+        free = (one for one in aggregate.subnets(new_prefix=24) if not any(one.overlaps(u) for u in used))
+        yield Oracle(silent, ITR, watch, resolver=rloc(silent, "mr"), free=free)
 
 
 def row(lab: Lab, prefix: Any) -> dict[str, Any] | None:
@@ -256,7 +244,7 @@ def test_late_answers_of_the_real_map_resolver_find_nobody(silent: Lab, oracle: 
     oracle.question(prefix[1])
 
     def both() -> list[Seen]:
-        asked = [one for one in oracle.watch.control(wire.ECM) if prefix[1] in inner_request(one).records[0].prefix]
+        asked = oracle.questions(prefix[1])
         return asked if len(asked) == 2 else []
 
     first, second = oracle.watch.until(both, "a second Map-Request")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Network, ip_network
-from itertools import count
 from typing import Any
 
 import pytest
@@ -12,13 +11,11 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.players import PORT, Itr, fresh_nonce
 from tests.conformance.tester.watch import (
-    Seen,
     Watch,
     expect_drop,
-    facing,
     frozen,
-    inject,
     inner_request,
     log_lines,
     rloc,
@@ -26,52 +23,20 @@ from tests.conformance.tester.watch import (
 )
 
 NATIVELY_FORWARD = 1
-PORT = 40404  # an ephemeral port
-nonces = count(0x1234567800000001)
-
-
-class Asker:
-    """Asks a LISP router, from the core router next to it."""
-
-    def __init__(self, lab: Lab, node: str, watch: Watch) -> None:
-        self.core = uplink(lab, node)
-        self.lab, self.watch = lab, watch
-        self.address, self.target = facing(lab, self.core, node), rloc(lab, node)
-
-    def send(self, message: bytes, ports: tuple[int, int] = (PORT, wire.CONTROL)) -> None:
-        """Send a control message."""
-        inject(self.lab, self.core, packets.datagram(self.address, self.target, ports, message))
-
-    def request(self, *eids: Any, nonce: int, rlocs: tuple[Any, ...] = (), flags: int = 0, source: Any = None) -> bytes:
-        """A Map-Request that wants its reply at this core router."""
-        return wire.map_request(nonce, eids, rlocs or (self.address,), flags=flags, source_eid=source)
-
-    def encapsulated(self, eid: Any, request: bytes) -> bytes:
-        """The Map-Request on its way through the mapping system."""
-        return wire.ecm(self.address, PORT, eid, request)
-
-    def reply(self, nonce: int) -> Seen:
-        """The Map-Reply with this nonce, when it comes."""
-        wanted = f"a Map-Reply with nonce {nonce:#x}"
-        return self.watch.until(lambda: [one for one in self.replies() if one.message.nonce == nonce], wanted)[0]
-
-    def replies(self) -> list[Seen]:
-        """Every Map-Reply so far."""
-        return self.watch.control(wire.MAP_REPLY, self.core)
 
 
 @pytest.fixture
-def etr(lab: Lab) -> Iterator[Asker]:
+def etr(lab: Lab) -> Iterator[Itr]:
     """Asks xtr1."""
     with Watch(lab, [uplink(lab, "xtr1")]) as watch:
-        yield Asker(lab, "xtr1", watch)
+        yield Itr(lab, "xtr1", watch)
 
 
 @pytest.fixture
-def map_resolver(lab: Lab) -> Iterator[Asker]:
+def map_resolver(lab: Lab) -> Iterator[Itr]:
     """Asks the Map-Resolver."""
     with Watch(lab, [uplink(lab, "mr")]) as watch:
-        yield Asker(lab, "mr", watch)
+        yield Itr(lab, "mr", watch)
 
 
 def site(lab: Lab, name: str) -> IPv4Network:
@@ -92,9 +57,9 @@ def hole(lab: Lab, eid: Any) -> IPv4Network:
 
 
 @pytest.mark.requirement("C01", "C02", "C04", "C07", "C14")
-def test_etr_answers_to_the_port_that_asked(lab: Lab, etr: Asker) -> None:
+def test_etr_answers_to_the_port_that_asked(lab: Lab, etr: Itr) -> None:
     """From 4342 to the ephemeral port, nonce copied, A set, no p-bit."""
-    nonce = next(nonces)
+    nonce = fresh_nonce()
     etr.send(etr.request(lab["h1"].address, nonce=nonce))
     seen = etr.reply(nonce)
     with clause("C01"):
@@ -111,24 +76,24 @@ def test_etr_answers_to_the_port_that_asked(lab: Lab, etr: Asker) -> None:
 
 
 @pytest.mark.requirement("C01")
-def test_a_message_without_a_control_port_is_not_read(lab: Lab, etr: Asker) -> None:
+def test_a_message_without_a_control_port_is_not_read(lab: Lab, etr: Itr) -> None:
     """Source or destination port is 4342, or the message is none of ours."""
     (ecm_port,) = {one.source_port for one in map_request_of(lab, "xtr1", "h4")}
     with expect_drop(lab, "xtr1", "not-a-control-port"):
-        etr.send(etr.request(lab["h1"].address, nonce=next(nonces)), ports=(PORT, ecm_port))
-    nonce = next(nonces)
+        etr.send(etr.request(lab["h1"].address, nonce=fresh_nonce()), ports=(PORT, ecm_port))
+    nonce = fresh_nonce()
     etr.send(etr.request(lab["h1"].address, nonce=nonce), ports=(wire.CONTROL, ecm_port))
     assert etr.reply(nonce).outer.destination_port == wire.CONTROL
 
 
 @pytest.mark.requirement("C09")
-def test_map_replies_are_rate_limited(lab: Lab, etr: Asker) -> None:
+def test_map_replies_are_rate_limited(lab: Lab, etr: Itr) -> None:
     """A burst of requests for one EID gets three replies; another EID does not wait for it."""
     eid, other = site(lab, "dc1")[77], site(lab, "dc1")[78]
     with expect_drop(lab, "xtr1", "map-reply-rate", 7):
         for _ in range(10):
-            etr.send(etr.request(eid, nonce=next(nonces)))
-    nonce = next(nonces)
+            etr.send(etr.request(eid, nonce=fresh_nonce()))
+    nonce = fresh_nonce()
     etr.send(etr.request(other, nonce=nonce))
     etr.reply(nonce)
     assert len(etr.replies()) == 4
@@ -143,8 +108,8 @@ def map_request_of(lab: Lab, node: str, host: str) -> list[packets.Datagram]:
 
 
 @pytest.mark.requirement("C03")
-def test_unknown_address_family_is_dropped_and_logged(lab: Lab, etr: Asker) -> None:
-    good = etr.request(lab["h1"].address, nonce=next(nonces))
+def test_unknown_address_family_is_dropped_and_logged(lab: Lab, etr: Itr) -> None:
+    good = etr.request(lab["h1"].address, nonce=fresh_nonce())
     record = good.rindex(b"\x00\x01" + lab["h1"].address.packed)
     before = len(log_lines(lab, "xtr1"))
     with expect_drop(lab, "xtr1", "malformed"):
@@ -155,9 +120,9 @@ def test_unknown_address_family_is_dropped_and_logged(lab: Lab, etr: Asker) -> N
 
 
 @pytest.mark.requirement("C04")
-def test_reserved_bits_are_ignored(lab: Lab, etr: Asker) -> None:
+def test_reserved_bits_are_ignored(lab: Lab, etr: Itr) -> None:
     """Every reserved bit of the Map-Request and of its record is set; the answer has none."""
-    nonce = next(nonces)
+    nonce = fresh_nonce()
     request = bytearray(etr.request(lab["h1"].address, nonce=nonce, flags=0x007F8000 & ~wire.PITR))
     request[-8] = 0xFF
     etr.send(bytes(request))
@@ -167,29 +132,29 @@ def test_reserved_bits_are_ignored(lab: Lab, etr: Asker) -> None:
 
 
 @pytest.mark.requirement("C05")
-def test_the_first_itr_rloc_of_our_family_gets_the_reply(lab: Lab, etr: Asker) -> None:
+def test_the_first_itr_rloc_of_our_family_gets_the_reply(lab: Lab, etr: Itr) -> None:
     """IRC counts those behind the first; IPv6 ones are no way back from an IPv4 node."""
-    nonce = next(nonces)
+    nonce = fresh_nonce()
     etr.send(etr.request(lab["h2"].address, nonce=nonce, rlocs=("2001:db8::1", etr.address, rloc(lab, "xtr3"))))
     assert etr.reply(nonce).outer.destination == etr.address
 
 
 @pytest.mark.requirement("C05", "C15")
 @pytest.mark.parametrize("useless", [None, "224.0.0.5", "0.0.0.0", "127.0.0.1", "255.255.255.255"])
-def test_a_request_without_a_usable_itr_rloc_is_dropped(lab: Lab, etr: Asker, useless: str | None) -> None:
+def test_a_request_without_a_usable_itr_rloc_is_dropped(lab: Lab, etr: Itr, useless: str | None) -> None:
     """Without an ITR-RLOC there is nobody to answer."""
     with expect_drop(lab, "xtr1", "map-request-no-usable-itr-rloc"):
-        etr.send(etr.request(lab["h1"].address, nonce=next(nonces), rlocs=(useless,)))
+        etr.send(etr.request(lab["h1"].address, nonce=fresh_nonce(), rlocs=(useless,)))
 
 
 @pytest.mark.requirement("C06")
-def test_three_records_are_three_questions(lab: Lab, map_resolver: Asker) -> None:
+def test_three_records_are_three_questions(lab: Lab, map_resolver: Itr) -> None:
     """Receiving side: each is answered, by whom it concerns."""
     outside = lab["client"].address
     questions = (outside, site(lab, "dc2")[200], site(lab, "dc1")[1])
-    nonce = next(nonces)
+    nonce = fresh_nonce()
     with Watch(lab, [uplink(lab, "mr")]) as watch:
-        map_resolver.watch = watch
+        map_resolver = Itr(lab, "mr", watch)
         request = map_resolver.request(*questions, nonce=nonce)
         map_resolver.send(map_resolver.encapsulated(questions[0], request))
 
@@ -248,8 +213,8 @@ def test_nonces_are_random(lab: Lab) -> None:
 def test_probes_do_not_pass_through_the_mapping_system(lab: Lab, node: str) -> None:
     """Dropped, encapsulated or not."""
     with Watch(lab, [uplink(lab, node)]) as watch:
-        asker = Asker(lab, node, watch)
-        probe = asker.request(lab["h1"].address, nonce=next(nonces), flags=wire.PROBE)
+        asker = Itr(lab, node, watch)
+        probe = asker.request(lab["h1"].address, nonce=fresh_nonce(), flags=wire.PROBE)
         with expect_drop(lab, node, "probe", 2):
             asker.send(asker.encapsulated(lab["h1"].address, probe))
             asker.send(probe)
@@ -257,9 +222,9 @@ def test_probes_do_not_pass_through_the_mapping_system(lab: Lab, node: str) -> N
 
 
 @pytest.mark.requirement("C13", "C14")
-def test_a_probe_is_answered_by_the_etr(lab: Lab, etr: Asker) -> None:
+def test_a_probe_is_answered_by_the_etr(lab: Lab, etr: Itr) -> None:
     """P in the message, A in the record, p on the one locator that was probed."""
-    nonce = next(nonces)
+    nonce = fresh_nonce()
     etr.send(etr.request(lab["h1"].address, nonce=nonce, flags=wire.PROBE))
     message = etr.reply(nonce).message
     assert message.word == wire.MAP_REPLY << 28 | 1 << 27 | 1
@@ -271,9 +236,9 @@ def test_a_probe_is_answered_by_the_etr(lab: Lab, etr: Asker) -> None:
 
 @pytest.mark.requirement("C29")
 @pytest.mark.parametrize("checksum", [0, 0x1234])
-def test_an_inner_checksum_is_there_and_right(lab: Lab, map_resolver: Asker, checksum: int) -> None:
+def test_an_inner_checksum_is_there_and_right(lab: Lab, map_resolver: Itr, checksum: int) -> None:
     """Zero is none."""
-    eid, nonce = lab["h4"].address, next(nonces)
+    eid, nonce = lab["h4"].address, fresh_nonce()
     good = map_resolver.encapsulated(eid, map_resolver.request(eid, nonce=nonce))
     bad = good[:30] + checksum.to_bytes(2, "big") + good[32:]
     with expect_drop(lab, "mr", "malformed"):
@@ -287,15 +252,15 @@ def test_map_server_is_no_itr(lab: Lab) -> None:
     """Map-Replies to a Map-Server that asks nothing are dropped."""
     with Watch(lab, [uplink(lab, "ms")]) as watch, expect_drop(lab, "ms", "no-role-for-map-reply"):
         record = wire.mapping(site(lab, "dc1"), 1440, [(rloc(lab, "xtr3"), 1, 100)])
-        Asker(lab, "ms", watch).send(wire.map_reply(7, record), ports=(wire.CONTROL, wire.CONTROL))
+        Itr(lab, "ms", watch).send(wire.map_reply(7, record), ports=(wire.CONTROL, wire.CONTROL))
 
 
 @pytest.mark.requirement("M04", "M09", "S09")
-def test_map_resolver_says_where_no_eids_are(lab: Lab, map_resolver: Asker) -> None:
+def test_map_resolver_says_where_no_eids_are(lab: Lab, map_resolver: Itr) -> None:
     """Natively-forward for 15 minutes, the least-specific hole, A not set, sent by the MR."""
     aggregate = lab.topology.eid_aggregates[0].network
     for eid in (lab["client"].address, "0.0.0.1", "255.255.255.254", aggregate[1], aggregate[-2]):
-        nonce = next(nonces)
+        nonce = fresh_nonce()
         map_resolver.send(map_resolver.encapsulated(eid, map_resolver.request(eid, nonce=nonce)))
         seen = map_resolver.reply(nonce)
         with clause("S09"):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import IPv4Network
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.players import Etr
 from tests.conformance.tester.watch import (
     Seen,
     Watch,
     expect_drop,
-    facing,
     frozen,
     inject,
     inner_request,
@@ -24,8 +24,7 @@ from tests.conformance.tester.watch import (
     uplink,
 )
 
-ITR, PORT = "xtr1", 40_000
-nonces = count(1)
+ITR = "xtr1"
 
 
 @pytest.fixture
@@ -42,12 +41,9 @@ def prefix_of(lab: Lab, name: str) -> IPv4Network:
     return next(one for one in found if isinstance(one, IPv4Network))
 
 
-def solicit(lab: Lab, eid: Any, source_eid: Any) -> None:
+def solicit(lab: Lab, watch: Watch, eid: Any, source_eid: Any) -> None:
     """A solicit-map-request from a core router, which is nobody's ETR."""
-    core = uplink(lab, ITR)
-    own, flags = facing(lab, core, ITR), wire.SMR | wire.DONT_REPLY
-    message = wire.map_request(next(nonces), [eid], [own], flags=flags, source_eid=source_eid)
-    inject(lab, core, packets.datagram(own, rloc(lab, ITR), (PORT, wire.CONTROL), message))
+    Etr(lab, ITR, watch).solicit(eid, source_eid)
 
 
 def asked(lab: Lab, watch: Watch) -> list[Seen]:
@@ -65,7 +61,7 @@ def test_news_are_asked_for_through_the_mapping_system(lab: Lab, watch: Watch) -
     """With the s-bit, for the prefix that is cached, at the Map-Resolver; the answer stands, not the SMR."""
     dc2 = prefix_of(lab, "dc2")
     with frozen(lab, "mr"):
-        solicit(lab, dc2, dc2[0])
+        solicit(lab, watch, dc2, dc2[0])
         seen = watch.until(lambda: invoked(lab, watch), "an SMR-invoked Map-Request")[0]
         assert seen.outer.destination == rloc(lab, "mr")
         request = inner_request(seen)
@@ -87,7 +83,7 @@ def test_what_is_not_cached_is_not_asked_for(lab: Lab, watch: Watch) -> None:
     """Also not what only a default entry covers."""
     outside = lab.topology.eid_aggregates[0].network[-2]
     with expect_drop(lab, ITR, "solicit-map-request-not-cached"):
-        solicit(lab, outside, outside)
+        solicit(lab, watch, outside, outside)
     watch.drain()
     assert not asked(lab, watch)
 
@@ -97,7 +93,7 @@ def test_a_flood_of_smrs_is_no_flood_of_requests(lab: Lab, watch: Watch) -> None
     """For one EID-prefix a burst of three at the pace of Map-Requests, then one in 3 s; the last one counts."""
     dc2 = prefix_of(lab, "dc2")
     for _ in range(50):
-        solicit(lab, dc2, dc2[0])
+        solicit(lab, watch, dc2, dc2[0])
     found = watch.until(lambda: (seen := asked(lab, watch)) and len(seen) == 2 and seen, "the second request")
     assert all(b.frame.time_ns - a.frame.time_ns >= 0.99e9 for a, b in pairwise(found))
 
@@ -106,6 +102,6 @@ def test_a_flood_of_smrs_is_no_flood_of_requests(lab: Lab, watch: Watch) -> None
 def test_an_smr_for_the_receivers_own_eid_is_about_its_source(lab: Lab, watch: Watch) -> None:
     """Some put the changed EID into the Source-EID, and the receiver's into the record."""
     host = lab["h4"].address
-    solicit(lab, prefix_of(lab, "dc1"), host)
+    solicit(lab, watch, prefix_of(lab, "dc1"), host)
     seen = watch.until(lambda: invoked(lab, watch), "an SMR-invoked Map-Request")[0]
     assert [one.prefix for one in inner_request(seen).records] == [IPv4Network(host)]

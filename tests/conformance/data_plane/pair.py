@@ -12,6 +12,7 @@ from typing import Any
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets
+from tests.conformance.tester.cable import Cable
 from tests.conformance.tester.packets import Ip, IPAddress, Tunnelled
 from tests.conformance.tester.watch import SINK, Watch
 
@@ -158,29 +159,6 @@ class Pair:
     def drops(self, router: str) -> Counter[str]:
         """The packets that a router's data path has dropped, by reason."""
         return Counter(self.lab.show(router, "statistics")["drops"])
-
-
-class Cable:
-    """The end of a link: whole frames go out as they are."""
-
-    def __init__(self, lab: Lab, node: str, peer: str) -> None:
-        self._near = lab[node].link_to(peer)
-        self._far = lab[peer].link_to(node)
-        self._socket = lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._socket.bind((self._near.name, 0))
-
-    def send(self, *sent: bytes) -> None:
-        """Send IP packets to the other end."""
-        addresses = bytes.fromhex((self._far.mac + self._near.mac).replace(":", ""))
-        for packet in sent:
-            ethertype = b"\x86\xdd" if packet[:1] >= b"\x60" else b"\x08\x00"
-            self._socket.send(addresses + ethertype + packet)
-
-    def __enter__(self) -> Cable:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
 
 
 class Seen(Watch):

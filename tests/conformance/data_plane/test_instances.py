@@ -8,8 +8,9 @@ import pytest
 
 from testbed.lab import Lab
 from tests.conformance.data_plane.conftest import PAIRS
-from tests.conformance.data_plane.pair import MARK, Cable, Seen
+from tests.conformance.data_plane.pair import MARK, Seen
 from tests.conformance.tester import packets
+from tests.conformance.tester.cable import Cable
 from tests.conformance.tester.watch import SINK
 
 IDS = {4: {"r": 100, "b": 0xFFFFFF}, 6: {"r": 101, "b": 102}}

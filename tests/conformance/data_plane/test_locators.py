@@ -15,8 +15,9 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.data_plane.conftest import PAIRS
-from tests.conformance.data_plane.pair import MARK, Cable, Seen
+from tests.conformance.data_plane.pair import MARK, Seen
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.cable import Cable
 from tests.conformance.tester.packets import IPAddress, Tunnelled
 from tests.conformance.tester.watch import SINK, eventually, frozen, in_background, map_cache
 

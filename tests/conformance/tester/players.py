@@ -15,8 +15,6 @@ at that node, which may be the capture of several players. Over IPv6 it does the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import count
@@ -24,7 +22,7 @@ from typing import Any
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import Seen, Watch, eventually, expect_drop, facing, inject, inner_request, uplink
+from tests.conformance.tester.watch import Seen, Watch, eventually, facing, inject, inner_request, uplink
 
 PORT = 40404
 """The ephemeral port that players speak from."""
@@ -215,12 +213,6 @@ class MapResolver(Player):
 
 class Attacker(Player):
     """Sends what nobody should believe, and sees that it is not."""
-
-    @contextmanager
-    def refused(self, reason: str, count: int = 1) -> Iterator[None]:
-        """What is sent meanwhile makes the router drop ``count`` control messages for that reason."""
-        with expect_drop(self.lab, self.router, reason, count):
-            yield
 
     def flood(self, *messages: bytes, ports: tuple[int, int] = (PORT, wire.CONTROL), source: Any = None) -> None:
         """Send many control messages at once, in the name of ``source``."""
