@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import select
 import selectors
 import signal
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+_BATCH = 16
+"""Descriptors that are served before the kernel is asked again."""
 
 _LONGEST_WAIT = 3600.0
 """Seconds; a mapping may end in centuries, and epoll counts milliseconds in 32 bits."""
@@ -19,23 +24,31 @@ class Loop:
 
     def __init__(self) -> None:
         """Make a loop with nothing to wait for."""
-        self._selector = selectors.EpollSelector()
+        # Without the class of ``selectors`` around it: a router that was asleep wakes up sooner.
+        self._epoll = select.epoll()
+        self._owners: dict[int, tuple[int, Ready]] = {}
         self._stopped = False
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     def add(self, descriptor: int, ready: Ready) -> None:
         """Call ``ready`` when ``descriptor`` can be read."""
-        self._selector.register(descriptor, selectors.EVENT_READ, ready)
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._owners[descriptor] = selectors.EVENT_READ, ready
 
     def change(self, descriptor: int, events: int) -> None:
         """Wait for other events on a descriptor."""
-        key = self._selector.get_key(descriptor)
-        if key.events != events:
-            self._selector.modify(descriptor, events, key.data)
+        before, ready = self._owners[descriptor]
+        if before != events:
+            wanted = select.EPOLLIN if events & selectors.EVENT_READ else 0
+            wanted |= select.EPOLLOUT if events & selectors.EVENT_WRITE else 0
+            self._epoll.modify(descriptor, wanted)
+            self._owners[descriptor] = events, ready
 
     def remove(self, descriptor: int) -> None:
         """Wait for a descriptor no longer."""
-        self._selector.unregister(descriptor)
+        del self._owners[descriptor]
+        with suppress(OSError):  # it is closed already
+            self._epoll.unregister(descriptor)
 
     def stop_on(self, signals: Iterable[int]) -> None:
         """Stop when one of these signals comes."""
@@ -62,14 +75,24 @@ class Loop:
         """
         while not self._stopped:
             longest = timeout()
-            for key, events in self._selector.select(None if longest is None else min(longest, _LONGEST_WAIT)):
-                key.data(events)
+            longest = None if longest is None else min(longest, _LONGEST_WAIT)
+            for descriptor, events in self._epoll.poll(longest, _BATCH):
+                self._serve(descriptor, events)
             turn()
 
     def close(self) -> None:
         """Release what the loop itself holds."""
-        self._selector.close()
+        self._epoll.close()
         if self._wakeup is not None:
             signal.set_wakeup_fd(-1)
             for end in self._wakeup:
                 end.close()
+
+    def _serve(self, descriptor: int, events: int) -> None:
+        wanted, ready = self._owners.get(descriptor, (0, None))
+        if ready is None:  # its owner went while another descriptor was served
+            return
+        # What is an error, or the other end's end, shows when it is read or written.
+        happened = selectors.EVENT_READ if events & ~select.EPOLLOUT else 0
+        happened |= selectors.EVENT_WRITE if events & ~select.EPOLLIN else 0
+        ready(happened & wanted)

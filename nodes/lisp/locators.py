@@ -10,14 +10,19 @@ from nodes.lisp.config import UNUSED_PRIORITY, Locator
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.wire import Address, ExplicitLocatorPath, LocatorRecord, ReencapHop
 
-_BROADCAST = IPv4Address("255.255.255.255")
+_BROADCAST = 0xFFFFFFFF
 
 
 def is_unicast(address: Address) -> TypeGuard[IPAddress]:
     """Whether this is an IP address that a single machine can have: what an RLOC has to be (RFC 9301 section 5.4)."""
-    return isinstance(address, IPv4Address | IPv6Address) and not (
-        address.is_multicast or address.is_unspecified or address.is_loopback or address == _BROADCAST
-    )
+    # By their numbers: not unspecified (0), not of the host itself (127.0.0.0/8, ::1), no group, no broadcast.
+    if isinstance(address, IPv4Address):
+        number = int(address)
+        return number != 0 and number >> 24 != 127 and number >> 28 != 0xE and number != _BROADCAST
+    if isinstance(address, IPv6Address):
+        number = int(address)
+        return number > 1 and number >> 120 != 0xFF
+    return False
 
 
 def forbidden(locators: Iterable[LocatorRecord]) -> list[LocatorRecord]:

@@ -26,6 +26,7 @@ class Context:
     def __init__(self, config: NodeConfig, random: Callable[[int], int]) -> None:
         self.config = config
         self.counters: Counter[str] = Counter()
+        self._versions = frozenset(rloc.version for rloc in config.rlocs)
         self._random = random
         self._reported: dict[str, tuple[float, int]] = {}
 
@@ -55,8 +56,7 @@ class Context:
 
     def reply_address(self, itr_rlocs: Iterable[Address]) -> IPAddress | None:
         """The first ITR-RLOC that this node can send to (RFC 9301 section 5.5), or None."""
-        families = {rloc.version for rloc in self.config.rlocs}
-        return next((one for one in itr_rlocs if is_unicast(one) and one.version in families), None)
+        return next((one for one in itr_rlocs if is_unicast(one) and one.version in self._versions), None)
 
 
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:

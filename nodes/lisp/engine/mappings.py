@@ -57,7 +57,7 @@ class Mappings:
             self._map_resolver.verdict(eid) if self._map_resolver else None,
         ]
         if found := [one for one in said if one is not None]:
-            return max(found, key=lambda one: one[0].mask_len)
+            return max(found, key=lambda one: one[0].mask_len) if len(found) > 1 else found[0]
         if not self._mapping_system:
             return None
         # RFC 9301 sections 8.1 and 8.4: not in the mapping system: natively-forward for 15 minutes, for the

@@ -101,7 +101,7 @@ class MapReplier:
         if groups:
             yield from self._reply(request, groups, inner.source_port, now)
         # RFC 9301 section 8.3: encapsulated again and not altered, so that the Map-Reply goes straight to the ITR.
-        for destination in sorted(onward, key=str):
+        for destination in sorted(onward, key=str) if len(onward) > 1 else onward:
             yield Send(EncapsulatedControlMessage(ecm.inner).encode(), destination)
 
     def _loops(self, destination: IPAddress, request: MapRequest, arrival: Datagram) -> bool:
