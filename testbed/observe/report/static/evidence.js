@@ -74,7 +74,8 @@ function evidenceView(parent, found) {
     items[number].scrollIntoView({block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth"});
   };
   const times = events.map((one) => one.at);
-  timeline(parent, events, {from: Math.min(0, ...times), to: Math.max(found.end, ...times), bands: found.bands, choose});
+  const to = Math.max(found.end, ...times), first = Math.min(...times);
+  timeline(parent, events, {from: Math.min(first, Math.max(0, first - (to - first) / 8)), to, bands: found.bands, choose});
   groups = ladder(parent, found.nodes, events, {choose});
   const missing = found.left_out + found.lost;
   make(parent, "p", {class: "note"}, `${missing ? `${missing} more packets are not shown here. ` : ""}All that were kept: ${found.file}`);

@@ -20,7 +20,9 @@ function plotFrame(svg, {from, to, width, height, left = 8, right = 8, bottom = 
   const x = (us) => left + (us - from) / (to - from || 1) * (width - left - right);
   for (const band of bands) {
     const a = x(Math.max(from, band.from)), b = x(Math.min(to, band.to));
-    if (b > a) make(make(svg, "rect", {class: "band", x: a, y: 0, width: b - a, height: height - bottom}), "title", {}, band.name);
+    if (b <= a) continue;
+    make(make(svg, "rect", {class: "band", x: a, y: 0, width: b - a, height: height - bottom}), "title", {}, band.why);
+    if (b - a > 60) make(svg, "text", {class: "soft", x: (a + b) / 2, y: 14, "font-size": 11, "text-anchor": "middle"}, band.name);
   }
   make(svg, "line", {class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom});
   for (const at of steps(from, to, Math.max(2, Math.floor(width / 130)))) {
@@ -51,7 +53,8 @@ function timeline(parent, events, {from, to, bands, choose}) {
 
 // Messages between nodes, top to bottom: {at, from, to, kind, words, color, title}.
 function ladder(parent, nodes, rows, {choose}) {
-  const time = 84, gap = Math.max(120, Math.min(280, (1060 - time) / nodes.length)), step = 34, top = 46;
+  const room = Math.min(1080, parent.clientWidth || 1080), time = 84, step = 34, top = 46;
+  const gap = Math.max(92, Math.min(280, (room - time) / nodes.length));
   const width = time + gap * nodes.length, height = top + rows.length * step + 14;
   const box = make(parent, "div", {class: "figure"});
   const svg = make(box, "svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Messages between nodes, in the order of time"});
@@ -75,9 +78,10 @@ function ladder(parent, nodes, rows, {choose}) {
       make(group, "line", {class: "arrow", x1: a, x2: b - way * 7, y1: y, y2: y});
       make(group, "path", {class: "head", d: `M${b} ${y}l${-way * 9} -4.5v9z`});
     }
-    const times = row.count > 1 ? ` × ${row.count}` : "", words = row.kind + (row.words ? ` ${row.words}` : ""), room = Math.floor(Math.max(Math.abs(b - a), gap * 1.5) / 5.6);
-    const label = make(group, "text", {x: Math.min(Math.max(middle, time + 60), width - 90), y: y - 6, "font-size": 11, "text-anchor": "middle", "paint-order": "stroke", stroke: "var(--paper)", "stroke-width": 3});
-    label.textContent = (words.length > room ? `${words.slice(0, room - 1)}…` : words) + times;
+    const times = row.count > 1 ? ` × ${row.count}` : "", words = row.kind + (row.words ? ` ${row.words}` : ""), letters = Math.floor(Math.min(Math.max(Math.abs(b - a), gap * 1.5), width - time) / 5.8);
+    const half = (Math.min(words.length, letters) + times.length) * 2.9;
+    const label = make(group, "text", {x: Math.max(Math.min(middle, width - half), time + half), y: y - 6, "font-size": 11, "text-anchor": "middle", "paint-order": "stroke", stroke: "var(--paper)", "stroke-width": 3});
+    label.textContent = (words.length > letters ? `${words.slice(0, letters - 1)}…` : words) + times;
     make(group, "title", {}, row.title);
     const open = () => choose(number);
     group.addEventListener("click", open);

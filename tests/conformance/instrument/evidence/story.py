@@ -50,7 +50,7 @@ def story(entry: Mapping[str, Any], frames: Iterable[Frame]) -> dict[str, Any]:
         "lost": entry["lost"],
         "file": entry["file"],
         "end": end,
-        "bands": [{"from": begin, "to": call, "name": "before the test's own lines: its lab boots, its fixtures"}],
+        "bands": [{"from": begin, "to": call, "name": "set-up", "why": "what the test needs: its lab, its fixtures"}],
     }
 
 
