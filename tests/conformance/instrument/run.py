@@ -91,7 +91,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch, open(f"{scratch}/log", "wb") as output:
         # Output of tests is kept in memory: processes forked from one another would share a file.
         words = [sys.executable, "-m", "pytest", "-p", PLUGIN, "-q", "--tb=short", "--capture=sys"]
-        words += ["--basetemp", f"{scratch}/pytest", "-p", "no:cacheprovider"]
+        words += ["--basetemp", f"{scratch}/pytest", "-o", f"cache_dir={scratch}/cache"]
         words += ["--conformance-pipe", str(writing)]
         words += ["--conformance-jobs", str(jobs or len(os.sched_getaffinity(0)))]
         words += ["--conformance-only", ",".join(only), "--conformance-data-path", data_path]
