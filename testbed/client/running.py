@@ -173,6 +173,11 @@ class LabClient:
         """
         return self._ask_daemon(node, "show", ANSWER_SECONDS, what=what)
 
+    def tells(self, node: str, what: str) -> bool:
+        """Whether a LISP router can be asked for something: our daemon for anything, others as their drivers say."""
+        foreign = self._driver(node)
+        return foreign is None or foreign.tells(what)
+
     def verify(self, node: str) -> dict[str, Any]:
         """Compare the kernel's maps of a LISP router with its engine's view.
 

@@ -153,6 +153,15 @@ class Driver:
         filling.problems.raise_any()
         return plan
 
+    def tells(self, what: str) -> bool:
+        """Whether it can be asked for something."""
+        return self._query(what) is not None
+
+    def _query(self, what: str) -> QueryRow | None:
+        key = keys_of(type(self.row.queries)).get(what) if self.row.queries else None
+        found: QueryRow | None = getattr(self.row.queries, key.field) if key else None
+        return found
+
     def query(self, topology: Topology, node: Node, directory: Path, what: str, given: Mapping[str, Any]) -> Query:
         """How a node is asked for something.
 
@@ -167,8 +176,7 @@ class Driver:
             NotTold: The driver has no way to ask.
             TopologyError: A template has a mistake.
         """
-        key = keys_of(type(self.row.queries)).get(what) if self.row.queries else None
-        found: QueryRow | None = getattr(self.row.queries, key.field) if key else None
+        found = self._query(what)
         if found is None:
             raise NotTold(f"{self.name} does not tell its {what}")
         known = values(topology, node, directory, self.file.parent) | {"what": what} | dict(given)

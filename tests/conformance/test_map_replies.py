@@ -17,10 +17,10 @@ from tests.conformance.tester.players import MapResolver
 from tests.conformance.tester.watch import (
     Seen,
     Watch,
+    asking,
     eventually,
     expect_drop,
     frozen,
-    in_background,
     inject,
     inner_request,
     lasting,
@@ -46,18 +46,18 @@ class Oracle(MapResolver):
 
     def resolve(self, eid: IPv4Address, *records: bytes, flags: int = 0) -> None:
         """Make the ITR ask for an EID, and answer."""
-        asking = in_background(lambda: self.lab.lig(ITR, str(eid), timeout=1.0))
+        asked = asking(self.lab, ITR, eid, timeout=1.0)
         self.answer(self.question(eid), *records, flags=flags)
-        asking.join()
+        asked.join()
 
     def refused(self, reason: str, eid: IPv4Address, *records: bytes, flags: int = 0) -> None:
         """The same, and the ITR drops the answer for that reason and learns nothing."""
         before = lasting(map_cache(self.lab, ITR))
-        asking = in_background(lambda: self.lab.lig(ITR, str(eid), timeout=0.2))
+        asked = asking(self.lab, ITR, eid, timeout=0.2)
         with expect_drop(self.lab, ITR, reason):
             self.answer(self.question(eid), *records, flags=flags)
         assert lasting(map_cache(self.lab, ITR)) == before
-        asking.join()
+        asked.join()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_reply_to_our_nonce_is_believed_and_no_other(silent: Lab, oracle: Orac
     """Spoofed replies with wrong nonces install nothing; the right one does, once."""
     prefix = next(oracle.free)
     record = wire.mapping(prefix, 1440, [(rloc(silent, "xtr3"), 1, 100)])
-    asking = in_background(lambda: silent.lig(ITR, str(prefix[9]), timeout=2.0))
+    asked = asking(silent, ITR, prefix[9], timeout=2.0)
     question = oracle.question(prefix[9])
     nonce = inner_request(question).nonce
     with expect_drop(silent, ITR, "map-reply-unknown-nonce", 3):
@@ -106,7 +106,7 @@ def test_a_reply_to_our_nonce_is_believed_and_no_other(silent: Lab, oracle: Orac
             oracle.answer(question, record, nonce=wrong)
     assert row(silent, prefix) is None
     oracle.answer(question, record)
-    asking.join()
+    asked.join()
     learned = row(silent, prefix)
     assert learned is not None
     assert [(one["rloc"], one["priority"], one["weight"]) for one in learned["locators"]] == [
@@ -240,7 +240,7 @@ def test_unasked_probe_replies_are_dropped(silent: Lab, oracle: Oracle) -> None:
 def test_late_answers_of_the_real_map_resolver_find_nobody(silent: Lab, oracle: Oracle) -> None:
     """What was asked again before the answer came is asked with a new nonce, a second later."""
     prefix = next(oracle.free)
-    asking = in_background(lambda: silent.lig(ITR, str(prefix[1]), timeout=3.0))
+    asked = asking(silent, ITR, prefix[1], timeout=3.0)
     oracle.question(prefix[1])
 
     def both() -> list[Seen]:
@@ -253,4 +253,4 @@ def test_late_answers_of_the_real_map_resolver_find_nobody(silent: Lab, oracle: 
     # A reply to either will do: the first was only slow.
     oracle.answer(first, wire.mapping(prefix, 15, [(rloc(silent, "xtr3"), 1, 100)]))
     eventually(lambda: row(silent, prefix), "the mapping")
-    asking.join()
+    asked.join()

@@ -19,7 +19,7 @@ from tests.conformance.data_plane.pair import MARK, Seen
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.cable import Cable
 from tests.conformance.tester.packets import IPAddress, Tunnelled
-from tests.conformance.tester.watch import SINK, eventually, frozen, in_background, map_cache
+from tests.conformance.tester.watch import SINK, asking, eventually, frozen, map_cache
 
 FLOWS = 2000
 SHARE_POINTS = 0.03
@@ -168,13 +168,13 @@ def test_locators_that_are_not_to_be_used_are_not(site: Site) -> None:
     at = usable.index(second.packed) - 3
     record = packets.put(usable, at, usable[at] & 0xFE)
     with frozen(site.lab, "msmr"), Seen(site.lab, ["core3"]) as seen:
-        asking = in_background(lambda: site.lab.lig("xn", str(eid), timeout=1.0))
+        asked = asking(site.lab, "xn", eid, timeout=1.0)
         port, nonce = seen.until(lambda: question(seen), "a Map-Request")
         reply = wire.map_reply(nonce, record)
         ends = site.lab["msmr"].address_of(4), site.lab["xn"].address_of(4)
         with Cable(site.lab, "core1", "xn") as cable:
             cable.send(packets.datagram(*ends, (wire.CONTROL, port), reply))
-        asking.join()
+        asked.join()
     eventually(lambda: f"{eid}/{length}" in map_cache(site.lab, "xn"), "the mapping is there")
     found = {one.outer.destination for one in site.sent(*(site.flow(number, eid) for number in range(40)))}
     with clause("D21"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import select
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from tests.conformance.tester import packets, wire
 T = TypeVar("T")
 
 SINK = 9999
+QUESTION = 40405  # the port that asks whether a router still answers
 _SO_RCVBUFFORCE = 33
 
 
@@ -152,11 +154,57 @@ def dropped(lab: Lab, node: str, reason: str) -> int:
 
 @contextmanager
 def expect_drop(lab: Lab, node: str, reason: str, count: int = 1) -> Iterator[None]:
-    """What happens inside makes a node drop ``count`` control messages for that reason."""
+    """What happens inside makes a node drop ``count`` control messages for that reason.
+
+    A node that does not tell what it drops answers none of it, and answers a good question afterwards.
+    """
+    if not lab.tells(node, "statistics"):
+        with unanswered(lab, node):
+            yield
+        return
     before = dropped(lab, node, reason)
     yield
     eventually(lambda: dropped(lab, node, reason) >= before + count, f"{node} drops: {reason}")
     assert dropped(lab, node, reason) == before + count
+
+
+@contextmanager
+def unanswered(lab: Lab, node: str) -> Iterator[None]:
+    """What happens inside makes a node send no Map-Reply and no Map-Notify; then it answers a good question.
+
+    Raises:
+        NotTold: It has no role that answers questions, so that its silence says nothing.
+    """
+    core = uplink(lab, node)
+    with Watch(lab, [core]) as watch:
+
+        def sent() -> list[packets.Datagram]:
+            found = watch.datagrams(wire.CONTROL, core)
+            return [one for frame, one in found if frame.interface == node and one.payload]
+
+        yield
+        nonce, question = _good_question(lab, node, core)
+        inject(lab, core, question)
+        watch.until(lambda: any(nonce in one.payload for one in sent()), f"{node} answers a good question")
+        answers = [one for one in sent() if one.payload[0] >> 4 in (wire.MAP_REPLY, wire.MAP_NOTIFY)]
+        assert [one for one in answers if nonce not in one.payload] == []
+
+
+def _good_question(lab: Lab, node: str, core: str) -> tuple[bytes, bytes]:
+    """Something that any router of these roles answers or passes on: its nonce, which is in the answer, and it."""
+    config, target = lab[node].lisp, rloc(lab, node)
+    assert config is not None
+    own = [one.prefix.network for one in config.database]
+    served = [one.prefix.network for site in config.sites for one in site.prefixes]
+    known = own or served or [one.prefix.network for one in config.delegations]
+    if not known:
+        raise NotTold(f"{foreign(lab, node)} does not tell what {node} drops")
+    # Any host of it: of one EID, only the first questions within a while are answered (RFC 9301 section 5.4).
+    eid = known[0][secrets.randbelow(known[0].num_addresses)]
+    address, nonce = facing(lab, core, node, target.version), secrets.token_bytes(8)
+    request = wire.map_request(int.from_bytes(nonce), [eid], [address])
+    message = request if own else wire.ecm(address, QUESTION, eid, request)
+    return nonce, packets.datagram(address, target, (QUESTION, wire.CONTROL), message)
 
 
 def foreign(lab: Lab, node: str) -> str:
@@ -209,6 +257,15 @@ def in_background(work: Callable[[], Any]) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def asking(lab: Lab, node: str, eid: Any, timeout: float = 5.0) -> threading.Thread:
+    """Have an ITR ask for an EID: by hand where it can be told to, else by a packet of a host behind it."""
+    if lab.tells(node, "lig"):
+        return in_background(lambda: lab.lig(node, str(eid), timeout=timeout))
+    host = next(one for one in lab.topology.hosts if one.site == lab[node].site)
+    sent = packets.datagram(host.address_of(eid.version), eid, (7777, SINK), b"asking")
+    return in_background(lambda: inject(lab, host.name, sent))
 
 
 def dissect(pcap: Path, *fields: str, only: str = "") -> list[list[str]]:
