@@ -17,6 +17,7 @@ import pytest
 
 from testbed.client.box import lab_processes
 from testbed.client.running import ROOT
+from testbed.observe import pcapng
 from tests.conformance.tester.watch import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -36,9 +37,11 @@ def children_of(process: str) -> list[str]:
 
 def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
     """One that is shown, one that no test shows, one that no router has: table, JSON and JUnit say the same."""
-    verdicts, junit = tmp_path / "verdicts.json", tmp_path / "junit.xml"
+    verdicts, junit, html = (tmp_path / one for one in ("verdicts.json", "junit.xml", "report.html"))
+    captures = tmp_path / "captures"
     only = [word for one in (QUICK, WITHOUT_TEST, MISSING) for word in ("--only", one)]
-    process = start(tmp_path / "t", *only, "--json", str(verdicts), "--junit", str(junit))
+    process = start(tmp_path / "t", *only, "--json", str(verdicts), "--junit", str(junit),
+                    "--captures", str(captures), "--html", str(html))  # fmt: skip
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     found = json.loads(verdicts.read_text())
@@ -55,6 +58,15 @@ def test_verdicts_of_three_requirements(tmp_path: Path) -> None:
     (case,) = ElementTree.parse(junit).iter("testcase")
     assert case.get("name") == test.rpartition("::")[2]
     assert [(one.get("name"), one.get("value")) for one in case.iter("property")] == [("requirement", QUICK)]
+    # The packets of the test are there, and on the page.
+    (kept,) = captures.glob("*.pcapng")
+    frames = [one.frame for one in pcapng.read(kept)]
+    assert {4342} & {int.from_bytes(one.data[at : at + 2], "big") for one in frames for at in (34, 36)}
+    page = html.read_text(encoding="utf-8")
+    assert all(f'id="{one}"' in page for one in found["requirements"])
+    assert kept.name.partition(".")[0] in page
+    judged = next(line for line in out.splitlines() if "three opinions of" in line)
+    assert int(judged.rpartition("three opinions of")[2].split()[0]) > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from testbed.observe import pcapng
 from testbed.observe.capture import Frame
+from tests.conformance.catalogue import Cell
+from tests.conformance.instrument.evidence.directory import INDEX
 from tests.conformance.instrument.evidence.opinions import Sent, judge, sent
+from tests.conformance.instrument.evidence.outcome import look_at_packets
+from tests.conformance.instrument.run import Run
+from tests.conformance.instrument.verdicts import Evidence
 from tests.conformance.tester import packets, wire
 
 XTR, MR, MS = map(ip_address, ("10.0.1.2", "10.0.2.2", "10.0.3.2"))
@@ -117,3 +126,28 @@ def test_data_packets_with_other_contents_are_alike() -> None:
     assert texts[0] == texts[1]
     bits = data(0x80000001)
     assert Sent("xtr", bits, bits[28:], True).alike != texts[0]
+
+
+@needs_tshark
+def test_a_wrong_packet_fails_its_test(tmp_path: Path) -> None:
+    """The one that it belongs to, with all of its requirements, and in the JUnit file; a skipped one stays skipped."""
+    good, bad = (frame("core", "xtr", control(one)) for one in (REQUEST, REQUEST + b"more"))
+    captured = {"good": good, "bad": bad, "skipped": bad}
+    for name, one in captured.items():
+        pcapng.write(tmp_path / f"{name}.pcapng", [pcapng.Record(one)])
+    lines = [json.dumps({**ENTRY, "test": name, "file": f"{name}.pcapng"}) + "\n" for name in captured]
+    (tmp_path / INDEX).write_text("".join(lines))
+    junit = tmp_path / "junit.xml"
+    junit.write_text('<testsuites><testsuite name="pytest"/></testsuites>')
+    tests = {
+        name: Evidence(name, ("C19", "C20"), Cell(), "skipped" if name == "skipped" else "passed") for name in captured
+    }
+    found = Run(tmp_path / "log", tests=tests)
+    worked = look_at_packets(found, tmp_path, junit=junit, page=False)
+    assert worked.judged == 3
+    assert {name: one.outcome for name, one in found.tests.items()} == {
+        "good": "passed", "bad": "failed", "skipped": "skipped",
+    }  # fmt: skip
+    assert {one: found.tests["bad"].verdict(one) for one in ("C19", "C20")} == {"C19": "fail", "C20": "fail"}
+    assert found.tests["bad"].reason.startswith("three opinions: xtr: ")
+    assert [one.get("name") for one in ElementTree.parse(junit).iter("testcase")] == ["bad"]

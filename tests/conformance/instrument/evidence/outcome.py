@@ -15,14 +15,16 @@ _WORDS = "three opinions: "
 def look_at_packets(found: Run, directory: Path, *, junit: Path | None, page: bool) -> Workup:
     """Judge what routers sent in a run, and put it down to its tests, in the JUnit file too; ``page`` wants stories."""
     worked = work_up(directory, page=page)
+    failed = {}
     for name, wrong in worked.wrong.items():
         if found.tests[name].outcome in ("passed", "failed"):
             reason = found.tests[name].reason or _WORDS + "; ".join(wrong)
             found.tests[name] = replace(
                 found.tests[name], outcome="failed", reason=reason, clauses={}, only_clauses=False
             )
-    if junit and worked.wrong and junit.exists():
-        _add_to(junit, worked.wrong)
+            failed[name] = wrong
+    if junit and failed and junit.exists():
+        _add_to(junit, failed)
     return worked
 
 
