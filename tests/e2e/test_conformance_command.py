@@ -21,7 +21,7 @@ from testbed.observe import pcapng
 from tests.conformance.tester.watch import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-QUICK, WITHOUT_TEST, MISSING = "C33", "D27", "M16"
+QUICK, WITHOUT_TEST, MISSING = "C33", "X18", "M16"
 
 
 def start(temporary: Path, *words: str) -> subprocess.Popen[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from scapy.layers.inet import UDP
@@ -30,7 +31,9 @@ def _plain(address: Any) -> Any:
             return ("instance", address.instance_id, address.mask_len, _plain(address.address))
         case wire.ExplicitLocatorPath():
             return ("path", [(_plain(hop.address), hop.lookup, hop.probe, hop.strict) for hop in address.hops])
-    return str(address)
+        case IPv4Address() | IPv6Address():
+            return str(address)
+    return wire.encode_address(address)
 
 
 def _read(address: Packet) -> Any:
@@ -45,7 +48,9 @@ def _read(address: Packet) -> Any:
                 "path",
                 [(_read(hop.hop), bool(hop.lookup), bool(hop.rloc_probe), bool(hop.strict)) for hop in address.hops],
             )
-    return address.address
+        case lisp.IPv4Address() | lisp.IPv6Address():
+            return address.address
+    return bytes(address)
 
 
 def _same_record(ours: wire.EidRecord, read: Packet) -> None:

@@ -16,12 +16,11 @@ from scapy.packet import Packet
 
 from testbed.observe import scapy_lisp as lisp
 from tests.scapy_lisp import chance
-from tests.scapy_lisp.tshark import COMPARED, Opinion, ask, disagreements
+from tests.scapy_lisp.tshark import COMPARED, NOT_DISSECTED, Opinion, ask, disagreements
 
 ROUNDS = 12
 UNDISSECTED_LCAFS = (4, 6, 11, 14, 16)
 VENDOR = 255
-NOT_DISSECTED = "Not dissected yet (report to wireshark.org)"
 
 Sample = tuple[bytes, Opinion]
 

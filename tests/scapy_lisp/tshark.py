@@ -29,6 +29,8 @@ _NO_SOURCE_EID = "not set"
 _OCTETS = {"lisp.auth", "lisp.xtrid", "lisp.siteid", "lisp.lcaf.vendor.data"}
 _PROTOCOLS = ("ip", "ipv6", "udp", "icmp", "lisp", "lisp-data", "data", "_ws.malformed", "_ws.short")
 """What tshark tells in full: the rest of a packet is nobody's question here."""
+NOT_DISSECTED = "Not dissected yet (report to wireshark.org)"
+"""What tshark says of LCAFs of which it knows the length only (RFC 8060 sections 4.7 and 5)."""
 _COMPLAINTS = ("_ws.malformed", "_ws.short", "_ws.expert.message")
 
 

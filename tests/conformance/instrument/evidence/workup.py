@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -50,7 +49,6 @@ def _share(directory: Path, tests: Sequence[Mapping[str, Any]], page: bool) -> W
     from tests.conformance.instrument.evidence.opinions import Sent, judge, sent
     from tests.conformance.instrument.evidence.story import story
 
-    os.nice(5)
     found, packets = Workup(), dict[str, list[Sent]]()
     for one in tests:
         frames = [record.frame for record in pcapng.read(directory / one["file"])]
