@@ -397,6 +397,7 @@ def bench(
         "captures": "the directory where the packets of each test go (.runs/conformance/captures)",
         "long": "long timers in real time, a quarter of an hour at most; otherwise on clocks that run faster",
         "jobs": "how many labs work side by side; 0, the default, is one for each core",
+        "selftest": "judge the tests: routers with a seeded defect each; with --long, every test for each of them",
     },
 )
 def conformance(
@@ -411,6 +412,7 @@ def conformance(
     captures: str = "",
     jobs: int = 0,
     long: bool = False,
+    selftest: bool = False,
 ) -> int:
     """Judge LISP routers, ours or another, requirement by requirement, by what tests see on the wire.
 
@@ -429,6 +431,7 @@ def conformance(
         captures=captures,
         jobs=jobs,
         long=long,
+        selftest=selftest,
     )
 
 

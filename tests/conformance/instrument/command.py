@@ -34,6 +34,7 @@ def conformance(
     jobs: int = 0,
     long: bool = False,
     implementation: str = "",
+    selftest: bool = False,
 ) -> int:
     """Judge our routers, or others.
 
@@ -48,6 +49,7 @@ def conformance(
         jobs: How many labs work side by side; 0 is one for each core.
         long: Wait for long timers in real time; otherwise our routers' clocks run faster. Others' never do.
         implementation: What is judged: the name of an implementation or a driver file; "" for our own.
+        selftest: Judge the tests instead, by routers with a seeded defect each.
 
     Returns:
         0 when nothing failed, 1 when something did, 2 for words that mean nothing, 130 when it was interrupted.
@@ -69,6 +71,9 @@ def conformance(
                 _check_writable(option, Path(file))
         if jobs < 0:
             raise CatalogueError(f"--jobs {jobs}: allowed is 1 or more; 0 is one for each core")
+        if selftest:
+            others = role or dataplane or junit_file or captures or implementation
+            return _selftest(only, json_file, jobs, every=long, others=others)
         directory = prepared(captures)
     except CatalogueError as error:
         print(f"conformance: {error}", file=sys.stderr)
@@ -109,6 +114,19 @@ def conformance(
         print(f"conformance: interrupted; {left} tests have no outcome", file=sys.stderr)
         return INTERRUPTED
     return 1 if counts(rows)["fail"] else 0
+
+
+def _selftest(only: Sequence[str], json_file: str, jobs: int, *, every: bool, others: str) -> int:
+    """Judge the tests.
+
+    Raises:
+        CatalogueError: What was asked besides makes no sense with it.
+    """
+    from tests.conformance.selftest.command import selftest
+
+    if others:
+        raise CatalogueError("--selftest goes with --json, --only, --long and --jobs alone")
+    return selftest(only=only, every=every, json_file=json_file, jobs=jobs)
 
 
 def _chosen(catalogue: Mapping[str, Requirement], only: Sequence[str], role: str, dataplane: str) -> list[Requirement]:

@@ -66,6 +66,8 @@ def run(
     jobs: int = 0,
     in_real_time: bool = False,
     judged: UnderTest | None = None,
+    places: Sequence[str] = (),
+    log: Path = RUNS / "conformance.log",
     progress: Callable[[Run], None],
 ) -> Run:
     """Run the tests of these requirements; on Ctrl-C or SIGTERM end them in order, labs and all.
@@ -78,6 +80,8 @@ def run(
         jobs: How many labs may work side by side; 0 is one for each core.
         in_real_time: Long timers in real time, in labs side by side, where clocks would run faster.
         judged: What is judged, if it is not our own daemon.
+        places: Only the tests of these files, as test names have them; nothing for all.
+        log: Where pytest's words go.
         progress: Called whenever a test has ended.
 
     Raises:
@@ -86,7 +90,7 @@ def run(
     if not RUNS.exists():
         RUNS.mkdir()
         give(RUNS, owner())
-    found = Run(RUNS / "conformance.log")
+    found = Run(log)
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch, open(f"{scratch}/log", "wb") as output:
         # Output of tests is kept in memory: processes forked from one another would share a file.
@@ -99,7 +103,7 @@ def run(
         words += ["--junitxml", str(junit)] if junit else []
         words += ["-p", KEEPER, "--conformance-captures", str(captures)] if captures else []
         words += judged.words if judged else []
-        words += [str(TESTS / room) for room in ((*LABS, *IN_MEMORY) if judged is None else (ROOM,))]
+        words += places or [str(TESTS / room) for room in ((*LABS, *IN_MEMORY) if judged is None else (ROOM,))]
         # A session of its own: Ctrl-C comes to us alone, and we ask it once to end.
         child = subprocess.Popen(
             words, cwd=TESTS.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,

@@ -1,0 +1,159 @@
+"""The mapping system and the proxies (rows M), and the brief's own rules (rows S)."""
+
+from __future__ import annotations
+
+from tests.conformance.selftest.defect import Defect, Edit
+
+_ENGINE = "nodes/lisp/engine/"
+
+DEFECTS = (
+    Defect(
+        "M01",
+        "an ETR registers again after 90 seconds, not 60",
+        (
+            Edit(
+                f"{_ENGINE}registrar.py",
+                "chunk.last_sent + self._context.config.registration_interval)",
+                "chunk.last_sent + 1.5 * self._context.config.registration_interval)",
+            ),
+        ),
+        roles=("etr",),
+    ),
+    Defect(
+        "M03",
+        "the Map-Server takes more-specifics of what is configured, wanted or not",
+        (
+            Edit(
+                "nodes/lisp/registrations.py",
+                "if found and (found[0] == prefix or found[1].accept_more_specifics):",
+                "if found:",
+            ),
+        ),
+        roles=("map-server",),
+    ),
+    Defect(
+        "M04",
+        "outside all EID-prefixes a negative Map-Reply holds for a minute, not 15",
+        (Edit(f"{_ENGINE}mappings.py", "NO_SUCH_EID_TTL = 15", "NO_SUCH_EID_TTL = 1"),),
+        roles=("map-resolver",),
+    ),
+    Defect(
+        "M05",
+        "where nobody registered, a negative Map-Reply holds for 15 minutes, not one",
+        (Edit(f"{_ENGINE}map_server.py", "NOT_REGISTERED_TTL = 1", "NOT_REGISTERED_TTL = 15"),),
+        roles=("map-server",),
+    ),
+    Defect(
+        "M07",
+        "the Map-Server forwards each Map-Request to the ETR twice",
+        (
+            Edit(
+                f"{_ENGINE}replies.py",
+                "yield Send(EncapsulatedControlMessage(ecm.inner).encode(), destination)",
+                "yield from [Send(EncapsulatedControlMessage(ecm.inner).encode(), destination)] * 2",
+            ),
+        ),
+        roles=("map-server",),
+    ),
+    Defect(
+        "M08",
+        "the Map-Server asks the ETR even where that wants it to answer",
+        (
+            Edit(
+                f"{_ENGINE}map_server.py",
+                "if registration.proxy_reply and not by_site:",
+                "if False:",
+            ),
+        ),
+        roles=("map-server",),
+    ),
+    Defect(
+        "M09",
+        "a negative Map-Reply names the half of the hole that the EID is in",
+        (
+            Edit(
+                "nodes/lisp/holes.py",
+                "return EidPrefix(eid.network.supernet(new_prefix=mask_len), eid.instance_id)",
+                "half = min(mask_len + 1, eid.mask_len)\n"
+                "    return EidPrefix(eid.network.supernet(new_prefix=half), eid.instance_id)",
+            ),
+        ),
+        roles=("map-resolver",),
+    ),
+    Defect(
+        "M10",
+        "a Map-Server takes Map-Replies",
+        (
+            Edit(
+                f"{_ENGINE}core.py",
+                "MapReply: self._itr.map_reply if self._itr else None,",
+                "MapReply: self._itr.map_reply if self._itr else lambda *_: iter(()),",
+            ),
+        ),
+        roles=("map-server",),
+    ),
+    Defect(
+        "M13",
+        "a PITR asks without the p-bit",
+        (Edit(f"{_ENGINE}itr.py", "pitr=not (for_site or for_eid))", "pitr=False)"),),
+        roles=("pitr",),
+    ),
+    Defect(
+        "M14",
+        "a PETR forwards for anybody",
+        (
+            Edit(
+                "nodes/dataplane/decision.py",
+                "if not tables.aggregates.lookup_address(instance_id, packet.source):",
+                "if False:",
+            ),
+        ),
+        roles=("petr",),
+    ),
+    Defect(
+        "M22",
+        "lig says that the router itself has answered",
+        (Edit(f"{_ENGINE}itr.py", '"replier": str(arrival.source),', '"replier": str(arrival.destination),'),),
+    ),
+    Defect(
+        "S01",
+        "hosts reach RLOCs by way of a PETR",
+        (
+            Edit(
+                "nodes/dataplane/decision.py",
+                "if tables.rloc_space.lookup_address(0, destination) or destination in tables.own:",
+                "if destination in tables.own:",
+            ),
+        ),
+        roles=("petr",),
+    ),
+    Defect(
+        "S02",
+        "what has a specific route is encapsulated",
+        (
+            Edit(
+                "nodes/dataplane/decision.py",
+                "if route is not None and route[1]:",
+                "if False:",
+            ),
+            Edit(
+                "nodes/dataplane/bpf/outbound.h",
+                "if (route && *route != NATIVE_NULL0)",
+                "if (!route && 0)",
+            ),
+        ),
+        roles=("itr",),
+    ),
+    Defect(
+        "S03",
+        "packets of sources outside the site's EID-prefixes are encapsulated",
+        (
+            Edit(
+                "nodes/dataplane/decision.py",
+                "if Role.ITR in tables.roles and is_of_the_site(packet.source, instance_id, tables):",
+                "if Role.ITR in tables.roles:",
+            ),
+        ),
+        roles=("itr",),
+    ),
+)
