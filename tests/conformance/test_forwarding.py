@@ -16,6 +16,7 @@ from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.players import Attacker
 from tests.conformance.tester.watch import Watch, facing, inject, inner_request, map_cache, rloc, sink, uplink
 from tests.labs import missing_for
 
@@ -272,9 +273,12 @@ def test_hosts_do_not_speak_to_daemons(lab: Lab) -> None:
     inner = packets.datagram(lab["h4"].address, lab["h2"].address, (7, 9999), b"forged")
     with Watch(lab, ["h1", "h2"]) as watch, sink(lab, "h2"):
         gateway = lab["xtr1"].link_to("sw1").addresses[0].ip
-        for target in (rloc(lab, "xtr1"), rloc(lab, "ms"), gateway):
-            inject(lab, "h1", packets.datagram(lab["h1"].address, target, (4000, wire.CONTROL), request))
-            inject(lab, "h1", packets.lisp(lab["h1"].address, target, inner))
+        for router in ("xtr1", "ms"):
+            attacker = Attacker(lab, router, watch, at="h1")
+            attacker.send(request)
+            attacker.tunnel(inner)
+        inject(lab, "h1", packets.datagram(lab["h1"].address, gateway, (4000, wire.CONTROL), request))
+        inject(lab, "h1", packets.lisp(lab["h1"].address, gateway, inner))
         lab.show("xtr1", "roles")
         assert not answered(lab, "h1", lab["h2"].address)
         watch.drain()
