@@ -16,8 +16,11 @@ from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.daemons import map_cache
+from tests.conformance.tester.places import facing, rloc, uplink
 from tests.conformance.tester.players import Attacker
-from tests.conformance.tester.watch import Watch, facing, inject, inner_request, map_cache, rloc, sink, uplink
+from tests.conformance.tester.traffic import inject, sink
+from tests.conformance.tester.watch import Watch, inner_request
 from tests.labs import missing_for
 
 WORLDS = [

@@ -14,19 +14,11 @@ from testbed.act.echo import Pinger
 from testbed.lab import Lab
 from testbed.observe.decoder import decode
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import (
-    SINK,
-    Watch,
-    eventually,
-    frozen,
-    in_background,
-    inject,
-    map_cache,
-    received,
-    rloc,
-    sink,
-    uplink,
-)
+from tests.conformance.tester.daemons import frozen, map_cache
+from tests.conformance.tester.places import rloc, uplink
+from tests.conformance.tester.traffic import SINK, inject, received, sink
+from tests.conformance.tester.waiting import eventually, in_background
+from tests.conformance.tester.watch import Watch
 
 
 def numbered(lab: Lab, target: Any, numbers: Iterable[int]) -> Iterator[bytes]:

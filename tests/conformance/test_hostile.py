@@ -12,20 +12,12 @@ import pytest
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.daemons import lasting, log_lines, map_cache, pid, registrations
+from tests.conformance.tester.places import facing, rloc, uplink
 from tests.conformance.tester.players import Attacker
-from tests.conformance.tester.watch import (
-    Watch,
-    eventually,
-    facing,
-    inject,
-    lasting,
-    log_lines,
-    map_cache,
-    pid,
-    registrations,
-    rloc,
-    uplink,
-)
+from tests.conformance.tester.traffic import inject
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Watch
 
 DATAGRAMS = 3000
 BATCH = 100

@@ -13,22 +13,12 @@ from testbed.act.echo import Pinger
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.daemons import asking, expect_drop, frozen, lasting, map_cache
+from tests.conformance.tester.places import rloc, uplink
 from tests.conformance.tester.players import MapResolver
-from tests.conformance.tester.watch import (
-    Seen,
-    Watch,
-    asking,
-    eventually,
-    expect_drop,
-    frozen,
-    inject,
-    inner_request,
-    lasting,
-    map_cache,
-    rloc,
-    sink,
-    uplink,
-)
+from tests.conformance.tester.traffic import inject, sink
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Seen, Watch, inner_request
 
 ITR = "xtr1"
 NATIVE, SEND_MAP_REQUEST, DROP, POLICY, AUTHENTICATION = 1, 2, 3, 4, 5

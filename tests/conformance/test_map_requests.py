@@ -11,16 +11,10 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.daemons import expect_drop, frozen, log_lines
+from tests.conformance.tester.places import rloc, uplink
 from tests.conformance.tester.players import PORT, Itr, fresh_nonce
-from tests.conformance.tester.watch import (
-    Watch,
-    expect_drop,
-    frozen,
-    inner_request,
-    log_lines,
-    rloc,
-    uplink,
-)
+from tests.conformance.tester.watch import Watch, inner_request
 
 NATIVELY_FORWARD = 1
 

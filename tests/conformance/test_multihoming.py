@@ -12,7 +12,9 @@ from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.packets import read_frame
-from tests.conformance.tester.watch import SINK, Watch, facing, inject, inner_request, rloc, sink
+from tests.conformance.tester.places import facing, rloc
+from tests.conformance.tester.traffic import SINK, inject, sink
+from tests.conformance.tester.watch import Watch, inner_request
 
 FLOWS = 2000
 SHARE_POINTS = 0.03

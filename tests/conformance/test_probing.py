@@ -15,7 +15,10 @@ from testbed.lab import Lab
 from testbed.model import Side
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import Watch, eventually, map_cache, rloc
+from tests.conformance.tester.daemons import map_cache
+from tests.conformance.tester.places import rloc
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Watch
 
 INTERVAL = 1.0
 """Seconds between probes in this world."""

@@ -12,7 +12,9 @@ import pytest
 from testbed.act.ping import ping
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import inject, log_lines, rloc, uplink
+from tests.conformance.tester.daemons import log_lines
+from tests.conformance.tester.places import rloc, uplink
+from tests.conformance.tester.traffic import inject
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

@@ -12,22 +12,11 @@ from nodes.lisp.config import Key
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import (
-    Seen,
-    Watch,
-    eventually,
-    expect_drop,
-    facing,
-    frozen,
-    in_background,
-    inject,
-    lasting,
-    log_lines,
-    map_cache,
-    registrations,
-    rloc,
-    uplink,
-)
+from tests.conformance.tester.daemons import expect_drop, frozen, lasting, log_lines, map_cache, registrations
+from tests.conformance.tester.places import facing, rloc, uplink
+from tests.conformance.tester.traffic import inject
+from tests.conformance.tester.waiting import eventually, in_background
+from tests.conformance.tester.watch import Seen, Watch
 
 ETR = "xtr1"
 

@@ -19,19 +19,11 @@ from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import (
-    SINK,
-    Watch,
-    dissect,
-    eventually,
-    frozen,
-    inject,
-    map_cache,
-    received,
-    rloc,
-    sink,
-    uplink,
-)
+from tests.conformance.tester.daemons import frozen, map_cache
+from tests.conformance.tester.places import rloc, uplink
+from tests.conformance.tester.traffic import SINK, inject, received, sink
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Watch, dissect
 
 NOT_ECT, ECT_1, ECT_0, CE = range(4)
 EF = 46 << 2

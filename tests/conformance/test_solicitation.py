@@ -11,18 +11,11 @@ import pytest
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.daemons import expect_drop, frozen, map_cache
+from tests.conformance.tester.places import rloc, uplink
 from tests.conformance.tester.players import Etr
-from tests.conformance.tester.watch import (
-    Seen,
-    Watch,
-    expect_drop,
-    frozen,
-    inject,
-    inner_request,
-    map_cache,
-    rloc,
-    uplink,
-)
+from tests.conformance.tester.traffic import inject
+from tests.conformance.tester.watch import Seen, Watch, inner_request
 
 ITR = "xtr1"
 

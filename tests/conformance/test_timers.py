@@ -14,19 +14,11 @@ from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.clock import Clock
-from tests.conformance.tester.watch import (
-    Seen,
-    Watch,
-    eventually,
-    frozen,
-    in_background,
-    inject,
-    inner_request,
-    log_lines,
-    registrations,
-    rloc,
-    uplink,
-)
+from tests.conformance.tester.daemons import frozen, log_lines, registrations
+from tests.conformance.tester.places import rloc, uplink
+from tests.conformance.tester.traffic import inject
+from tests.conformance.tester.waiting import eventually, in_background
+from tests.conformance.tester.watch import Seen, Watch, inner_request
 
 
 @pytest.fixture

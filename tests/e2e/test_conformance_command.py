@@ -18,7 +18,7 @@ import pytest
 from testbed.client.box import lab_processes
 from testbed.client.running import ROOT
 from testbed.observe import pcapng
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 QUICK, WITHOUT_TEST, MISSING = "C33", "X18", "M16"

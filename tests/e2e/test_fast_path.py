@@ -30,7 +30,7 @@ from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix
 from testbed.commands import verify
 from testbed.lab import Lab, LabError
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 from tests.e2e.daemon_world import World, ms_config, xtr_config
 from tests.unit.data_path import by_family, ip_packet, locator, tables
 

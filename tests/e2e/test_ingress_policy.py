@@ -13,7 +13,7 @@ import pytest
 from testbed.lab import Lab, LabError
 from testbed.observe.capture import Capture
 from testbed.observe.decoder import decode
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -23,7 +23,8 @@ from testbed.lab import Lab, LabError
 from testbed.load import load
 from testbed.model import Node
 from testbed.observe.decoder import decode
-from tests.conformance.tester.watch import Watch, eventually
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Watch
 
 DEFAULTS = {ip_network("0.0.0.0/0"), ip_network("::/0")}
 FLOWS = 64

@@ -19,7 +19,7 @@ from testbed.model import Path as Way
 from testbed.observe.capture import Capture
 from testbed.observe.decoder import decode
 from tests.conformance.tester.packets import datagram
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -19,7 +19,7 @@ from testbed.act.traffic import traffic
 from testbed.lab import Lab, LabError
 from testbed.model import Path as Via
 from testbed.observe.capture import Capture
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 
 FLOWS = 64
 REPOSITORY = Path(__file__).resolve().parents[2]

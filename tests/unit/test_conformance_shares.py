@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFTEST = """

@@ -14,7 +14,8 @@ from testbed.lab import Lab
 from tests.conformance.tester import packets
 from tests.conformance.tester.cable import Cable
 from tests.conformance.tester.packets import Ip, IPAddress, Tunnelled
-from tests.conformance.tester.watch import SINK, Watch
+from tests.conformance.tester.traffic import SINK
+from tests.conformance.tester.watch import Watch
 
 OVERHEAD = {4: 36, 6: 56}
 """Bytes of outer IP, UDP and LISP header by the RLOC's IP version (RFC 9300 section 7.1)."""

@@ -12,7 +12,8 @@ import pytest
 from testbed.observe.capture import Capture
 from tests.conformance.data_plane.pair import CORE_MTU, Pair
 from tests.conformance.tester import packets
-from tests.conformance.tester.watch import SINK, in_background, received
+from tests.conformance.tester.traffic import SINK, received
+from tests.conformance.tester.waiting import in_background
 
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 OCTETS = 3 << 20

@@ -11,7 +11,7 @@ from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import Pair
 from tests.conformance.tester import packets
 from tests.conformance.tester.packets import CE, ECT_0, ECT_1, NOT_ECT, Ip
-from tests.conformance.tester.watch import SINK
+from tests.conformance.tester.traffic import SINK
 
 NONCE, LSB, ECHO, VERSION, INSTANCE, RESERVED = (1 << bit for bit in (31, 30, 29, 28, 27, 26))
 

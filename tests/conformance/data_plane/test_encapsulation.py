@@ -12,7 +12,8 @@ from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import Pair
 from tests.conformance.tester import packets
 from tests.conformance.tester.packets import DATA, DONT_FRAGMENT, Tunnelled
-from tests.conformance.tester.watch import SINK, dissect
+from tests.conformance.tester.traffic import SINK
+from tests.conformance.tester.watch import dissect
 
 DYNAMIC_PORTS = 49152
 

@@ -11,7 +11,7 @@ from tests.conformance.data_plane.conftest import PAIRS
 from tests.conformance.data_plane.pair import MARK, Seen
 from tests.conformance.tester import packets
 from tests.conformance.tester.cable import Cable
-from tests.conformance.tester.watch import SINK
+from tests.conformance.tester.traffic import SINK
 
 IDS = {4: {"r": 100, "b": 0xFFFFFF}, 6: {"r": 101, "b": 102}}
 

@@ -18,8 +18,10 @@ from tests.conformance.data_plane.conftest import PAIRS
 from tests.conformance.data_plane.pair import MARK, Seen
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.cable import Cable
+from tests.conformance.tester.daemons import asking, frozen, map_cache
 from tests.conformance.tester.packets import IPAddress, Tunnelled
-from tests.conformance.tester.watch import SINK, asking, eventually, frozen, map_cache
+from tests.conformance.tester.traffic import SINK
+from tests.conformance.tester.waiting import eventually
 
 FLOWS = 2000
 SHARE_POINTS = 0.03

@@ -20,7 +20,8 @@ from tests.conformance.data_plane.pair import MARK, Seen
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.cable import Cable
 from tests.conformance.tester.packets import IPAddress
-from tests.conformance.tester.watch import SINK, eventually
+from tests.conformance.tester.traffic import SINK
+from tests.conformance.tester.waiting import eventually
 
 INTERVAL = 1.0
 """Seconds between probes in this world."""

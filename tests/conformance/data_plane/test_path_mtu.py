@@ -10,7 +10,7 @@ from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import OVERHEAD, Pair
 from tests.conformance.data_plane.test_sizes import inner, sized, told, whole
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 
 NARROW = 1400
 

@@ -15,7 +15,8 @@ from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import Pair
 from tests.conformance.tester import packets
 from tests.conformance.tester.packets import IPAddress
-from tests.conformance.tester.watch import SINK, in_background
+from tests.conformance.tester.traffic import SINK
+from tests.conformance.tester.waiting import in_background
 
 OCTETS = 2 << 20
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}

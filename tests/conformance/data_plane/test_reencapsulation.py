@@ -19,7 +19,7 @@ from tests.conformance.data_plane.pair import Pair, Seen
 from tests.conformance.data_plane.test_decapsulation import ARRIVING, DROPPED
 from tests.conformance.tester import packets
 from tests.conformance.tester.packets import IPAddress
-from tests.conformance.tester.watch import eventually
+from tests.conformance.tester.waiting import eventually
 from tests.dataplane.router import OLD_KERNEL
 
 RTR = "rtr"

@@ -11,8 +11,9 @@ import pytest
 from testbed.observe.decoder import decode
 from tests.conformance.data_plane.pair import Pair, Seen
 from tests.conformance.tester import packets
+from tests.conformance.tester.daemons import map_cache
 from tests.conformance.tester.packets import IPAddress
-from tests.conformance.tester.watch import eventually, map_cache
+from tests.conformance.tester.waiting import eventually
 
 STRANGER: dict[int, IPAddress] = {4: IPv4Address("198.51.100.7"), 6: IPv6Address("2001:db8:5555::7")}
 

@@ -11,7 +11,7 @@ from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import CORE_MTU, Pair, Seen
 from tests.conformance.tester import packets
 from tests.conformance.tester.packets import DONT_FRAGMENT, Ip
-from tests.conformance.tester.watch import SINK, received
+from tests.conformance.tester.traffic import SINK, received
 
 FRAGMENTATION_NEEDED, PACKET_TOO_BIG = (3, 4), (2, 0)
 

@@ -14,8 +14,11 @@ from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.clock import EARLY_S, Clock
+from tests.conformance.tester.daemons import frozen
+from tests.conformance.tester.places import rloc
 from tests.conformance.tester.players import Etr, Itr, MapResolver, fresh_nonce
-from tests.conformance.tester.watch import Seen, Watch, frozen, inject, rloc
+from tests.conformance.tester.traffic import inject
+from tests.conformance.tester.watch import Seen, Watch
 
 NESTED = [ip_network(one) for one in ("192.168.0.0/20", "192.168.1.0/24", "192.168.2.0/24", "192.168.2.128/25")]
 MOST_BYTES = {4: 576, 6: 1280}

@@ -10,8 +10,11 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.clock import Clock
+from tests.conformance.tester.daemons import frozen
+from tests.conformance.tester.places import rloc
 from tests.conformance.tester.players import MapResolver
-from tests.conformance.tester.watch import Seen, Watch, frozen, inject, inner_request, rloc
+from tests.conformance.tester.traffic import inject
+from tests.conformance.tester.watch import Seen, Watch, inner_request
 
 MINUTE_S = 60.0
 

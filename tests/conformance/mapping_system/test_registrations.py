@@ -17,8 +17,10 @@ from tests.conformance.clause import clause
 from tests.conformance.mapping_system.conftest import RESTARTED
 from tests.conformance.tester import wire
 from tests.conformance.tester.clock import Clock
+from tests.conformance.tester.places import rloc
 from tests.conformance.tester.players import REPLY_INTERVAL_S, Etr, Itr
-from tests.conformance.tester.watch import Seen, Watch, in_background, rloc
+from tests.conformance.tester.waiting import in_background
+from tests.conformance.tester.watch import Seen, Watch
 
 QUICK_S, STEADY_S, QUICK_PERIOD_S = 20, 60, 300
 """Between two Map-Registers after a restart at least, later at least, and how long "after" is (section 8.2)."""

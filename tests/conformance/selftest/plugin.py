@@ -19,7 +19,7 @@ from tests.conformance.instrument.under_test import ROOM
 from tests.conformance.selftest.defect import Defect
 from tests.conformance.selftest.defects import DEFECTS
 from tests.conformance.selftest.programs import CACHE
-from tests.conformance.tester import watch
+from tests.conformance.tester import daemons
 
 DAEMON, ROUTER = "nodes.daemon", "tests.conformance.selftest.router"
 
@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(Lab, "cast", staticmethod(cast))
     patch.setattr(LabClient, "_driver", lambda _lab, _node: None)
-    patch.setattr(watch, "foreign", lambda _lab, _node: "")
+    patch.setattr(daemons, "foreign", lambda _lab, _node: "")
     config.add_cleanup(patch.undo)
 
 

@@ -3,7 +3,8 @@
 - :mod:`.packets` writes and reads IP, UDP and LISP data packets; :mod:`.wire` LISP control messages.
 - :mod:`.clock` says how long seconds of the protocol take, and judges times.
 - :mod:`.players` are an ITR, an ETR, a Map-Resolver and an attacker; :mod:`.cable` puts whole frames onto a link.
-- :mod:`.watch` captures and waits, sends packets, and asks daemons what they say of themselves.
+- :mod:`.watch` captures on links and waits for what passes; :mod:`.traffic` sends whole packets from nodes.
+- :mod:`.daemons` asks routers what they say of themselves; :mod:`.places` says where things are in a lab.
 
 Nothing here comes from ``nodes``: what routers are sent is written, and what they send is read, by other code.
 """

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from testbed.lab import Lab
 from testbed.model import Topology
-from tests.conformance.tester.watch import Seen, eventually
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Seen
 
 T = TypeVar("T")
 

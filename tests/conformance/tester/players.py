@@ -22,7 +22,10 @@ from typing import Any
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.watch import Seen, Watch, eventually, facing, inject, inner_request, uplink
+from tests.conformance.tester.places import facing, uplink
+from tests.conformance.tester.traffic import inject
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Seen, Watch, inner_request
 
 PORT = 40404
 """The ephemeral port that players speak from."""
