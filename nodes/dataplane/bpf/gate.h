@@ -38,7 +38,7 @@ static __always_inline bool passes(__u8 *open, __u64 open_until, __u32 gate, __u
 // A mapping is used by what comes from the site, and, at an RTR, by what comes from other sites.
 static __always_inline bool is_open(struct mapping *mapping, const struct port *port)
 {
-	struct transit *transit = mapping->open ? NULL : bpf_map_lookup_elem(&transits, &port->instance);
+	struct transit *transit = mapping->open ? NULL : transit_of(port->instance);
 
 	return passes(&mapping->open, mapping->open_until, port->gate, transit ? transit->gate : NO_GATE);
 }

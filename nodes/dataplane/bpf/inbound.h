@@ -137,7 +137,7 @@ __noinline int pass_on(struct __sk_buff *skb, struct arrived *arrived, __u32 dev
 
 static __always_inline int deliver(struct __sk_buff *skb, struct arrived *arrived)
 {
-	__u32 *device = bpf_map_lookup_elem(&devices, &arrived->instance);
+	__u32 *device = device_of(arrived->instance);
 
 	int verdict = device ? pass_on(skb, arrived, *device) : TC_ACT_UNSPEC;
 
@@ -193,7 +193,7 @@ __noinline int hand_over(struct __sk_buff *skb, const struct arrived *arrived)
 
 	if (!arrived)
 		return TC_ACT_UNSPEC;
-	transit = bpf_map_lookup_elem(&transits, &arrived->instance);
+	transit = transit_of(arrived->instance);
 	if (!transit)
 		return TC_ACT_UNSPEC;
 	verdict = strip(skb, arrived, false);
@@ -216,7 +216,7 @@ __noinline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived)
 	if (!arrived)
 		return TC_ACT_UNSPEC;
 	tunnel = new_tunnel(arrived->instance);
-	transit = bpf_map_lookup_elem(&transits, &arrived->instance);
+	transit = transit_of(arrived->instance);
 	// Without a hop left it is the daemon's by its socket: it tells the sender.
 	if (!tunnel || !transit || arrived->ttl <= 1 || !is_alive(skb, transit->device))
 		return TC_ACT_UNSPEC;

@@ -77,6 +77,17 @@ struct {
 	__type(value, struct transit);
 } transits SEC(".maps");
 
+// A key that lies in a function's argument is none to Linux 6.1: it takes those on the stack and in map values.
+static __always_inline struct transit *transit_of(__u32 instance)
+{
+	return bpf_map_lookup_elem(&transits, &instance);
+}
+
+static __always_inline __u32 *device_of(__u32 instance)
+{
+	return bpf_map_lookup_elem(&devices, &instance);
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, LISP_MOST_LOCATORS);
