@@ -13,7 +13,8 @@ def write_sysctl(name: str, value: int) -> None:
     Raises:
         OSError: It is not there, or the caller may not.
     """
-    (_ROOT / name).write_text(f"{value}\n")
+    # In one write without a line's end: some of Linux 6.1 say that they took one byte, and do not know what is behind it.
+    (_ROOT / name).write_text(str(value))
 
 
 def read_sysctl(name: str) -> int:

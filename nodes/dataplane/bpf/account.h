@@ -53,14 +53,16 @@ static __always_inline void note_contact(__be32 scope, const void *eid, __u8 rlo
 __noinline int tell(const struct event *event)
 {
 	__u64 now = bpf_ktime_get_ns(), *last;
+	struct event key; // Linux 6.1 takes no key that lies in an argument
 
 	if (!event)
 		return 0;
-	last = bpf_map_lookup_elem(&told, event);
+	key = *event;
+	last = bpf_map_lookup_elem(&told, &key);
 	if (last && now - *last < SECOND)
 		return 0;
-	bpf_map_update_elem(&told, event, &now, BPF_ANY);
-	if (bpf_ringbuf_output(&events, (void *)event, sizeof(*event), 0))
+	bpf_map_update_elem(&told, &key, &now, BPF_ANY);
+	if (bpf_ringbuf_output(&events, &key, sizeof(key), 0))
 		count(STAT_EVENTS_LOST, 1);
 	return 0;
 }
