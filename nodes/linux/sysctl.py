@@ -13,7 +13,7 @@ def write_sysctl(name: str, value: int) -> None:
     Raises:
         OSError: It is not there, or the caller may not.
     """
-    # In one write without a line's end: some of Linux 6.1 say that they took one byte, and do not know what is behind it.
+    # In one write, without a line's end: some of Linux 6.1's take one byte and refuse what is behind it.
     (_ROOT / name).write_text(str(value))
 
 
