@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 from nodes.dataplane.bpf.compiler import CompileError
@@ -28,11 +30,18 @@ def missing_for(dataplane: str) -> str:
     return ""
 
 
-def offloads(lab: Lab, node: str, interface: str) -> dict[str, bool]:
-    """The features of a node's interface that are in effect, by the kernel's names."""
+@contextmanager
+def namespace_of(lab: Lab, node: str) -> Iterator[int]:
+    """A descriptor of a node's network namespace."""
     with lab.socket(node) as inside:
         namespace = fcntl.ioctl(inside, _SIOCGSKNS)
     try:
-        return ethtool.get_features(interface, namespace)
+        yield namespace
     finally:
         os.close(namespace)
+
+
+def offloads(lab: Lab, node: str, interface: str) -> dict[str, bool]:
+    """The features of a node's interface that are in effect, by the kernel's names."""
+    with namespace_of(lab, node) as namespace:
+        return ethtool.get_features(interface, namespace)

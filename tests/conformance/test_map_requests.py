@@ -22,7 +22,7 @@ NATIVELY_FORWARD = 1
 @pytest.fixture
 def etr(lab: Lab) -> Iterator[Itr]:
     """Asks xtr1."""
-    with Watch(lab, [uplink(lab, "xtr1")]) as watch:
+    with Watch(lab, [uplink(lab, "xtr1")], exact=True) as watch:
         yield Itr(lab, "xtr1", watch)
 
 
@@ -163,7 +163,7 @@ def test_three_records_are_three_questions(lab: Lab, map_resolver: Itr) -> None:
 @pytest.mark.requirement("C02", "C04", "C06", "C29")
 def test_an_itr_asks_with_one_record(lab: Lab) -> None:
     """Sending side: the Map-Request of an ITR, and what it is encapsulated in."""
-    with Watch(lab, [uplink(lab, "xtr2")]) as watch:
+    with Watch(lab, [uplink(lab, "xtr2")], exact=True) as watch:
         assert lab.run("h4", ["ping", "-c", "1", "-W", "2", str(lab["b1"].address)]).returncode == 0
         watch.drain()
         (seen,) = [one for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, "xtr2")]

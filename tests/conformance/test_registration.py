@@ -37,7 +37,7 @@ def mapping(lab: Lab, node: str = ETR, ttl: int = 1440) -> bytes:
 
 def registered_by(lab: Lab, node: str) -> Seen:
     """Restart an ETR and return its Map-Register, as it arrived at the Map-Server."""
-    with Watch(lab, ["ms"]) as watch:
+    with Watch(lab, ["ms"], exact=True) as watch:
         lab.restart(node)
 
         def mine() -> list[Seen]:
@@ -95,7 +95,7 @@ def test_a_map_register_is_authenticated_and_names_its_sender(lab: Lab) -> None:
 def test_a_map_notify_acknowledges_it(lab: Lab) -> None:
     """One Map-Notify, to port 4342 of the ETR, with the nonce and records, signed with a key of its own."""
     core = uplink(lab, ETR)
-    with Watch(lab, ["ms", ETR, core]) as watch:
+    with Watch(lab, ["ms", ETR, core], exact=True) as watch:
         lab.restart(ETR)
         (notify,) = watch.until(lambda: watch.control(wire.MAP_NOTIFY, ETR), "a Map-Notify")
         (register,) = [one for one in watch.control(wire.MAP_REGISTER, "ms") if one.outer.source == rloc(lab, ETR)]

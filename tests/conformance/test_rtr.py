@@ -56,7 +56,7 @@ def carried(watch: Watch) -> list[Packet]:
 
 def exchange(lab: Lab, *sent: bytes) -> tuple[list[Packet], dict[bytes, packets.Datagram]]:
     """Give the RTR packets: what it sends on, and what h3 receives, by its text; "last" comes behind all of them."""
-    with sink(lab, "h3"), Watch(lab, [uplink(lab, "rtr"), "h3"]) as watch:
+    with sink(lab, "h3"), Watch(lab, [uplink(lab, "rtr"), "h3"], exact=True) as watch:
         inject(lab, uplink(lab, "rtr"), *sent, to_north(lab, "last"))
 
         def received() -> dict[bytes, packets.Datagram]:

@@ -135,10 +135,15 @@ class Pair:
         seen.until(lambda: all(seen.arrived(self.there, text) for text in BEHIND), "the packets behind them")
 
     @contextmanager
-    def watch(self, *nodes: str) -> Iterator[Seen]:
-        """Watch nodes; meanwhile a socket takes what the far host is sent, or it would answer by ICMP."""
+    def watch(self, *nodes: str, exact: bool = False) -> Iterator[Seen]:
+        """Watch nodes; meanwhile a socket takes what the far host is sent, or it would answer by ICMP.
+
+        Args:
+            nodes: Their names.
+            exact: Their links have no offloads: for whoever judges checksums or sizes.
+        """
         family = socket.AF_INET if self.inner == 4 else socket.AF_INET6
-        with Seen(self.lab, nodes) as seen, self.lab.socket(self.there, family, socket.SOCK_DGRAM) as ear:
+        with Seen(self.lab, nodes, exact=exact) as seen, self.lab.socket(self.there, family, socket.SOCK_DGRAM) as ear:
             ear.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ear.bind((str(self.target), SINK))
             yield seen

@@ -20,7 +20,7 @@ DYNAMIC_PORTS = 49152
 
 def encapsulated(pair: Pair, *sent: bytes) -> list[Tunnelled]:
     """Packets of the near host as the core sees them, in that order; all of them by the fast path."""
-    with pair.watch("core1") as seen, pair.fast(pair.itr, "encapsulated", len(sent)):
+    with pair.watch("core1", exact=True) as seen, pair.fast(pair.itr, "encapsulated", len(sent)):
         pair.leave(*sent)
         return seen.all_of(len(sent), lambda: seen.data("core1", pair.itr), "LISP packets")
 
@@ -123,7 +123,7 @@ def test_the_outer_packet_is_not_to_be_fragmented(pair: Pair) -> None:
 @pytest.mark.requirement("D01", "D04", "D08", "D10")
 def test_an_outsider_finds_every_checksum_and_length_right(pair: Pair, tmp_path: Path) -> None:
     """Tshark reads the packets, none malformed; checksums are absent or right; no instance-ID."""
-    with pair.watch("core1", "core3") as seen:
+    with pair.watch("core1", "core3", exact=True) as seen:
         pair.leave(*(pair.datagram("z" * size, port=20000 + size) for size in range(1, 1400, 100)))
         seen.all_of(14, lambda: seen.data("core1", pair.itr), "LISP packets")
         seen.until(lambda: len(seen.data("core3", "core2")) == 14, "14 LISP packets at the third hop")

@@ -65,7 +65,7 @@ def test_what_may_be_cut_is_cut_to_the_path(narrow: Lab, dataplane: str, outer: 
         teach(pair)
     if not learned(pair):  # nothing that has to be cut
         return
-    with pair.watch("core1") as seen:
+    with pair.watch("core1", exact=True) as seen:
         pair.leave(sized(pair, 1440, "cut", fragment=0))
         outers = []
         with clause("D17"):

@@ -64,7 +64,7 @@ def test_a_pitr_tells_the_outside_what_is_too_big(pair: Pair) -> None:
     warm(pair)
     fields = {"fragment": packets.DONT_FRAGMENT} if pair.inner == 4 else {}
     size = pair.most + 1 - len(pair.between(client(pair), pair.target, ""))
-    with pair.watch("client", "core2") as seen:
+    with pair.watch("client", "core2", exact=True) as seen:
         pair.send("client", "edge", pair.between(client(pair), pair.target, "b" * size, **fields))
         kind, at = {4: ((3, 4), 6), 6: ((2, 0), 4)}[pair.inner]
         error = seen.until(

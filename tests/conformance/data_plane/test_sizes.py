@@ -38,7 +38,7 @@ def told(pair: Pair, seen: Seen) -> Callable[[], list[tuple[int, Ip]]]:
 @pytest.mark.requirement("D16")
 def test_too_big_and_not_to_be_fragmented_is_refused_with_the_size_that_fits(pair: Pair) -> None:
     """One byte too many: S is 1464 over IPv4, 1444 over IPv6, whatever the EIDs are; S itself goes through."""
-    with pair.watch("core1", pair.here) as seen:
+    with pair.watch("core1", pair.here, exact=True) as seen:
         pair.leave(sized(pair, pair.most + 1, "too big"), sized(pair, pair.most, "fits"))
         (errors,) = seen.all_of(1, lambda: [found] if (found := told(pair, seen)()) else [], "ICMP error")
         (one,) = seen.all_of(1, lambda: seen.data("core1", pair.itr), "LISP packet")
@@ -53,7 +53,7 @@ def test_too_big_and_not_to_be_fragmented_is_refused_with_the_size_that_fits(pai
 def test_what_may_be_fragmented_is_cut_before_encapsulation(pair: Pair) -> None:
     """Pieces that fit, each in a LISP packet with DF that is no fragment; IPv6: cut by the host alone."""
     sizes = [pair.most + 1, pair.most + 8, 1500]
-    with pair.watch("core1", pair.here) as seen:
+    with pair.watch("core1", pair.here, exact=True) as seen:
         pair.leave(*(sized(pair, size, f"size {size}", fragment=0) for size in sizes))
         if pair.inner == 6:
             # Each is refused, but how often the kernel says so is its own affair.

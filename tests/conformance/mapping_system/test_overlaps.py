@@ -116,7 +116,7 @@ def test_three_hundred_host_routes_do_not_fit_a_map_reply(lab: Lab, etr: Etr, ve
     around = wire.mapping(cover, 60, [(rloc(lab, "xtr4"), 1, 100)])
     for start in range(0, 300, 40):
         etr.registered(*hosts[start : start + 40], *([] if start else [around]), flags=wire.PROXY_REPLY)
-    with Watch(lab, ["core2"]) as watch:
+    with Watch(lab, ["core2"], exact=True) as watch:
         itr = Itr(lab, "ms", watch, version)
         beside = cover[-2]
         reply = itr.reply(itr.look_up(beside))
@@ -134,7 +134,7 @@ def test_three_hundred_host_routes_do_not_fit_a_map_reply(lab: Lab, etr: Etr, ve
 def test_many_eid_prefixes_are_registered_in_several_messages(lab: Lab) -> None:
     """Each of 576 bytes at most, none without its records, every EID-prefix in one of them."""
     wanted = {one.network for one in lab.topology.sites["many"].eid_prefixes}
-    with Watch(lab, ["ms"]) as watch:
+    with Watch(lab, ["ms"], exact=True) as watch:
         lab.restart("xtr2")
 
         def registers() -> list[Seen]:
@@ -151,7 +151,7 @@ def test_many_eid_prefixes_are_registered_in_several_messages(lab: Lab) -> None:
 @pytest.mark.parametrize(("version", "checksum"), [(4, 0x1234), (6, 0x1234), (6, 0)])
 def test_a_control_message_without_a_right_checksum_is_dropped(lab: Lab, version: int, checksum: int) -> None:
     """The Map-Request behind it is answered. Zero is wrong over IPv6 as well; over IPv4 it says that there is none."""
-    with Watch(lab, ["core1"]) as watch:
+    with Watch(lab, ["core1"], exact=True) as watch:
         itr = Itr(lab, "xtr1", watch, version)
         itr.send(itr.request("192.168.1.9", nonce=fresh_nonce()), checksum=checksum)
         good = itr.ask("192.168.1.10")

@@ -4,7 +4,9 @@
 - :mod:`.clock` says how long seconds of the protocol take, and judges times.
 - :mod:`.players` are an ITR, an ETR, a Map-Resolver and an attacker; :mod:`.cable` puts whole frames onto a link.
 - :mod:`.watch` captures on links and waits for what passes; :mod:`.traffic` sends whole packets from nodes.
+- :mod:`.offloads` switches offloads off where checksums or sizes are judged: ``Watch(…, exact=True)``.
 - :mod:`.daemons` asks routers what they say of themselves; :mod:`.places` says where things are in a lab.
 
-Nothing here comes from ``nodes``: what routers are sent is written, and what they send is read, by other code.
+Nothing of the protocol comes from ``nodes``: what routers are sent is written, and what they send is read, by other
+code.
 """

@@ -5,13 +5,16 @@ from __future__ import annotations
 import select
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from testbed.lab import Lab
 from testbed.observe.capture import Capture, Frame
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.offloads import exact as without_offloads
 
 T = TypeVar("T")
 
@@ -32,6 +35,26 @@ class Seen:
 
 class Watch(Capture):
     """A capture that can be waited for."""
+
+    def __init__(self, lab: Lab, nodes: Iterable[str], *, exact: bool = False) -> None:
+        """Open a packet socket at each of ``nodes``.
+
+        Args:
+            lab: Where they are.
+            nodes: Their names.
+            exact: Whoever judges checksums or sizes switches off the offloads of their links, until :meth:`close`.
+        """
+        nodes = list(nodes)
+        with ExitStack() as links:
+            if exact:
+                links.enter_context(without_offloads(lab, nodes))
+            super().__init__(lab, nodes)
+            self._links = links.pop_all()
+
+    def close(self) -> None:
+        """Take the last frames, close the sockets, and give the links their offloads back."""
+        with self._links:
+            super().close()
 
     def until(self, found: Callable[[], T], what: str, within: float = 5.0) -> T:
         """Take frames until ``found()`` is something, and return it."""
