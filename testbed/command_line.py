@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from invoke import Collection, Context, Exit, Program
+from invoke import Collection, Context, Exit, Program, Task
 from invoke import task as invoke_task
 
 
@@ -77,6 +77,28 @@ def _complaint(words: list[str], tasks: Collection) -> str | None:
         return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"
     if task == "down" and len(words) == 2 and not words[1].startswith("-"):
         return f"down: a lab is named by --lab: ci/lab down --lab {words[1]}"
+    return _wrong_value(tasks[task], words[1:]) if task in tasks.task_names else None
+
+
+def _wrong_value(task: Task[Any], words: list[str]) -> str | None:
+    """Which option has no value, or no number: of the first invoke may say nothing, of the second a traceback."""
+    words = words[: words.index("--")] if "--" in words else words
+    flags = {
+        f"--{name}".replace("_", "-") if len(name) > 1 else f"-{name}": argument
+        for argument in task.get_arguments()
+        for name in argument.names
+    }
+    for position, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        argument = flags.get(flag)
+        if argument is None or not argument.takes_value:
+            continue
+        if not equals:
+            value = words[position + 1] if position + 1 < len(words) else ""
+        if not equals and (position + 1 == len(words) or value in flags):
+            return f"{task.name}: {flag} needs a value"
+        if argument.kind is int and not value.removeprefix("-").isdecimal():
+            return f"{task.name}: {flag} {value}: allowed is a whole number"
     return None
 
 

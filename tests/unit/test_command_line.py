@@ -54,3 +54,19 @@ def test_output_that_cannot_be_written_is_one_line(words: tuple[str, ...]) -> No
 def test_down_says_how_a_lab_is_named() -> None:
     done = run("down", "two-dc")
     assert (done.returncode, done.stderr) == (1, "ci/lab: down: a lab is named by --lab: ci/lab down --lab two-dc\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--json", "x.json", "--only"], "--only needs a value"),
+        (["--only", "--json", "x.json"], "--only needs a value"),
+        (["--only", "C19", "--json"], "--json needs a value"),
+        (["--json", "x.json", "--jobs", "many"], "--jobs many: allowed is a whole number"),
+        (["--json", "x.json", "--jobs="], "--jobs : allowed is a whole number"),
+    ],
+)
+def test_an_option_without_its_value_is_one_line(words: list[str], complaint: str) -> None:
+    """Most of all where it would run everything instead."""
+    done = run("conformance", *words)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"ci/lab: conformance: {complaint}\n")

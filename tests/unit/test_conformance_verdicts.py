@@ -125,9 +125,11 @@ def test_the_matrix_marks_each_cell(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ({"only": ["C91"]}, "there is no requirement C91; did you mean C"),
         ({"only": ["M10"], "role": "itr"}, "none of M10 binds the role itr"),
-        ({"role": "itt"}, "there is no role itt; did you mean itr?"),
+        ({"role": "itt"}, "there is no role itt; did you mean itr? roles are ddt-node, etr, "),
         ({"dataplane": "fast"}, "fast is no data path; allowed are python, ebpf"),
         ({"junit_file": "/nowhere/junit.xml"}, "--junit /nowhere/junit.xml: No such file or directory"),
+        ({"html_file": "-"}, "--html -: say a file"),
+        ({"junit_file": "same.xml", "html_file": "./same.xml"}, "--html same.xml: --junit writes there"),
         ({"json_file": ""}, "say where the verdicts go, for example --json conformance.json"),
     ],
 )

@@ -150,6 +150,7 @@ def test_the_exit_status(
         ({"only": ["M16"]}, "there is no seeded defect for M16; there is one for "),
         ({"only": ["C91"]}, "there is no requirement C91; did you mean C"),
         ({"role": "etr"}, "--selftest goes with --json, --only, --long and --jobs alone"),
+        ({"html_file": "x.html"}, "--selftest goes with --json, --only, --long and --jobs alone"),
     ],
 )
 def test_words_that_mean_nothing(

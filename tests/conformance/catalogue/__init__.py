@@ -167,6 +167,6 @@ def binding(catalogue: Catalogue, role: str) -> list[str]:
     roles = sorted({one for requirement in catalogue.values() for one in requirement.binds})
     if role not in roles:
         close = difflib.get_close_matches(role, roles, 1)
-        hint = f"did you mean {close[0]}?" if close else f"roles are {', '.join(roles)}"
-        raise CatalogueError(f"there is no role {role}; {hint}")
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise CatalogueError(f"there is no role {role}; {hint}roles are {', '.join(roles)}")
     return [one.id for one in catalogue.values() if role in one.binds]

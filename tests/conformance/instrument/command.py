@@ -66,13 +66,11 @@ def conformance(
         files = {"--json": json_file, "--junit": junit_file, "--html": html_file}
         if not json_file:
             raise CatalogueError("say where the verdicts go, for example --json conformance.json")
-        for option, file in files.items():
-            if file:
-                _check_writable(option, Path(file))
+        _check_files({option: Path(file) for option, file in files.items() if file})
         if jobs < 0:
             raise CatalogueError(f"--jobs {jobs}: allowed is 1 or more; 0 is one for each core")
         if selftest:
-            others = role or dataplane or junit_file or captures or implementation
+            others = role or dataplane or junit_file or html_file or captures or implementation
             return _selftest(only, json_file, jobs, every=long, others=others)
         directory = prepared(captures)
     except CatalogueError as error:
@@ -141,15 +139,22 @@ def _chosen(catalogue: Mapping[str, Requirement], only: Sequence[str], role: str
     return [catalogue[one] for one in identifiers]
 
 
-def _check_writable(option: str, file: Path) -> None:
-    """See that a file can be written before the tests take minutes; make none."""
-    new = not file.exists()
-    try:
-        file.open("a").close()
-    except OSError as error:
-        raise CatalogueError(f"{option} {file}: {error.strerror}") from None
-    if new:
-        file.unlink()
+def _check_files(files: Mapping[str, Path]) -> None:
+    """See that files can be written, and are not one, before the tests take minutes; make none."""
+    options: dict[Path, str] = {}
+    for option, file in files.items():
+        if str(file) == "-":
+            raise CatalogueError(f"{option} -: say a file; what is for people goes to standard output")
+        if earlier := options.get(file.resolve()):
+            raise CatalogueError(f"{option} {file}: {earlier} writes there")
+        options[file.resolve()] = option
+        new = not file.exists()
+        try:
+            file.open("a").close()
+        except OSError as error:
+            raise CatalogueError(f"{option} {file}: {error.strerror}") from None
+        if new:
+            file.unlink()
 
 
 def _progress(found: Run) -> None:
