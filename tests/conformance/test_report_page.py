@@ -58,7 +58,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of C19, which passes, and D01, which fails, and C20 without a test."""
     tests = {
         PASSED: Evidence(PASSED, ("C19",), Cell(), "passed"),
-        FAILED: Evidence(FAILED, ("D01",), Cell("python", "v4-over-v4"), "failed", f"assert 1 == 2 {HOSTILE}"),
+        FAILED: Evidence(
+            FAILED, ("D01",), Cell("python", "v4-over-v4"), "failed", f"assert 1 == 2 {HOSTILE}", timing="scaled"
+        ),
     }
     rows = [judge(one, tests.values()) for one in load().values() if one.id in ("C19", "C20", "D01")]
     entries = {name: entry(name) for name in tests}
@@ -115,6 +117,17 @@ def test_a_verdict_opens_and_shows_its_packets(window: Browser, file: Path) -> N
     )  # the packed bundle, the script
     assert [one["message"] for one in window.log("browser")] == []
     assert {one.partition(":")[0] for one in window.requests()} <= {"file", "data", "blob"}
+
+
+def test_a_verdict_tells_its_timing(window: Browser, file: Path) -> None:
+    """Real or scaled, of the requirement and of each of its tests; nothing where no test was."""
+    window.open(file)
+    timing = (
+        "return [...document.querySelectorAll('.timing')].map(d => [d.closest('.row').id, d.lastChild.textContent])"
+    )
+    assert window.run(timing) == [["D01", "scaled: clocks of routers that run faster"], ["C19", "in real time"]]
+    took = "return [...document.querySelectorAll('.took')].map(d => d.textContent)"
+    assert window.run(took) == ["1.00 s, scaled", "1.00 s"]
 
 
 def test_filters(window: Browser, file: Path) -> None:

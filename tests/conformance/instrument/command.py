@@ -92,8 +92,11 @@ def conformance(
         tests, chosen = judged.shown(tests), [judged.asked(one) for one in chosen]
     rows = [aside.get(one.id) or judge(one, tests, data_path=dataplane, in_memory=found.in_memory) for one in chosen]
     Path(json_file).write_text(json.dumps(report(rows, found, seconds), indent=1, ensure_ascii=False) + "\n")
+    scaled = sum(row.timing == "scaled" for row in rows)
     if html_file:
-        given = {"Judged": judged.driver.title if judged else "our own routers", "Duration": f"{seconds:.0f} s"}
+        timing = f"{scaled} scaled (--long: in real time)" if scaled else "in real time"
+        who = judged.driver.title if judged else "our own routers"
+        given = {"Judged": who, "Duration": f"{seconds:.0f} s", "Timing": timing}
         Path(html_file).write_text(page(rows, {one.name: one for one in tests}, worked, given), encoding="utf-8")
     for file in filter(None, files.values()):
         if Path(file).exists():
@@ -102,7 +105,6 @@ def conformance(
         print(f"{judged.driver.name}: {judged.driver.title}\n")
     print_matrix(rows)
     told = ", ".join(f"{number} {verdict}" for verdict, number in counts(rows).items() if number)
-    scaled = sum(row.timing == "scaled" for row in rows)
     pace = f"{scaled} of them on clocks that run faster (--long: in real time)" if scaled else "in real time"
     print(f"\n{len(rows)} requirements, {pace}: {told}")
     print(f"{len(tests)} tests in {seconds:.0f} s, their words in {found.log}")
