@@ -180,11 +180,13 @@ def a_router() -> Iterator[Router]:
         with inside(namespace):
             links.add_veth(kernel, VethEnd("site", None, SITE_MAC), VethEnd("host", outside, ELSEWHERE))
             links.add_veth(kernel, VethEnd("core", None, CORE_MAC), VethEnd("net", outside, ELSEWHERE))
+            tuns = {one: open_tun(f"lisp{one}") for one in (0, INSTANCE)}
+            transits = {one: open_tun(f"rtr{one}") for one in tuns}
+            for one in tuns:  # or they would report, some time, that they listen to the group of all routers
+                subprocess.run(["ip", "link", "set", f"lisp{one}", "multicast", "off"], check=True)
             write_sysctl("net/ipv4/ip_forward", 1)
             write_sysctl("net/ipv6/conf/all/forwarding", 1)
             write_sysctl("net/ipv4/conf/all/rp_filter", 0)
-            tuns = {one: open_tun(f"lisp{one}") for one in (0, INSTANCE)}
-            transits = {one: open_tun(f"rtr{one}") for one in tuns}
             ports = ("site", "core", *(f"{kind}{one}" for kind in ("lisp", "rtr") for one in tuns))
             indices = {name: links.index_of(kernel, name) for name in ports}
             for one in tuns:
