@@ -13,7 +13,7 @@ from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.daemons import expect_drop, frozen, log_lines
 from tests.conformance.tester.places import rloc, uplink
-from tests.conformance.tester.players import PORT, Itr, fresh_nonce
+from tests.conformance.tester.players import PORT, Itr, MapServer, fresh_nonce
 from tests.conformance.tester.watch import Watch, inner_request
 
 NATIVELY_FORWARD = 1
@@ -67,6 +67,20 @@ def test_etr_answers_to_the_port_that_asked(lab: Lab, etr: Itr) -> None:
     assert (record.prefix, record.authoritative, record.action) == (site(lab, "dc1"), True, 0)
     with clause("C14"):
         assert [(one.rloc, one.bits) for one in record.locators] == [(etr.target, 0b101)]
+
+
+@pytest.mark.requirement("C01")
+def test_an_etr_answers_what_a_map_server_hands_it(lab: Lab, etr: Itr) -> None:
+    """Straight to the ITR, at the port that the Map-Request inside came from; the tester is the Map-Server."""
+    eid, nonce = site(lab, "dc1")[66], fresh_nonce()
+    with frozen(lab, "ms"):
+        server = MapServer.instead_of(lab, "ms", "xtr1", etr.watch)
+        server.forward(eid, etr.request(eid, nonce=nonce), etr.address, PORT + 1)
+        seen = etr.reply(nonce)
+    assert (seen.outer.source, seen.outer.destination) == (etr.target, etr.address)
+    assert (seen.outer.source_port, seen.outer.destination_port) == (wire.CONTROL, PORT + 1)
+    (record,) = seen.message.records
+    assert (record.prefix, record.authoritative, len(record.locators)) == (site(lab, "dc1"), True, 1)
 
 
 @pytest.mark.requirement("C01")

@@ -14,6 +14,7 @@ from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.daemons import expect_drop, frozen, lasting, log_lines, map_cache, registrations
 from tests.conformance.tester.places import facing, rloc, uplink
+from tests.conformance.tester.players import MapServer
 from tests.conformance.tester.traffic import inject
 from tests.conformance.tester.waiting import eventually, in_background
 from tests.conformance.tester.watch import Seen, Watch
@@ -66,10 +67,15 @@ def send(lab: Lab, message: bytes, node: str = ETR) -> None:
 
 @pytest.mark.requirement("C02", "C04", "C20", "C22", "C39")
 def test_a_map_register_is_authenticated_and_names_its_sender(lab: Lab) -> None:
-    """Algorithm ID 3 verified by other code, xTR-ID and Site-ID, reserved bits 0."""
+    """Algorithm ID 3 verified by other code, xTR-ID and Site-ID, reserved bits 0; the tester is the Map-Server."""
     for node, proxy_reply in ((ETR, 0), ("xtr2", 1)):
-        seen = registered_by(lab, node)
-        message, config, secret = seen.message, lab[node].lisp, key(lab, node)
+        with frozen(lab, "ms"), Watch(lab, [uplink(lab, node)], exact=True) as watch:
+            server = MapServer.instead_of(lab, "ms", node, watch)
+            restart = in_background(partial(lab.restart, node))
+            seen = server.register()
+            server.notify(seen)
+            restart.join()
+        message, config = seen.message, lab[node].lisp
         assert config is not None
         assert seen.outer.destination_port == wire.CONTROL
         with clause("C02"):
@@ -79,10 +85,9 @@ def test_a_map_register_is_authenticated_and_names_its_sender(lab: Lab) -> None:
                 3 << 28 | proxy_reply << 27 | wire.WITH_XTR_ID | wire.WANT_NOTIFY | 1
             )
         with clause("C39"):
-            assert (message.key_id, message.algorithm) == (secret.key_id, 3)
+            assert (message.key_id, message.algorithm) == (server.key_id, 3)
         with clause("C20"):
-            wanted = wire.mac(message.blank, message.nonce, secret.secret, wire.MAP_REGISTER)
-            assert message.authentication == wanted
+            assert server.believes(seen)
         with clause("C22"):
             assert message.word & wire.WITH_XTR_ID
             assert message.tail == bytes.fromhex(config.xtr_id) + config.site_id.to_bytes(8, "big")
@@ -257,20 +262,24 @@ def test_a_map_notify_that_nobody_waits_for_is_dropped(lab: Lab) -> None:
 
 @pytest.mark.requirement("C20", "C25")
 def test_a_forged_map_notify_acknowledges_nothing(lab: Lab) -> None:
-    """The right nonce, a wrong MAC: the ETR goes on registering until the Map-Server itself answers."""
-    with frozen(lab, "ms"), Watch(lab, ["ms"]) as watch:
+    """Wrong MAC, wrong Key ID, wrong nonce: the ETR goes on registering until it is answered as it should be.
+
+    The tester is the Map-Server; ours is silent until the end.
+    """
+    with frozen(lab, "ms"), Watch(lab, [uplink(lab, "xtr3")]) as watch:
+        server = MapServer.instead_of(lab, "ms", "xtr3", watch)
         restart = in_background(lambda: lab.restart("xtr3"))
-        (register,) = watch.until(lambda: watch.control(wire.MAP_REGISTER, "ms"), "a Map-Register")
-        forged = bytearray(register.outer.payload)
-        forged[0:4] = (4 << 28 | 1).to_bytes(4, "big")
-        packet = packets.datagram(rloc(lab, "ms"), rloc(lab, "xtr3"), (wire.CONTROL, wire.CONTROL), bytes(forged[:-24]))
-        with expect_drop(lab, "xtr3", "map-notify-authentication"):
-            inject(lab, uplink(lab, "xtr3"), packet)
-        watch.until(lambda: len(watch.control(wire.MAP_REGISTER, "ms")) == 2, "a retransmission")
-        first, second = watch.control(wire.MAP_REGISTER, "ms")
-        assert second.message.nonce > first.message.nonce
-        assert 0.99 <= (second.frame.time_ns - first.frame.time_ns) / 1e9 < 1.5
-    restart.join()
+        first = server.register()
+        with expect_drop(lab, "xtr3", "map-notify-authentication", 2):
+            server.notify(first, secret="another secret")
+            server.notify(first, key_id=server.key_id + 1)
+        with expect_drop(lab, "xtr3", "map-notify-unknown-nonce"):
+            server.notify(first, nonce=first.message.nonce ^ 1 << 40)
+        second = server.register(2)
+        server.notify(second)
+        restart.join()  # a restart is over when the router has been acknowledged
+    assert second.message.nonce > first.message.nonce
+    assert 0.99 <= (second.frame.time_ns - first.frame.time_ns) / 1e9 < 1.5
     assert lab.show("xtr3", "database")[0]["map_servers"][0]["state"] == "registered"
 
 

@@ -2,7 +2,8 @@
 
 - :mod:`.packets` writes and reads IP, UDP and LISP data packets; :mod:`.wire` LISP control messages.
 - :mod:`.clock` says how long seconds of the protocol take, and judges times.
-- :mod:`.players` are an ITR, an ETR, a Map-Resolver and an attacker; :mod:`.cable` puts whole frames onto a link.
+- :mod:`.players` are an ITR, an ETR, a Map-Server, a Map-Resolver and an attacker.
+- :mod:`.cable` puts whole frames onto a link.
 - :mod:`.watch` captures on links and waits for what passes; :mod:`.traffic` sends whole packets from nodes.
 - :mod:`.offloads` switches offloads off where checksums or sizes are judged: ``Watch(…, exact=True)``.
 - :mod:`.daemons` asks routers what they say of themselves; :mod:`.places` says where things are in a lab.

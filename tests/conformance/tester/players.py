@@ -214,6 +214,63 @@ class MapResolver(Player):
         self.send(wire.map_reply(value, *records, flags=flags), ports, source=self.resolver)
 
 
+@dataclass(frozen=True)
+class MapServer(Player):
+    """Stands in for a Map-Server: takes the Map-Registers of an ETR off the core, and answers as it likes.
+
+    Attributes:
+        server: The RLOC of the Map-Server that it stands in for, which is to be silent meanwhile.
+        secret: What the ETR's site shares with it.
+        key_id: The Key ID of that.
+        algorithm: The Algorithm ID that the site is to sign with.
+    """
+
+    server: Any = None
+    secret: str = ""
+    key_id: int = 1
+    algorithm: int = 3
+
+    @classmethod
+    def instead_of(cls, lab: Lab, server: str, etr: str, watch: Watch) -> MapServer:
+        """One that has the address of a Map-Server, and the first key of an ETR's site."""
+        mine, theirs = lab[server].lisp, lab[etr].lisp
+        assert mine is not None
+        assert theirs is not None
+        address, key = mine.rlocs[0], theirs.map_servers[0].key
+        return cls(lab, etr, watch, address.version, "", address, key.secret, key.key_id, key.algorithm)
+
+    def registers(self) -> list[Seen]:
+        """The ETR's Map-Registers so far."""
+        return [one for one in self.heard(wire.MAP_REGISTER) if one.outer.destination == self.server]
+
+    def register(self, number: int = 1, within: float = 5.0) -> Seen:
+        """The last of so many Map-Registers, when that is seen."""
+        return self.watch.until(lambda: self.registers()[number - 1 : number], f"Map-Register {number}", within)[0]
+
+    def believes(self, register: Seen) -> bool:
+        """Whether it is signed with the site's key, by the Algorithm ID that the site is to use."""
+        one = register.message
+        right = wire.mac(one.blank, one.nonce, self.secret, wire.MAP_REGISTER, self.algorithm)
+        return (one.key_id, one.algorithm, one.authentication) == (self.key_id, self.algorithm, right)
+
+    def notify(self, register: Seen, *, nonce: int | None = None, secret: str = "", key_id: int = 0) -> None:
+        """Acknowledge a Map-Register; with another nonce, secret or Key ID than its own, wrongly."""
+        one = register.message
+        signed = wire.map_notify(
+            one.nonce if nonce is None else nonce,
+            len(one.records),
+            one.octets,
+            secret or self.secret,
+            key_id=key_id or self.key_id,
+            algorithm=self.algorithm,
+        )
+        self.send(signed, (wire.CONTROL, wire.CONTROL), source=self.server)
+
+    def forward(self, eid: Any, request: bytes, asker: Any, port: int = PORT) -> None:
+        """Hand the ETR a Map-Request for ``eid`` that came from ``asker`` and its port (RFC 9301 section 8.3)."""
+        self.send(wire.ecm(asker, port, eid, request), source=self.server)
+
+
 class Attacker(Player):
     """Sends what nobody should believe, and sees that it is not."""
 

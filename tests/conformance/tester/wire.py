@@ -87,9 +87,20 @@ def map_register(
     """A Map-Register of Algorithm ID 2 or 3; ``identity`` is xTR-ID and Site-ID."""
     tail = b"" if identity is None else identity[0] + struct.pack("!Q", identity[1])
     word = MAP_REGISTER << 28 | flags | (WITH_XTR_ID if tail else 0) | len(records)
-    head = struct.pack("!IQBBH", word, nonce, key_id, algorithm, 16)
-    blank = head + bytes(16) + b"".join(records) + tail
-    return head + mac(blank, nonce, secret, MAP_REGISTER, algorithm) + blank[len(head) + 16 :]
+    return _signed(word, nonce, (key_id, algorithm, secret), b"".join(records) + tail)
+
+
+def map_notify(nonce: int, count: int, records: bytes, secret: str, *, key_id: int = 1, algorithm: int = 3) -> bytes:
+    """A Map-Notify; ``records`` are the octets of ``count`` records."""
+    return _signed(MAP_NOTIFY << 28 | count, nonce, (key_id, algorithm, secret), records)
+
+
+def _signed(word: int, nonce: int, key: tuple[int, int, str], rest: bytes) -> bytes:
+    """A message with Authentication Data; ``key`` is Key ID, Algorithm ID and secret."""
+    key_id, algorithm, secret = key
+    size = 20 if algorithm == 1 else 16
+    head = struct.pack("!IQBBH", word, nonce, key_id, algorithm, size)
+    return head + mac(head + bytes(size) + rest, nonce, secret, word >> 28, algorithm) + rest
 
 
 SALTS = {MAP_REGISTER: b"Map-Register Authentication", MAP_NOTIFY: b"Map-Notify Authentication"}
@@ -140,6 +151,7 @@ class Message:
         word: The first 32 bits.
         inner: Of an Encapsulated Control Message, the datagram inside.
         blank: Of a signed message, its bytes with the Authentication Data zeroed.
+        octets: Those of its records.
     """
 
     type: int
@@ -152,6 +164,7 @@ class Message:
     algorithm: int = 0
     authentication: bytes = b""
     blank: bytes = b""
+    octets: bytes = b""
     tail: bytes = b""
     inner: Datagram | None = None
 
@@ -218,11 +231,13 @@ def read(payload: bytes) -> Message:
         key_id, algorithm, size = reader.number(1), reader.number(1), reader.number(2)
         authentication = reader.take(size)
         blank = payload[: reader.at - size] + bytes(size) + payload[reader.at :]
+        begin = reader.at
         records = tuple(reader.record() for _ in range(count))
+        octets = payload[begin : reader.at]
         tail = reader.take(24 if kind == MAP_REGISTER and word & WITH_XTR_ID else 0)
         message = Message(
             kind, word, nonce, records=records, key_id=key_id, algorithm=algorithm,
-            authentication=authentication, blank=blank, tail=tail,
+            authentication=authentication, blank=blank, octets=octets, tail=tail,
         )  # fmt: skip
     assert reader.at == len(payload), "bytes behind the end of a control message"
     return message
