@@ -34,6 +34,7 @@ from nodes.lisp.effects import (
     AddHost,
     Answer,
     Effect,
+    FindHost,
     Input,
     Install,
     LocatorState,
@@ -43,6 +44,7 @@ from nodes.lisp.effects import (
     RemoveHost,
     Report,
     Send,
+    StrayData,
     Tick,
     Unresolved,
 )
@@ -139,6 +141,7 @@ class Daemon:
             durable=self._state.values,
             request_port=self._ports.request_port,
             in_use=self._path.in_use if self._path is not None else frozenset,
+            contacts=self._path.peers if self._path is not None else lambda _prefix: (),
         )
         self._registered = False
         self._waiters, self._jobs = Waiters(), Jobs()
@@ -164,6 +167,7 @@ class Daemon:
             PathMtu: self._path_mtu,
             AddHost: self._add_host,
             RemoveHost: self._remove_host,
+            FindHost: self._find_host,
             Answer: self._answered,
             Report: lambda effect: self._journal.write(effect.event, effect.fields),
         }
@@ -231,7 +235,7 @@ class Daemon:
             path.settle()
             if self._dynamic is not None:
                 self._dynamic.found(path.take_strangers())
-                self._report_absent(path)
+                self._strays(path)
             for said in path.take_status_bits():
                 self._step(said)
         due = self._engine.deadline()
@@ -321,6 +325,10 @@ class Daemon:
         if self._dynamic is not None:
             self._dynamic.remove(effect)
 
+    def _find_host(self, effect: FindHost) -> None:
+        if self._dynamic is not None:
+            self._dynamic.find(effect)
+
     def _answered(self, effect: Answer) -> None:
         result = effect.result
         if result is not None and "rtt_ms" in result:  # by the engine's clock, which may run faster than the network's
@@ -358,11 +366,12 @@ class Daemon:
             self._event,
         )
 
-    def _report_absent(self, path: DataPath) -> None:
+    def _strays(self, path: DataPath) -> None:
         """X06: who sent data for a host that is not here. The journal bounds what a flood of them writes."""
         for absence in path.take_absent():
             self._engine.counters["host-not-here"] += 1
             self._journal.write("host-not-here", {"eid": str(absence.eid), "rloc": str(absence.rloc)})
+            self._step(StrayData(absence.eid, absence.rloc))
 
     # The report pipe
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from nodes.dataplane.decision import Tables
 from nodes.dataplane.neighbours import Heard
 from nodes.dataplane.path import DataPath
 from nodes.lisp.config import DynamicEid, NodeConfig
-from nodes.lisp.effects import AddHost, Forwarding, HostSeen, Input, Miss, RemoveHost
+from nodes.lisp.effects import AddHost, FindHost, Forwarding, HostSeen, Input, Miss, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
 
@@ -105,12 +106,16 @@ class DynamicEids:
     def found(self, strangers: Iterable[EidPrefix]) -> None:
         """X01: somebody sent packets with these sources. They are asked for on the site: a host is who answers."""
         for eid in strangers:
-            try:
+            with suppress(OSError):
                 interface = self._plumbing.interface_of(eid)
                 if interface:
-                    self._plumbing.look_for(eid, interface)
-            except OSError:
-                continue  # the interface is down or the kernel's table full; its packets are given up in time
+                    self.find(FindHost(eid, interface))
+
+    def find(self, effect: FindHost) -> None:
+        """Ask for a host on its site interface; if it is there, its answer is overheard."""
+        # The interface is down or the kernel's table full: then nobody is seen.
+        with suppress(OSError):
+            self._plumbing.look_for(effect.eid, effect.interface)
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""

@@ -90,6 +90,19 @@ class HostGone:
 
 
 @dataclass(frozen=True, slots=True)
+class StrayData:
+    """Data came out of a LISP header for a host of a dynamic prefix that is not here (requirement X06).
+
+    Attributes:
+        eid: The host prefix of its destination.
+        rloc: The outer source: who goes by an old mapping, or forges.
+    """
+
+    eid: EidPrefix
+    rloc: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeLocator:
     """The site changes what others are told of one of its RLOCs (requirement S11). Answered by an :class:`Answer`.
 
@@ -205,6 +218,7 @@ Input = (
     | Query
     | HostSeen
     | HostGone
+    | StrayData
     | ChangeLocator
     | ChangeKey
     | AddMappings
@@ -338,6 +352,19 @@ class RemoveHost:
 
 
 @dataclass(frozen=True, slots=True)
+class FindHost:
+    """Ask for a host on the site's network: if it is there, it is seen (:class:`HostSeen`).
+
+    Attributes:
+        eid: The host prefix.
+        interface: The site interface that it was last seen on.
+    """
+
+    eid: EidPrefix
+    interface: str
+
+
+@dataclass(frozen=True, slots=True)
 class Persist:
     """Keep this before the effects that follow are carried out; ``value`` None forgets the key (requirement C38).
 
@@ -382,5 +409,16 @@ class Report:
 
 
 Effect = (
-    Send | Install | Remove | Unresolved | LocatorState | PathMtu | AddHost | RemoveHost | Persist | Answer | Report
+    Send
+    | Install
+    | Remove
+    | Unresolved
+    | LocatorState
+    | PathMtu
+    | AddHost
+    | RemoveHost
+    | FindHost
+    | Persist
+    | Answer
+    | Report
 )

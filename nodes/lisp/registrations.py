@@ -30,6 +30,7 @@ class Registration:
         proxy_reply: Whether the Map-Server answers for this ETR (the P-bit).
         use_ttl: Whether the Record TTL is the time-out (the T-bit).
         merge: Whether its locators are merged with those of other xTRs that want it as well (the a-bit).
+        key: Which of the site's keys signed it, counted from 0: what this xTR is told is signed with the same.
         registered_at: When the last Map-Register came, in seconds of the engine's clock.
     """
 
@@ -40,6 +41,7 @@ class Registration:
     proxy_reply: bool
     use_ttl: bool
     merge: bool
+    key: int
     registered_at: float
 
     @property
@@ -60,6 +62,7 @@ class Registration:
             "proxy_reply": self.proxy_reply,
             "use_ttl": self.use_ttl,
             "merge": self.merge,
+            "key": self.key,
             "record": MapReply(0, (self.record,)).encode().hex(),  # any message that carries the record whole
         }
 
@@ -72,7 +75,8 @@ class Registration:
         """
         (record,) = MapReply.decode(bytes.fromhex(data["record"])).records
         flags = bool(data["proxy_reply"]), bool(data["use_ttl"]), bool(data["merge"])
-        return cls(record, str(data["site"]), ip_address(data["etr"]), str(data["xtr_id"]), *flags, registered_at=now)
+        etr, key = ip_address(data["etr"]), int(data["key"])
+        return cls(record, str(data["site"]), etr, str(data["xtr_id"]), *flags, key=key, registered_at=now)
 
 
 def merged(parts: Sequence[Registration]) -> Registration:
@@ -159,6 +163,13 @@ class Registrations:
         if registered and configured[0].covers(registered[0]):
             return registered
         return configured[0], None
+
+    def around(self, prefix: EidPrefix) -> list[Registration]:
+        """What each ETR has registered of the longest registered prefix around this one, itself not counted."""
+        if not prefix.mask_len:
+            return []
+        wider = self._registered.lookup(EidPrefix(prefix.network.supernet(), prefix.instance_id))
+        return self.parts(wider[0]) if wider else []
 
     def known_inside(self, prefix: EidPrefix) -> set[EidPrefix]:
         """Registered and configured prefixes inside ``prefix``, but not itself: what a hole in it has to avoid."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from ipaddress import ip_address
@@ -29,7 +29,9 @@ from nodes.lisp.effects import (
     Answer,
     Datagram,
     Effect,
+    FindHost,
     ForwardingEntry,
+    HostSeen,
     Input,
     Install,
     LocatorState,
@@ -94,6 +96,8 @@ class Node:
     answers: list[Answer] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     hosts: dict[EidPrefix, str] = field(default_factory=dict)
+    present: set[EidPrefix] = field(default_factory=set)
+    contacts: set[IPAddress] = field(default_factory=set)
     in_use: set[IPAddress] = field(default_factory=set)
     down: set[IPAddress] = field(default_factory=set)
     path_mtus: dict[IPAddress, int] = field(default_factory=dict)
@@ -117,16 +121,19 @@ class World:
         self.now = 1000.0
         self.delay = delay
         self.lost: Callable[[Packet], bool] = lambda _packet: False
+        self.delays: Callable[[Packet], Sequence[float]] = lambda _packet: (self.delay,)  # of each copy that arrives
         self.packets: list[Packet] = []
         self.nodes: dict[str, Node] = {}
-        self._queue: list[tuple[float, int, Packet]] = []
+        self._queue: list[tuple[float, int, Packet | tuple[str, Input]]] = []
         self._order = count()
         self._random = random.Random(2)
 
     def add(self, *configs: NodeConfig) -> World:
         for config in configs:
             in_use: set[IPAddress] = set()
-            self.nodes[config.name] = Node(config, self._engine(config, {}, in_use), in_use=in_use)
+            contacts: set[IPAddress] = set()
+            engine = self._engine(config, {}, in_use, contacts)
+            self.nodes[config.name] = Node(config, engine, in_use=in_use, contacts=contacts)
             self._carry_out(self.nodes[config.name], self.nodes[config.name].engine.start(self.now))
         return self
 
@@ -135,7 +142,9 @@ class World:
         old = self.nodes[name]
         kept = {} if lose_storage else json.loads(json.dumps(old.durable))
         config = config or old.config
-        node = self.nodes[name] = Node(config, self._engine(config, kept, old.in_use), kept, in_use=old.in_use)
+        engine = self._engine(config, kept, old.in_use, old.contacts)
+        node = Node(config, engine, kept, in_use=old.in_use, contacts=old.contacts, present=old.present)
+        self.nodes[name] = node
         self._carry_out(node, node.engine.start(self.now))
         return node
 
@@ -157,7 +166,11 @@ class World:
                 return
             self.now = max(self.now, min(tick_at, arrival))
             if arrival <= tick_at:
-                self._deliver(heappop(self._queue)[2])
+                _, _, arrived = heappop(self._queue)
+                if isinstance(arrived, Packet):
+                    self._deliver(arrived)
+                elif arrived[0] in self.nodes:
+                    self.put(*arrived)
             elif sleeper:
                 self._carry_out(sleeper, sleeper.engine.step(Tick(), self.now))
 
@@ -191,7 +204,9 @@ class World:
     def replay(self, name: str, packet: Packet) -> list[Effect]:
         return self.inject(name, packet.payload, packet.source, packet.source_port, packet.port)
 
-    def _engine(self, config: NodeConfig, durable: dict[str, Any], in_use: set[IPAddress]) -> Engine:
+    def _engine(
+        self, config: NodeConfig, durable: dict[str, Any], in_use: set[IPAddress], contacts: set[IPAddress]
+    ) -> Engine:
         return Engine(
             config,
             self._random.getrandbits,
@@ -200,6 +215,7 @@ class World:
             durable=durable,
             request_port=REQUEST_PORT,
             in_use=lambda: in_use,
+            contacts=lambda _prefix: contacts,
         )
 
     def _deliver(self, packet: Packet) -> None:
@@ -218,7 +234,8 @@ class World:
                     packet = Packet(self.now, source, port, effect.destination, effect.port, effect.payload)
                     self.packets.append(packet)
                     if not self.lost(packet):
-                        heappush(self._queue, (self.now + self.delay, next(self._order), packet))
+                        for delay in self.delays(packet):
+                            heappush(self._queue, (self.now + delay, next(self._order), packet))
                 case Install(entry):
                     node.data_path.set(entry.prefix, entry)
                 case Remove(prefix):
@@ -242,6 +259,10 @@ class World:
                     node.hosts[eid] = interface
                 case RemoveHost(eid, interface):
                     assert node.hosts.pop(eid) == interface
+                case FindHost(eid, interface):
+                    if eid in node.present:
+                        answer = node.config.name, HostSeen(eid, interface)
+                        heappush(self._queue, (self.now + self.delay / 100, next(self._order), answer))
                 case Answer():
                     node.answers.append(effect)
                 case Report():

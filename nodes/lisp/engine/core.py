@@ -22,6 +22,7 @@ from nodes.lisp.effects import (
     RemoveMappings,
     Send,
     StatusBits,
+    StrayData,
     Tick,
     TooBig,
     Unreachable,
@@ -73,6 +74,7 @@ class Engine:
         durable: Mapping[str, Any],
         request_port: int,
         in_use: Callable[[], Collection[IPAddress]] = frozenset,
+        contacts: Callable[[EidPrefix], Collection[IPAddress]] = lambda _prefix: (),
     ) -> None:
         """Make an engine that has done nothing yet; :meth:`start` sets it going.
 
@@ -85,6 +87,7 @@ class Engine:
             request_port: The ephemeral UDP port that Map-Requests leave from and Map-Replies come back to.
             in_use: The RLOCs that data went to or came from within the last minute (of the engine's clock): which
                 locators are probed (RFC 9301 section 7.1).
+            contacts: Those of them that data of the EIDs in a prefix went to or came from: who is told when it moves.
         """
         roles = config.roles
         self._config = config
@@ -92,8 +95,9 @@ class Engine:
         self.counters = context.counters
         # Any node with a Map-Resolver can ask by hand; only an ITR, PITR or RTR keeps the answers.
         self._itr = Itr(context, request_port, now, in_use) if config.map_resolvers else None
-        self._etr = Etr(context, durable, start_time) if Role.ETR in roles else None
-        self._map_server = MapServer(context, durable, now) if Role.MAP_SERVER in roles else None
+        learn = self._itr.learn if self._itr else _nothing
+        self._etr = Etr(context, durable, start_time, learn, contacts) if Role.ETR in roles else None
+        self._map_server = MapServer(context, durable, now, start_time) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
         replier = MapReplier(context, Mappings(self._etr, self._map_server, map_resolver), self._etr, self._itr)
         # While nothing has happened since the deadline was asked for, it is the same.
@@ -106,6 +110,7 @@ class Engine:
             Query: self._itr.query if self._itr else self._cannot("has no Map-Resolver to ask"),
             HostSeen: self._etr.host_seen if self._etr else _nothing,
             HostGone: self._etr.host_gone if self._etr else _nothing,
+            StrayData: self._etr.stray_data if self._etr else _nothing,
             ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
             ChangeKey: self._etr.change_key if self._etr else self._cannot("is no ETR and registers nothing"),
             Unreachable: self._itr.unreachable if self._itr else _nothing,
@@ -223,8 +228,8 @@ class Engine:
         }
 
 
-def _nothing(_happened: Input, _now: float) -> Iterable[Effect]:
-    return ()
+def _nothing(_happened: object, _now: float) -> Iterator[Effect]:
+    return iter(())
 
 
 def _name(payload: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,13 @@ from nodes.lisp.effects import (
     HostSeen,
     RemoveHost,
     Report,
+    StrayData,
 )
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database, Host, RefusedError
+from nodes.lisp.engine.handover import Handover, Learn
+from nodes.lisp.engine.notices import Notices
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
 from nodes.lisp.locators import last_hop
@@ -30,18 +33,31 @@ from nodes.lisp.wire import EidRecord, MapNotify, MapRequest
 class Etr:
     """The site's database, registered with every configured Map-Server."""
 
-    def __init__(self, context: Context, durable: Mapping[str, Any], start_time: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        durable: Mapping[str, Any],
+        start_time: int,
+        learn: Learn,
+        contacts: Callable[[EidPrefix], Collection[IPAddress]],
+    ) -> None:
         """Make one that has sent nothing.
 
         Args:
             context: What the node's roles share.
             durable: What an earlier run kept.
             start_time: Wall-clock seconds.
+            learn: Takes the mapping of a host that is elsewhere into the map-cache.
+            contacts: The RLOCs that data of an EID went to or came from within the last minute.
         """
         self._context = context
         self._database = Database(context.config)
         self._registrar = Registrar(context, durable, start_time)
         self._solicitor = Solicitor(context)
+        self._notices = Notices(context, durable)
+        self._handover = Handover(
+            context, self._database, self._registrar, self._solicitor, learn=learn, contacts=contacts
+        )
 
     def start(self, now: float) -> Iterator[Effect]:
         """Send the first Map-Registers."""
@@ -73,6 +89,11 @@ class Etr:
         before = self._database.host(seen.eid)
         if before is not None and before.interface == seen.interface:
             return
+        if before is None:
+            yield from self._handover.seen(seen.eid, now)
+            if not self._handover.may_claim(seen.eid, now):
+                yield from self._context.drop("host-of-another-xtr", now, eid=seen.eid, interface=seen.interface)
+                return
         try:
             record = self._database.add(Host(seen.eid, seen.interface, before.found_at if before else now))
         except RefusedError as error:
@@ -85,6 +106,10 @@ class Etr:
         yield Report("dynamic-eid-found", {"eid": str(seen.eid), "interface": seen.interface})
         if before is None:
             yield from self._registrar.register([record], now)
+
+    def stray_data(self, stray: StrayData, now: float) -> Iterator[Effect]:
+        """Data came for a host that is not here (requirement X06)."""
+        yield from self._handover.stray(stray, now)
 
     def host_gone(self, gone: HostGone, now: float) -> Iterator[Effect]:
         """A host is not there any more: its mapping is withdrawn, and never registered again (requirement X05)."""
@@ -135,7 +160,11 @@ class Etr:
         yield Answer(change.token, {"key_id": change.key_id, "map_servers": servers})
 
     def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Iterator[Effect]:
-        """A Map-Server acknowledges a Map-Register; what waited for that is told to others."""
+        """A Map-Server acknowledges a Map-Register; what waited for that is told to others. Or it has news."""
+        if not self._registrar.sent(notify.nonce):
+            for record in (yield from self._notices.take(notify, arrival, now)):
+                yield from self._handover.moved(record, now)
+            return
         yield from self._registrar.map_notify(notify, arrival, now)
         yield from self._solicitor.settle(self._registrar.acknowledged, now)
 
@@ -146,11 +175,12 @@ class Etr:
     def tick(self, now: float) -> Iterator[Effect]:
         """Register again, retransmit, solicit."""
         yield from self._registrar.tick(now)
+        yield from self._handover.tick(now)
         yield from self._solicitor.tick(now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        deadlines = (self._registrar.deadline(), self._solicitor.deadline())
+        deadlines = (self._registrar.deadline(), self._handover.deadline(), self._solicitor.deadline())
         return min((one for one in deadlines if one is not None), default=None)
 
     @property

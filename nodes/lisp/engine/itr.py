@@ -105,6 +105,11 @@ class Itr:
         """Somebody takes mappings out of the map-cache that he put in by hand."""
         yield from self.map_cache.remove_static(removed.prefixes)
 
+    def learn(self, record: EidRecord, now: float) -> Iterator[Effect]:
+        """Take in a mapping that a Map-Server told unasked."""
+        if self._keeps_mappings:
+            yield from self._store(record, now)
+
     def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""
         if not self._keeps_mappings:

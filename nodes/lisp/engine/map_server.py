@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,12 @@ from nodes.lisp.config import Key, RegistrationSite
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.notifier import Notifier, Receiver
 from nodes.lisp.engine.verdict import Forward, Verdict, elsewhere, negative
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import least_specific_hole
 from nodes.lisp.locators import forbidden, last_hop
-from nodes.lisp.registrations import Registration, Registrations
+from nodes.lisp.registrations import Registration, Registrations, merged
 from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRegister, sign, sorted_locators, verify
 
 NOT_REGISTERED_TTL = 1
@@ -27,15 +28,17 @@ NONCES, REGISTRATIONS = "nonce/", "registration/"
 class MapServer:
     """The registrations of the configured sites, kept across restarts."""
 
-    def __init__(self, context: Context, durable: Mapping[str, Any], now: float) -> None:
+    def __init__(self, context: Context, durable: Mapping[str, Any], now: float, start_time: int) -> None:
         """Make one that remembers what an earlier run kept.
 
         Args:
             context: What the node's roles share.
             durable: What an earlier run kept: nonces and registrations.
             now: Seconds of the engine's clock.
+            start_time: Wall-clock seconds.
         """
         self._context = context
+        self._notifier = Notifier(context, start_time)
         self._registrations = Registrations(context.config.sites, context.config.registration_timeout)
         # RFC 9301 section 5.6: the last nonce of each xTR and key is saved in persistent storage.
         self._nonces: dict[str, int] = {}
@@ -92,21 +95,20 @@ class MapServer:
         if not self._registrations.room_for(site, lasting, MAX_MORE_SPECIFICS_PER_SITE):
             yield from self._context.drop("map-register-too-many-prefixes", now, source=source, site=site.name)
             return
-        registrations = [_registration(record, site, register, arrival, now) for record in register.records]
+        registrations = [_registration(record, site, key, register, arrival, now) for record in register.records]
         if not all(self._registrations.room_to_merge(one) for one in registrations):
             yield from self._context.drop("map-register-too-many-locators", now, source=source, site=site.name)
             return
-        for registration in registrations:
-            yield from self._register(registration)
+        yield from self._take(registrations, site, now)
         # RFC 9301 section 5.7: a Map-Notify only if the M-bit asks for it; it is not retransmitted.
         if register.want_notify:
             notify = MapNotify(register.nonce, register.key_id, register.algorithm_id, register.records)
             # RFC 9301 section 8.2: to port 4342, not to the port that the Map-Register came from.
             yield Send(sign(notify, key.secret).encode(), arrival.source, CONTROL_PORT, from_control_port=True)
 
-    def map_notify_ack(self, _ack: MapNotifyAck, arrival: Datagram, now: float) -> Iterator[Effect]:
-        """Nothing here waits for one: this Map-Server sends no unsolicited Map-Notify (RFC 9301 section 5.7)."""
-        yield from self._context.drop("map-notify-ack-unexpected", now, source=arrival.source)
+    def map_notify_ack(self, ack: MapNotifyAck, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """An xTR has heard what it was told unasked (RFC 9301 section 5.7)."""
+        yield from self._notifier.map_notify_ack(ack, arrival, now)
 
     def verdict(self, eid: EidPrefix, *, by_site: bool = False) -> tuple[EidPrefix, Verdict] | None:
         """Who answers for ``eid``, and the prefix that decides it; None outside every configured prefix.
@@ -146,14 +148,39 @@ class MapServer:
             prefix = registration.record.prefix
             yield self._kept(prefix)
             yield Report("registration-expired", {"site": registration.site, "eid": str(prefix)})
+        yield from self._notifier.tick(now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        return self._registrations.deadline()
+        deadlines = (self._registrations.deadline(), self._notifier.deadline())
+        return min((one for one in deadlines if one is not None), default=None)
 
     def rows(self, now: float) -> list[dict[str, Any]]:
         """The registrations as a table."""
         return self._registrations.rows(now)
+
+    def _take(self, registrations: Iterable[Registration], site: RegistrationSite, now: float) -> Iterator[Effect]:
+        """Take in what one Map-Register says, and tell the xTRs whose hosts another one has now (requirement X03)."""
+        news: dict[Receiver, list[EidRecord]] = {}
+        for registration in registrations:
+            prefix = registration.record.prefix
+            before = self._registrations.parts(prefix)
+            yield from self._register(registration)
+            # Whoever registers a host has it: what it was told of another place is over.
+            self._notifier.forget(registration.etr, prefix)
+            after = self._registrations.parts(prefix)
+            if registration not in after or registration.xtr in {one.xtr for one in before}:
+                continue
+            losers = [one for one in before if one.xtr not in {part.xtr for part in after}]
+            if prefix.mask_len == prefix.network.max_prefixlen:
+                # X10: the site that the host's subnet belongs to sends on what still comes there.
+                losers += [one for one in self._registrations.around(prefix) if one.xtr != registration.xtr]
+            for one in losers:
+                # A key that the site no longer has is heard by nobody; with its next Map-Register the ETR has another.
+                key = site.keys[one.key % len(site.keys)]
+                news.setdefault(Receiver(one.etr, key), []).append(_proxied(merged(after)))
+        for receiver, records in news.items():
+            yield from self._notifier.tell(receiver, records, now)
 
     def _register(self, registration: Registration) -> Iterator[Effect]:
         prefix = registration.record.prefix
@@ -232,7 +259,7 @@ def _nonce_key(site: RegistrationSite, register: MapRegister, arrival: Datagram)
 
 
 def _registration(
-    record: EidRecord, site: RegistrationSite, register: MapRegister, arrival: Datagram, now: float
+    record: EidRecord, site: RegistrationSite, key: Key, register: MapRegister, arrival: Datagram, now: float
 ) -> Registration:
     return Registration(
         record=record,
@@ -242,5 +269,6 @@ def _registration(
         proxy_reply=register.proxy_reply,
         use_ttl=register.use_ttl,
         merge=register.merge,
+        key=site.keys.index(key),
         registered_at=now,
     )

@@ -60,7 +60,7 @@ class Registrar:
         # RFC 9301 section 5.6: nonces increase across restarts: the last one is kept, and if the storage was lost,
         # the start time in the high 32 bits is later than any kept one.
         kept = durable.get(NONCE_KEY, 0)
-        self._nonce = max(kept if isinstance(kept, int) else 0, start_time << 32)
+        self._nonce = self._before = max(kept if isinstance(kept, int) else 0, start_time << 32)
         self._keys: dict[MapServerPeer, Key] = {peer: peer.key for peer in context.config.map_servers}
         self._chunks: list[Chunk] = []
         self._by_nonce: dict[int, Chunk] = {}
@@ -86,6 +86,22 @@ class Registrar:
         if record is not None:
             # RFC 9301 section 5.4: a Record TTL of 0.
             yield from self.register([replace(record, ttl_minutes=0)], now)
+
+    def forget(self, prefix: EidPrefix) -> EidRecord | None:
+        """Register a prefix no more, and say nothing; returns what was registered."""
+        forgotten = None
+        for chunk in [chunk for chunk in self._chunks if prefix in chunk.records]:
+            forgotten = chunk.records.pop(prefix)
+            chunk.pending.discard(prefix)
+            chunk.room += len(forgotten.encode())
+            if not chunk.records:
+                self._forget_nonces(chunk)
+                self._end(chunk)
+        return forgotten
+
+    def sent(self, nonce: int) -> bool:
+        """Whether this nonce was one of ours, however long ago: what brings it is an answer, and no news."""
+        return self._before < nonce <= self._nonce
 
     def key_ids(self) -> list[int]:
         """The Key IDs of the secrets that are shared with every Map-Server."""
@@ -180,8 +196,11 @@ class Registrar:
         for prefix in withdrawn:
             chunk.room += len(chunk.records.pop(prefix).encode())
         if not chunk.records:
-            self._chunks.remove(chunk)
-            self._timers.cancel(chunk)
+            self._end(chunk)
+
+    def _end(self, chunk: Chunk) -> None:
+        self._chunks.remove(chunk)
+        self._timers.cancel(chunk)
 
     def _begin(self, chunk: Chunk, now: float) -> Iterator[Effect]:
         chunk.backoff = FIRST_BACKOFF

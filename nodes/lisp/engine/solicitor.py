@@ -80,6 +80,12 @@ class Solicitor:
             self._timers.cancel(prefix)
             yield from self._solicit(self._waiting.pop(prefix), now)
 
+    def solicit(self, record: EidRecord, peers: Iterable[IPAddress], now: float) -> Iterator[Effect]:
+        """Tell these RLOCs at once of a mapping that the mapping system knows already."""
+        everyone = self.reachable(peers)
+        if everyone:
+            yield from self._solicit(Change(record, everyone), now)
+
     def heard(self, request: MapRequest) -> None:
         """A Map-Request has come through the mapping system: who was solicited, and asks, is told no more."""
         # RFC 9301 section 6.1: the s-bit marks what a Solicit-Map-Request caused.

@@ -18,7 +18,7 @@ from tests.conformance.tester.packets import Datagram, IPAddress, datagram, read
 IPNetwork = IPv4Network | IPv6Network
 
 CONTROL = 4342
-MAP_REQUEST, MAP_REPLY, MAP_REGISTER, MAP_NOTIFY, ECM = 1, 2, 3, 4, 8
+MAP_REQUEST, MAP_REPLY, MAP_REGISTER, MAP_NOTIFY, MAP_NOTIFY_ACK, ECM = 1, 2, 3, 4, 5, 8
 
 LCAF = 16387
 SIZES = {0: 0, 1: 4, 2: 16, 6: 6}
@@ -103,7 +103,11 @@ def _signed(word: int, nonce: int, key: tuple[int, int, str], rest: bytes) -> by
     return head + mac(head + bytes(size) + rest, nonce, secret, word >> 28, algorithm) + rest
 
 
-SALTS = {MAP_REGISTER: b"Map-Register Authentication", MAP_NOTIFY: b"Map-Notify Authentication"}
+SALTS = {
+    MAP_REGISTER: b"Map-Register Authentication",
+    MAP_NOTIFY: b"Map-Notify Authentication",
+    MAP_NOTIFY_ACK: b"Map-Notify-Ack Authentication",
+}
 
 
 def mac(blank: bytes, nonce: int, secret: str, kind: int, algorithm: int = 3) -> bytes:

@@ -1,0 +1,179 @@
+"""Hosts that were here and are elsewhere now: who is told, and who was wrong (requirements X03 to X06)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+
+from nodes.lisp.effects import Effect, FindHost, RemoveHost, Report, StrayData
+from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.database import Database
+from nodes.lisp.engine.registrar import Registrar
+from nodes.lisp.engine.solicitor import Solicitor
+from nodes.lisp.locators import rlocs_of
+from nodes.lisp.rate_limit import RateLimit
+from nodes.lisp.timers import Timers
+from nodes.lisp.wire import EidRecord
+
+ABSENT_AFTER = 1.0
+"""Seconds in which a host that another xTR has registered can show that it is still here."""
+CONTEST = 10.0
+"""Seconds within which two claims of one host are one contest."""
+YIELD = 60.0
+"""Seconds for which the loser of a contest claims a host no more."""
+MAX_MOVED = 4096
+STRAY_BURST, STRAY_INTERVAL = 64, 0.01
+"""Solicit-Map-Requests because of data for hosts that moved: 64 at once, then 100 a second."""
+
+Learn = Callable[[EidRecord, float], Iterator[Effect]]
+
+
+@dataclass(slots=True)
+class Away:
+    """A host that another xTR has registered.
+
+    Attributes:
+        record: Its mapping now.
+        claimed: How often this node has taken it back in the contest that goes on.
+        last: When it was last lost here.
+        yielded_until: Until when it is the other one's, whatever is seen here.
+    """
+
+    record: EidRecord
+    claimed: int = 0
+    last: float = 0.0
+    yielded_until: float = 0.0
+
+
+class Handover:
+    """The hosts that went from this ETR to another one.
+
+    A Map-Server cannot tell a late registration of the old place from a genuine return. So the loser looks whether its
+    host is there: who finds it registers again. A machine in both places, or two with one address, would be taken back
+    and forth for ever: the second time, the xTR with the lower RLOC keeps it, and the other one says so.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        database: Database,
+        registrar: Registrar,
+        solicitor: Solicitor,
+        learn: Learn,
+        contacts: Callable[[EidPrefix], Collection[IPAddress]],
+    ) -> None:
+        """Make one that has lost no host.
+
+        Args:
+            context: What the node's roles share.
+            database: The hosts that are here.
+            registrar: Tells the Map-Servers.
+            solicitor: Tells those who send data here.
+            learn: Takes a mapping into the map-cache, so that what still arrives goes on to the new place.
+            contacts: The RLOCs that data of an EID went to or came from within the last minute.
+        """
+        self._context = context
+        self._database = database
+        self._registrar = registrar
+        self._solicitor = solicitor
+        self._learn = learn
+        self._contacts = contacts
+        self._away: dict[EidPrefix, Away] = {}
+        self._sought: Timers[EidPrefix] = Timers()
+        self._withdrawn: dict[EidPrefix, EidRecord] = {}
+        self._strays: RateLimit[None] = RateLimit(STRAY_BURST, STRAY_INTERVAL)
+
+    def moved(self, record: EidRecord, now: float) -> Iterator[Effect]:
+        """A Map-Server says that another xTR has registered this (requirement X03)."""
+        eid = record.prefix
+        if self._is_own(record):
+            return
+        # What still arrives here is sent on: the new mapping first, then the host route goes.
+        yield from self._learn(record, now)
+        before = self._away.pop(eid, None)
+        if before is None and len(self._away) >= MAX_MOVED:
+            del self._away[next(iter(self._away))]
+        going_on = before is not None and now - before.last < CONTEST
+        self._away[eid] = Away(record, before.claimed if before and going_on else 0, now)
+        host = self._database.remove(eid)
+        if host is not None:
+            yield RemoveHost(eid, host.interface)
+            yield Report(
+                "dynamic-eid-moved", {"eid": str(eid), "locators": [str(one.address) for one in record.locators]}
+            )
+            if kept := self._registrar.forget(eid):
+                self._withdrawn[eid] = kept
+            self._sought.set(eid, now + ABSENT_AFTER)
+            yield FindHost(eid, host.interface)
+        peers = [one for one in self._contacts(eid) if one not in _rlocs(record)]
+        yield from self._solicitor.solicit(record, peers, now)
+
+    def stray(self, stray: StrayData, now: float) -> Iterator[Effect]:
+        """Data came for a host that is not here: who sent it goes by an old mapping (requirement X06)."""
+        away = self._away.get(stray.eid)
+        if away is None or stray.rloc in _rlocs(away.record):
+            return
+        if self._strays.allows(None, now):
+            yield from self._solicitor.solicit(away.record, [stray.rloc], now)
+        else:
+            yield from self._context.drop("solicit-map-request-rate", now, destination=stray.rloc, eid=stray.eid)
+
+    def may_claim(self, eid: EidPrefix, now: float) -> bool:
+        """Whether a host that is seen here is this node's to register."""
+        away = self._away.get(eid)
+        return away is None or now >= away.yielded_until
+
+    def seen(self, eid: EidPrefix, now: float) -> Iterator[Effect]:
+        """A host that may be elsewhere is seen here: it came back, or it never left."""
+        away = self._away.get(eid)
+        if away is None or not self.may_claim(eid, now):
+            return
+        if self._sought.get(eid) is None:
+            # It was not looked for: it came back. What was learned of the other place ends (requirement X14).
+            del self._away[eid]
+        elif away.claimed and self._rank() > min(map(_order, _rlocs(away.record)), default=self._rank()):
+            self._give_up(eid)
+            away.yielded_until = now + YIELD
+            yield Report(
+                "dynamic-eid-duplicate", {"eid": str(eid), "kept_by": [str(one) for one in _rlocs(away.record)]}
+            )
+            return
+        else:
+            self._give_up(eid)
+            away.claimed += 1
+            yield Report(
+                "dynamic-eid-taken-back", {"eid": str(eid), "also_at": [str(one) for one in _rlocs(away.record)]}
+            )
+        yield from self._learn(replace(EidRecord.of(eid, 0, ()), authoritative=True), now)
+
+    def tick(self, now: float) -> Iterator[Effect]:
+        """A host that was looked for is not here: its registration here ends (requirements X04 and X05)."""
+        for eid in self._sought.due(now):
+            if (record := self._withdrawn.pop(eid, None)) is not None:
+                # RFC 9301 section 5.4: a Record TTL of 0.
+                yield from self._registrar.register([replace(record, ttl_minutes=0)], now)
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do."""
+        return self._sought.deadline()
+
+    def _give_up(self, eid: EidPrefix) -> None:
+        self._sought.cancel(eid)
+        self._withdrawn.pop(eid, None)
+
+    def _is_own(self, record: EidRecord) -> bool:
+        return any(rloc in self._context.config.rlocs for rloc in _rlocs(record))
+
+    def _rank(self) -> tuple[int, int]:
+        return min(map(_order, self._context.config.rlocs))
+
+
+def _rlocs(record: EidRecord) -> list[IPAddress]:
+    """Every RLOC of a locator-set."""
+    hops = (rloc for locator in record.locators for rloc in rlocs_of(locator.address))
+    return [rloc for rloc in hops if isinstance(rloc, IPAddress)]
+
+
+def _order(rloc: IPAddress) -> tuple[int, int]:
+    return rloc.version, int(rloc)

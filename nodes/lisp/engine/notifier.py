@@ -1,0 +1,138 @@
+"""Map-Notifies that nobody asked for: an xTR is told of a mapping, again and again until it says so (RFC 9301, 5.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from nodes.lisp.config import Key
+from nodes.lisp.effects import Datagram, Effect, Report, Send
+from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.engine.context import Context
+from nodes.lisp.timers import Timers
+from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sign, verify
+
+REPEAT_INTERVAL = 3.0
+REPEATS, DOUBLING_REPEATS = 3, 3
+MAX_OUTSTANDING = 4096
+UNASKED = 1 << 63
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """An xTR that is told.
+
+    Attributes:
+        rloc: Where it is.
+        key: The secret that it shares with this Map-Server.
+    """
+
+    rloc: IPAddress
+    key: Key
+
+
+@dataclass(slots=True)
+class News:
+    """What one Map-Notify says, until it is acknowledged.
+
+    Attributes:
+        receiver: Who is told.
+        records: The mappings; one that is overtaken by later news leaves.
+        interval: Seconds until the next repetition.
+        repeated: How often it has been repeated.
+    """
+
+    receiver: Receiver
+    records: dict[EidPrefix, EidRecord]
+    interval: float = REPEAT_INTERVAL
+    repeated: int = 0
+
+
+class Notifier:
+    """The unsolicited Map-Notifies of a Map-Server.
+
+    Nonces increase, from one start of the node to the next as well: a receiver tells an old message by them.
+    """
+
+    def __init__(self, context: Context, start_time: int) -> None:
+        """Make one that has told nothing.
+
+        Args:
+            context: What the node's roles share.
+            start_time: Wall-clock seconds.
+        """
+        self._context = context
+        # Not one of those that Map-Registers have: an xTR knows by its nonce what answers one.
+        self._nonce = UNASKED | start_time << 32
+        self._outstanding: dict[int, News] = {}
+        self._told: dict[tuple[IPAddress, EidPrefix], int] = {}
+        self._timers: Timers[int] = Timers()
+
+    def tell(self, receiver: Receiver, records: Iterable[EidRecord], now: float) -> Iterator[Effect]:
+        """Tell an xTR of mappings at once; what it has not acknowledged yet about the same prefixes is overtaken."""
+        news = News(receiver, {record.prefix: record for record in records})
+        for prefix in news.records:
+            self.forget(receiver.rloc, prefix)
+        if len(self._outstanding) >= MAX_OUTSTANDING:
+            # It would not be missed if the one that waits longest arrived long ago, and only its answer is lost.
+            self._end(next(iter(self._outstanding)))
+        self._nonce += 1
+        self._outstanding[self._nonce] = news
+        self._told.update(((receiver.rloc, prefix), self._nonce) for prefix in news.records)
+        yield from self._send(self._nonce, news, now)
+
+    def forget(self, rloc: IPAddress, prefix: EidPrefix) -> None:
+        """What this xTR was told of a prefix is no longer so, and is not repeated."""
+        nonce = self._told.pop((rloc, prefix), None)
+        if nonce is not None:
+            del self._outstanding[nonce].records[prefix]
+            if not self._outstanding[nonce].records:
+                self._end(nonce)
+
+    def map_notify_ack(self, ack: MapNotifyAck, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """An xTR says that it knows."""
+        # RFC 9301 section 5.7: the Map-Notify-Ack has the nonce of the Map-Notify.
+        news = self._outstanding.get(ack.nonce)
+        if news is None:
+            yield from self._context.drop("map-notify-ack-unexpected", now, source=arrival.source)
+            return
+        key = news.receiver.key
+        if (ack.key_id, ack.algorithm_id) != (key.key_id, key.algorithm) or not verify(
+            arrival.payload, ack, key.secret
+        ):
+            yield from self._context.drop("map-notify-ack-authentication", now, source=arrival.source)
+            return
+        self._end(ack.nonce)
+
+    def tick(self, now: float) -> Iterator[Effect]:
+        """Repeat what was not acknowledged; give up in the end."""
+        for nonce in self._timers.due(now):
+            news = self._outstanding[nonce]
+            if news.repeated >= REPEATS + DOUBLING_REPEATS:
+                self._end(nonce)
+                yield Report(
+                    "map-notify-unacknowledged",
+                    {"rloc": str(news.receiver.rloc), "eids": sorted(str(prefix) for prefix in news.records)},
+                )
+                continue
+            news.repeated += 1
+            # RFC 9301 section 5.7: three times each 3 seconds, then three times with an interval that doubles.
+            if news.repeated >= REPEATS:
+                news.interval *= 2
+            yield from self._send(nonce, news, now)
+
+    def deadline(self) -> float | None:
+        """When :meth:`tick` has something to do."""
+        return self._timers.deadline()
+
+    def _send(self, nonce: int, news: News, now: float) -> Iterator[Effect]:
+        key = news.receiver.key
+        notify = MapNotify(nonce, key.key_id, key.algorithm, tuple(news.records.values()))
+        self._timers.set(nonce, now + news.interval)
+        yield Send(sign(notify, key.secret).encode(), news.receiver.rloc, from_control_port=True)
+
+    def _end(self, nonce: int) -> None:
+        news = self._outstanding.pop(nonce)
+        self._timers.cancel(nonce)
+        for prefix in news.records:
+            self._told.pop((news.receiver.rloc, prefix), None)

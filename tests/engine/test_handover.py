@@ -1,0 +1,323 @@
+"""A host that moves: the Map-Server tells the xTR that it left, which sends on, solicits, and looks for it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from nodes.lisp.config import DynamicEid, Locator, NodeConfig
+from nodes.lisp.effects import Forwarding, HostSeen, Miss, StrayData
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.wire import MapNotify, MapNotifyAck, MapRegister, MapRequest, sign
+from tests.engine.world import DC1, KEY, MS, XTR1, XTR2, Packet, World, ip_address, map_resolver, map_server, site, xtr
+
+XTR3 = ip_address("10.0.6.1")
+SUBNET = EidPrefix.of("192.168.7.0/24")
+HOST = host_prefix("192.168.7.10")
+PORT = "hosts"
+
+
+def dynamic(name: str, rloc: IPAddress) -> NodeConfig:
+    """An xTR of a data centre that the subnet is stretched to."""
+    return replace(
+        xtr(name, rloc, SUBNET, proxy_reply=True), database=(), dynamic_eids=(DynamicEid(SUBNET, (Locator(rloc),)),)
+    )
+
+
+def stretched() -> World:
+    """The subnet in two data centres, and a branch that talks to it."""
+    world = World().add(
+        map_server(site("dc", SUBNET, more=True), site("branch", DC1)),
+        map_resolver(SUBNET, DC1),
+        dynamic("xtr1", XTR1),
+        dynamic("xtr2", XTR2),
+        xtr("xtr3", XTR3, DC1),
+    )
+    world.run()
+    return world
+
+
+def appears(world: World, name: str, eid: EidPrefix = HOST) -> None:
+    """A host comes to a data centre, and says something there."""
+    for node in world.nodes.values():
+        node.present.discard(eid)
+    world[name].present.add(eid)
+    world.put(name, HostSeen(eid, PORT))
+
+
+def at_one_place() -> World:
+    """The host is in the first data centre, and the branch sends to it."""
+    world = stretched()
+    appears(world, "xtr1")
+    world.run()
+    assert to(world, "xtr3") == XTR1
+    world["xtr1"].contacts.add(XTR3)
+    return world
+
+
+def to(world: World, name: str, eid: EidPrefix = HOST) -> IPAddress | None:
+    """Where a node encapsulates to what is for a host."""
+    if world[name].forwarding(eid).forwarding is Forwarding.SEND_MAP_REQUEST:
+        world.put(name, Miss(eid))
+        world.run(3)
+    locators = world[name].forwarding(eid).locators
+    return locators[0].address if locators else None
+
+
+def registered(world: World, eid: EidPrefix = HOST) -> str | None:
+    rows = world["ms"].engine.show("registrations", world.now)
+    assert isinstance(rows, list)
+    found: str | None = next((row["etr"] for row in rows if row["eid"] == str(eid)), None)
+    return found
+
+
+def notifies(world: World) -> list[Packet]:
+    """The Map-Notifies of which no Map-Register knows."""
+    registers = {packet.message.nonce for packet in world.sent(MapRegister) if isinstance(packet.message, MapRegister)}
+    sent = world.sent(MapNotify, MS)
+    return [one for one in sent if isinstance(one.message, MapNotify) and one.message.nonce not in registers]
+
+
+def solicitations(world: World, source: IPAddress) -> list[IPAddress]:
+    """Whom a node has told to ask again."""
+    requests = [(packet, packet.message) for packet in world.sent(MapRequest, source)]
+    return [packet.destination for packet, one in requests if isinstance(one, MapRequest) and one.smr]
+
+
+@pytest.mark.requirement("X03", "X04", "X05", "C28")
+def test_the_xtr_that_a_host_left_is_told_and_lets_it_go() -> None:
+    world = at_one_place()
+    appears(world, "xtr2")
+    world.run(0.5)
+    (told,) = notifies(world)
+    assert (told.destination, told.port) == (XTR1, 4342)
+    message = told.message
+    assert isinstance(message, MapNotify)
+    assert [(one.prefix, [x.address for x in one.locators]) for one in message.records] == [(HOST, [XTR2])]
+    (acked,) = world.sent(MapNotifyAck)
+    ack = acked.message
+    assert isinstance(ack, MapNotifyAck)
+    assert (acked.source, acked.destination, acked.port) == (XTR1, MS, 4342)
+    assert (ack.nonce, ack.records) == (message.nonce, message.records)
+    assert ack == sign(replace(ack, auth_data=b""), KEY.secret)
+    assert HOST not in world["xtr1"].hosts
+    assert to(world, "xtr1") == XTR2
+    # It is not registered again; its registration here is withdrawn, and that of the new place stays.
+    world.run(300)
+    withdrawn = [p.message for p in world.sent(MapRegister, XTR1) if p.time > told.time]
+    assert [(one.prefix, one.ttl_minutes) for m in withdrawn if isinstance(m, MapRegister) for one in m.records] == [
+        (HOST, 0)
+    ]
+    assert registered(world) == str(XTR2)
+    assert len(notifies(world)) == 1
+
+
+@pytest.mark.requirement("C27", "X17")
+def test_a_map_notify_is_repeated_until_it_is_acknowledged() -> None:
+    """Three times each 3 s, then after 6, 12 and 24 s; then it is given up, and said so."""
+    world = at_one_place()
+    world.stop("xtr1")
+    appears(world, "xtr2")
+    world.run(120)
+    times = [packet.time for packet in notifies(world)]
+    assert [round(later - earlier, 6) for earlier, later in pairwise(times)] == [3, 3, 3, 6, 12, 24]
+    assert len({packet.payload for packet in notifies(world)}) == 1
+    assert [one.fields for one in world["ms"].reports if one.event == "map-notify-unacknowledged"] == [
+        {"rloc": str(XTR1), "eids": [str(HOST)]}
+    ]
+
+
+@pytest.mark.requirement("X17")
+def test_a_map_notify_that_was_lost_arrives_with_its_repetition() -> None:
+    world = at_one_place()
+    lost: list[Packet] = []
+
+    def first(packet: Packet) -> bool:
+        if packet in notifies(world) and not lost:
+            lost.append(packet)
+        return packet in lost
+
+    world.lost = first
+    appears(world, "xtr2")
+    world.run(1)
+    assert HOST in world["xtr1"].hosts
+    world.run(3)
+    assert HOST not in world["xtr1"].hosts
+    assert len(notifies(world)) == 2
+    world.run(30)
+    assert len(notifies(world)) == 2
+
+
+@pytest.mark.requirement("X06", "C31", "C34")
+def test_who_sent_to_the_host_is_solicited_and_sends_to_the_new_place() -> None:
+    world = at_one_place()
+    world["xtr1"].contacts.add(XTR2)  # it has the host now: nobody tells it
+    appears(world, "xtr2")
+    world.run(1)
+    assert solicitations(world, XTR1) == [XTR3]
+    assert world["xtr3"].forwarding(HOST).locators[0].address == XTR2
+
+
+@pytest.mark.requirement("X06")
+def test_data_for_a_host_that_left_solicits_its_sender() -> None:
+    world = at_one_place()
+    world["xtr1"].contacts.clear()
+    appears(world, "xtr2")
+    world.run(1)
+    assert solicitations(world, XTR1) == []
+    world.put("xtr1", StrayData(HOST, XTR3))
+    world.put("xtr1", StrayData(HOST, XTR2))
+    world.put("xtr1", StrayData(host_prefix("192.168.7.99"), XTR3))
+    world.run(1)
+    assert solicitations(world, XTR1) == [XTR3]
+    assert world["xtr3"].forwarding(HOST).locators[0].address == XTR2
+
+
+def test_a_flood_of_forged_strays_solicits_a_bounded_number() -> None:
+    world = at_one_place()
+    appears(world, "xtr2")
+    world.run(1)
+    for number in range(2000):
+        world.put("xtr1", StrayData(HOST, ip_address(0x0A090000 + number)))
+    assert len(solicitations(world, XTR1)) <= 66
+
+
+@pytest.mark.requirement("X14")
+def test_there_and_back() -> None:
+    """Nothing is left of the other place, wherever it was told."""
+    world = at_one_place()
+    appears(world, "xtr2")
+    world.run(0.2)
+    appears(world, "xtr1")
+    world.run(5)
+    assert registered(world) == str(XTR1)
+    assert (HOST in world["xtr1"].hosts, HOST in world["xtr2"].hosts) == (True, False)
+    assert to(world, "xtr2") == XTR1
+    learned = world["xtr1"].engine.show("map-cache", world.now)
+    assert str(HOST) not in {row["eid"] for row in learned if isinstance(row, dict)}
+
+
+def test_a_host_in_both_places_stays_with_the_lower_rloc() -> None:
+    """Whoever comes last: a bounded number of claims, and somebody says what is wrong."""
+    for first, second in (("xtr1", "xtr2"), ("xtr2", "xtr1")):
+        world = stretched()
+        for name in (first, second):
+            world[name].present.add(HOST)
+            world.put(name, HostSeen(HOST, PORT))
+            world.run(3)
+        for _ in range(20):  # both go on to speak
+            for name in ("xtr1", "xtr2"):
+                world.put(name, HostSeen(HOST, PORT))
+            world.run(1)
+        assert registered(world) == str(XTR1)
+        assert (HOST in world["xtr1"].hosts, HOST in world["xtr2"].hosts) == (True, False)
+        duplicates = [one for one in world["xtr2"].reports if one.event == "dynamic-eid-duplicate"]
+        assert [one.fields for one in duplicates] == [{"eid": str(HOST), "kept_by": [str(XTR1)]}]
+        assert len(notifies(world)) <= 4
+
+
+def test_a_forged_or_old_map_notify_moves_nobody() -> None:
+    world = at_one_place()
+    appears(world, "xtr2")
+    world.run(0.2)
+    (told,) = notifies(world)
+    message = told.message
+    assert isinstance(message, MapNotify)
+    appears(world, "xtr1")
+    world.run(2)
+    acks = len(world.sent(MapNotifyAck, XTR1))
+    for again in (told, replace(told, source=ip_address("10.0.66.6"))):
+        world.replay("xtr1", again)
+    forged = sign(replace(message, nonce=message.nonce + 100, auth_data=b""), "guess")
+    world.inject("xtr1", forged.encode(), MS, 4342)
+    world.run(2)
+    assert HOST in world["xtr1"].hosts
+    assert registered(world) == str(XTR1)
+    # The true one, however late, is acknowledged; the forged one is dropped.
+    assert len(world.sent(MapNotifyAck, XTR1)) == acks + 2
+    assert world["xtr1"].drops["map-notify-unknown-nonce"] == 1
+    # And after a restart as well.
+    world.restart("xtr1")
+    world["xtr1"].present.add(HOST)
+    world.put("xtr1", HostSeen(HOST, PORT))
+    world.run(2)
+    world.replay("xtr1", told)
+    world.run(2)
+    assert HOST in world["xtr1"].hosts
+
+
+def test_an_acknowledgement_from_nobody_ends_nothing() -> None:
+    world = at_one_place()
+    world.stop("xtr1")
+    appears(world, "xtr2")
+    world.run(1)
+    message = notifies(world)[0].message
+    assert isinstance(message, MapNotify)
+    ack = MapNotifyAck(message.nonce, message.key_id, message.algorithm_id, message.records)
+    world.inject("ms", sign(ack, "guess").encode(), XTR1)
+    world.inject("ms", sign(replace(ack, nonce=ack.nonce + 1), KEY.secret).encode(), XTR1)
+    world.run(3)
+    assert len(notifies(world)) == 2
+    assert world["ms"].drops["map-notify-ack-authentication"] == 1
+    assert world["ms"].drops["map-notify-ack-unexpected"] == 1
+
+
+@pytest.mark.requirement("X18")
+def test_a_map_server_that_restarts_goes_on() -> None:
+    world = at_one_place()
+    appears(world, "xtr2")
+    world.restart("ms")
+    world.run(60)
+    assert registered(world) == str(XTR2)
+    appears(world, "xtr1")
+    world.run(5)
+    assert (registered(world), HOST in world["xtr2"].hosts) == (str(XTR1), False)
+
+
+def test_two_hundred_hosts_move_at_once() -> None:
+    """Many records go into one Map-Notify."""
+    world = stretched()
+    hosts = [host_prefix(ip_address(f"192.168.7.{number}")) for number in range(1, 201)]
+    for eid in hosts:
+        appears(world, "xtr1", eid)
+    world.run(5)
+    for eid in hosts:
+        appears(world, "xtr2", eid)
+    world.run(5)
+    assert {registered(world, eid) for eid in hosts} == {str(XTR2)}
+    assert not world["xtr1"].hosts
+    assert set(world["xtr2"].hosts) == set(hosts)
+
+
+@pytest.mark.requirement("X07", "X17")
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_lost_late_or_doubled_the_last_place_counts(seed: int) -> None:
+    """Random moves, with a third of the control messages lost, doubled, and up to a second late; then quiet."""
+    chance = random.Random(seed)
+    world = at_one_place()
+    world.lost = lambda _packet: chance.random() < 0.3
+    world.delays = lambda _packet: [chance.uniform(0, 1) for _ in range(1 + (chance.random() < 0.3))]
+    place = "xtr1"
+    for _ in range(chance.randrange(1, 6)):
+        place = chance.choice(("xtr1", "xtr2"))
+        appears(world, place)
+        world["xtr1"].contacts.add(XTR3)
+        world["xtr2"].contacts.add(XTR3)
+        world.run(chance.choice((0.01, 0.3, 2.0, 10.0)))
+    # The network heals; the host goes on to speak, and the branch to send.
+    world.lost = lambda _packet: False
+    for _ in range(140):
+        world.put(place, HostSeen(HOST, PORT))
+        world.run(1)
+        used = to(world, "xtr3")
+        for name, rloc in (("xtr1", XTR1), ("xtr2", XTR2)):
+            if used == rloc and HOST not in world[name].hosts:
+                world.put(name, StrayData(HOST, XTR3))
+    rloc = {"xtr1": XTR1, "xtr2": XTR2}[place]
+    assert registered(world) == str(rloc)
+    assert [name for name in ("xtr1", "xtr2") if HOST in world[name].hosts] == [place]
+    assert to(world, "xtr3") == rloc
+    assert to(world, "xtr2" if place == "xtr1" else "xtr1") == rloc
