@@ -39,10 +39,11 @@ for (const form of document.querySelectorAll("form[data-filters]")) {
   apply();
 }
 
-// A link to a row opens it.
+// A link to a row opens it, and what it is inside of.
 function openTarget() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  if (target && target.tagName === "DETAILS") target.open = true;
+  for (let one = target; one; one = one.parentElement) if (one.tagName === "DETAILS") one.open = true;
+  if (target) target.scrollIntoView();
 }
 addEventListener("hashchange", openTarget);
 openTarget();
