@@ -169,12 +169,12 @@ class MapServer:
             # Whoever registers a host has it: what it was told of another place is over.
             self._notifier.forget(registration.etr, prefix)
             after = self._registrations.parts(prefix)
-            if registration not in after or registration.xtr in {one.xtr for one in before}:
+            is_host = prefix.mask_len == prefix.network.max_prefixlen
+            if not is_host or registration not in after or registration.xtr in {one.xtr for one in before}:
                 continue
             losers = [one for one in before if one.xtr not in {part.xtr for part in after}]
-            if prefix.mask_len == prefix.network.max_prefixlen:
-                # X10: the site that the host's subnet belongs to sends on what still comes there.
-                losers += [one for one in self._registrations.around(prefix) if one.xtr != registration.xtr]
+            # X10: the site that the host's subnet belongs to sends on what still comes there.
+            losers += [one for one in self._registrations.around(prefix) if one.xtr != registration.xtr]
             for one in losers:
                 # A key that the site no longer has is heard by nobody; with its next Map-Register the ETR has another.
                 key = site.keys[one.key % len(site.keys)]
