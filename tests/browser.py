@@ -76,9 +76,13 @@ class Browser:
         return list(self._ask("POST", "/se/log", {"type": kind}))
 
     def requests(self) -> list[str]:
-        """The addresses that pages asked for, the opened files included."""
+        """The addresses that pages asked for, the opened files included.
+
+        Not what the browser asks itself for when it starts: that may be logged late, and no file may ask for chrome:.
+        """
         events = [json.loads(one["message"])["message"] for one in self.log("performance")]
-        return [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+        urls = [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+        return [one for one in urls if not one.startswith("chrome:")]
 
     def picture(self, file: Path) -> None:
         """What is to be seen, as a PNG file."""

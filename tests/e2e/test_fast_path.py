@@ -341,10 +341,17 @@ def test_a_map_that_is_full_stops_the_fast_path_until_there_is_room() -> None:
 def daemon_of(lab: Lab, router: str) -> int:
     """The process ID of a router's daemon, as this process sees it: who has its log open."""
     log = lab.log_path(router).resolve()
+
+    def opened(descriptor: Path) -> bool:
+        try:
+            return descriptor.readlink() == log
+        except OSError:  # closed since it was listed: a daemon opens and closes all the time
+            return False
+
     for process in Path("/proc").glob("[0-9]*"):
         try:
             named = (process / "comm").read_text() == f"lisp:{router}\n"
-            if named and log in [one.readlink() for one in (process / "fd").iterdir()]:
+            if named and any(map(opened, (process / "fd").iterdir())):
                 return int(process.name)
         except OSError:
             continue
