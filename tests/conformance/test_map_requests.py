@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from ipaddress import IPv4Network, ip_network
 from typing import Any
 
@@ -12,6 +13,7 @@ from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.daemons import expect_drop, frozen, log_lines
+from tests.conformance.tester.mappings import resolved
 from tests.conformance.tester.places import rloc, uplink
 from tests.conformance.tester.players import PORT, Itr, MapServer, fresh_nonce
 from tests.conformance.tester.watch import Watch, inner_request
@@ -98,7 +100,8 @@ def test_a_message_without_a_control_port_is_not_read(lab: Lab, etr: Itr) -> Non
 def test_map_replies_are_rate_limited(lab: Lab, etr: Itr) -> None:
     """A burst of requests for one EID gets three replies; another EID does not wait for it."""
     eid, other = site(lab, "dc1")[77], site(lab, "dc1")[78]
-    with expect_drop(lab, "xtr1", "map-reply-rate", 7):
+    # Of a router that does not tell what it drops, what it answers is counted below.
+    with expect_drop(lab, "xtr1", "map-reply-rate", 7) if lab.tells("xtr1", "statistics") else nullcontext():
         for _ in range(10):
             etr.send(etr.request(eid, nonce=fresh_nonce()))
     nonce = fresh_nonce()
@@ -108,11 +111,8 @@ def test_map_replies_are_rate_limited(lab: Lab, etr: Itr) -> None:
 
 
 def map_request_of(lab: Lab, node: str, host: str) -> list[packets.Datagram]:
-    """The Encapsulated Control Message that ``lig`` makes a node send."""
-    with Watch(lab, [uplink(lab, node)]) as watch:
-        lab.lig(node, str(lab[host].address))
-        watch.drain()
-        return [one.outer for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, node)]
+    """The Encapsulated Control Message by which a node asks for a host."""
+    return [resolved(lab, node, lab[host].address).question.outer]
 
 
 @pytest.mark.requirement("C03")
@@ -206,11 +206,7 @@ def test_nonces_are_random(lab: Lab) -> None:
     """64 bits, no two alike, neither counted nor from a small range."""
     values = []
     for host in ("h1", "h2", "h3", "h4", "h5", "h6"):
-        with Watch(lab, [uplink(lab, "xtr3")]) as watch:
-            lab.lig("xtr3", str(lab[host].address))
-            watch.drain()
-            mine = [one for one in watch.control(wire.ECM) if one.outer.source == rloc(lab, "xtr3")]
-            values += [inner_request(one).nonce for one in mine]
+        values.append(inner_request(resolved(lab, "xtr3", lab[host].address).question).nonce)
     assert len(values) == len(set(values)) == 6
     assert len({value >> 32 for value in values}) == 6
     assert len({value & 0xFFFFFFFF for value in values}) == 6

@@ -11,6 +11,7 @@ import pytest
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.mappings import resolved
 from tests.conformance.tester.packets import read_frame
 from tests.conformance.tester.places import facing, rloc
 from tests.conformance.tester.traffic import SINK, inject, sink
@@ -126,7 +127,7 @@ def test_locators_are_sorted_by_address(lab: Lab) -> None:
     """In Map-Register, Map-Notify and Map-Reply, whatever the order of the links, all L-bits set."""
     with Watch(lab, ["msmr", "xtr1", "xtr2", *(router.name for router in lab.topology.core)]) as watch:
         lab.restart("xtr2")
-        lab.lig("xtr1", str(lab["h2"].address))
+        resolved(lab, "xtr1", lab["h2"].address)
         watch.drain()
         kinds = {kind: watch.control(kind) for kind in (wire.MAP_REGISTER, wire.MAP_NOTIFY, wire.MAP_REPLY)}
     wanted = sorted(rlocs(lab, "xtr2").values())
@@ -149,12 +150,8 @@ def test_locators_are_sorted_by_address(lab: Lab) -> None:
 @pytest.mark.requirement("C05")
 def test_a_map_request_names_every_rloc(lab: Lab) -> None:
     """Two ITR-RLOCs, and IRC says one more than the first; the reply comes to the first."""
-    with Watch(lab, ["msmr", "xtr1"]) as watch:
-        lab.lig("xtr1", str(lab["h2"].address).rsplit(".", 1)[0] + ".77")
-        watch.drain()
-        (asked,) = [one for one in watch.control(wire.ECM, "msmr") if one.outer.source in rlocs(lab, "xtr1").values()]
-        (reply,) = watch.control(wire.MAP_REPLY, "xtr1")
-    request = inner_request(asked)
+    answered = resolved(lab, "xtr1", lab["h2"].address + 66)
+    request, reply = inner_request(answered.question), answered.reply
     assert request.word == wire.MAP_REQUEST << 28 | 1 << 8 | 1
     assert request.itr_rlocs == tuple(rlocs(lab, "xtr1").values())
     assert reply.outer.destination == rloc(lab, "xtr1")

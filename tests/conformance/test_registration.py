@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from nodes.lisp.config import Key
 from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
-from tests.conformance.tester.daemons import expect_drop, frozen, lasting, log_lines, map_cache, registrations
+from tests.conformance.tester.clock import LATE_S, Clock
+from tests.conformance.tester.daemons import expect_drop, foreign, frozen, log_lines, map_cache, registrations
+from tests.conformance.tester.mappings import any_host, registered, resolved, standing
 from tests.conformance.tester.places import facing, rloc, uplink
 from tests.conformance.tester.players import MapServer
 from tests.conformance.tester.traffic import inject
@@ -47,13 +50,18 @@ def registered_by(lab: Lab, node: str) -> Seen:
         return watch.until(mine, "a Map-Register")[0]
 
 
+def is_registered(lab: Lab, network: str) -> bool:
+    """Whether the Map-Server has a registration of an EID-prefix, as it answers."""
+    return standing(lab, "ms", any_host(ip_network(network))).registered
+
+
 @pytest.fixture
 def unchanged(lab: Lab) -> Iterator[Callable[[], None]]:
     """Says, when called and at the end, that the registrations are what they were."""
-    before = lasting(registrations(lab, "ms"))
+    before = registered(lab, "ms")
 
     def check() -> None:
-        assert lasting(registrations(lab, "ms")) == before
+        assert registered(lab, "ms") == before
 
     yield check
     check()
@@ -126,14 +134,20 @@ def test_a_captured_map_register_cannot_be_replayed(lab: Lab, unchanged: Callabl
         inject(lab, uplink(lab, "ms"), packet)
     lab.restart("ms")
     unchanged()
-    age = registrations(lab, "ms")[str(captured.message.records[0].prefix)]["age_s"]
+
+    def age() -> float:
+        """Of the registration, in seconds; always the same where nobody tells it."""
+        prefix = str(captured.message.records[0].prefix)
+        return float(registrations(lab, "ms")[prefix]["age_s"]) if lab.tells("ms", "registrations") else 0.0
+
+    before = age()
     with clause("C38"):
         with Watch(lab, [uplink(lab, "ms")]) as watch, expect_drop(lab, "ms", "map-register-replay"):
             inject(lab, uplink(lab, "ms"), packet)
             watch.drain()
             assert not watch.control(wire.MAP_NOTIFY)
-        assert registrations(lab, "ms")[str(captured.message.records[0].prefix)]["age_s"] >= age
-    with clause("C19"):
+        assert age() >= before
+    if not foreign(lab, "ms"):
         reasons = [one["fields"]["reason"] for one in log_lines(lab, "ms") if one["event"] == "dropped"]
         assert reasons[-1] == "map-register-replay"
 
@@ -217,20 +231,26 @@ def test_an_xtr_with_the_key_may_register(lab: Lab) -> None:
         sent[nonce] = packets.datagram(etr, rloc(lab, "ms"), (45454, wire.CONTROL), message)
     core = uplink(lab, "ms")
     with Watch(lab, [core]) as watch:
+
+        def notified() -> list[int]:
+            """The nonces of those to the xTR; who was registered before may be told as well (C27)."""
+            return [one.message.nonce for one in watch.control(wire.MAP_NOTIFY) if one.outer.destination == etr]
+
         inject(lab, core, sent[1], sent[2])
-        watch.until(lambda: watch.control(wire.MAP_NOTIFY), "a Map-Notify")
+        watch.until(notified, "a Map-Notify")
         with clause("C26"):
-            assert [one.message.nonce for one in watch.control(wire.MAP_NOTIFY)] == [2]
-        row = registrations(lab, "ms")[network]
-        assert (row["etr"], row["xtr_id"]) == (str(etr), identity[0].hex())
+            assert notified() == [2]
+        if lab.tells("ms", "registrations"):
+            row = registrations(lab, "ms")[network]
+            assert (row["etr"], row["xtr_id"]) == (str(etr), identity[0].hex())
         with clause("C19"), expect_drop(lab, "ms", "map-register-replay", 2):
             inject(lab, core, sent[1], sent[2])
         with clause("C26"):  # once, not again (the ETR's retransmission timer would be one second)
-            assert [one.message.nonce for one in watch.control(wire.MAP_NOTIFY)].count(2) == 1
+            assert notified().count(2) == 1
         inject(lab, core, sent[3])
-    eventually(lambda: registrations(lab, "ms")[network]["state"] == "not registered", "the withdrawal")
+    eventually(lambda: not is_registered(lab, network), "the withdrawal")
     lab.restart(ETR)
-    assert registrations(lab, "ms")[network]["etr"] == str(rloc(lab, ETR))
+    assert standing(lab, "ms", any_host(ip_network(network))).etr == rloc(lab, ETR)
 
 
 @pytest.mark.requirement("M05")
@@ -241,14 +261,15 @@ def test_a_site_that_nobody_registers_is_told_natively_forward(lab: Lab) -> None
     network = str(captured.records[0].prefix)
     identity = (bytes.fromhex(config.xtr_id), config.site_id)
     send(lab, wire.map_register(captured.nonce + 1, [mapping(lab, ttl=0)], key(lab).secret, identity=identity))
-    eventually(lambda: registrations(lab, "ms")[network]["state"] == "not registered", "the withdrawal")
-    (record,) = lab.lig("xtr3", str(lab["h1"].address))["records"]
-    assert (record["eid"], record["action"], record["ttl_minutes"]) == (network, 1, 1)
-    assert not record["authoritative"]
-    assert map_cache(lab, "xtr3")[network]["action"] == "natively-forward"
+    eventually(lambda: not is_registered(lab, network), "the withdrawal")
+    record = resolved(lab, "xtr3", lab["h1"].address).reply.message.records[0]
+    assert (str(record.prefix), record.action, record.ttl) == (network, 1, 1)
+    assert not record.authoritative
+    if lab.tells("xtr3", "map-cache"):
+        assert map_cache(lab, "xtr3")[network]["action"] == "natively-forward"
     # The test has used up the nonce that the ETR takes next; it is dropped, and the one after it a second later is not.
     lab.restart(ETR)
-    assert registrations(lab, "ms")[network]["state"] == "registered"
+    eventually(lambda: is_registered(lab, network), "its return")
 
 
 def test_a_map_notify_that_nobody_waits_for_is_dropped(lab: Lab) -> None:
@@ -280,9 +301,11 @@ def test_a_forged_map_notify_acknowledges_nothing(lab: Lab) -> None:
         second = server.register(2)
         server.notify(second)
         restart.join()  # a restart is over when the router has been acknowledged
-    assert second.message.nonce > first.message.nonce
-    assert 0.99 <= (second.frame.time_ns - first.frame.time_ns) / 1e9 < 1.5
-    assert lab.show("xtr3", "database")[0]["map_servers"][0]["state"] == "registered"
+    with clause("C25"):
+        assert second.message.nonce > first.message.nonce
+        Clock.of(lab).assert_between(first, second, 1, 1, late=LATE_S)
+    if lab.tells("xtr3", "database"):
+        assert lab.show("xtr3", "database")[0]["map_servers"][0]["state"] == "registered"
 
 
 def of_node(watch: Watch, kind: int, at: str, address: Any) -> list[wire.Message]:
@@ -324,13 +347,16 @@ def test_a_hole_between_registered_hosts_is_the_least_specific(fast: Lab) -> Non
         )  # fmt: skip
         ports = (45454, wire.CONTROL)
         inject(fast, uplink(fast, "ms"), packets.datagram(rloc(fast, "xtr2"), rloc(fast, "ms"), ports, message))
-        eventually(lambda: f"{network[12]}/32" in registrations(fast, "ms"), "the registration of a host")
+        eventually(lambda: standing(fast, "ms", network[12]).registered, "the registration of a host")
         upper = list(network.subnets())[1]
-        (record,) = fast.lig("xtr1", str(network[200]))["records"]
+        record = standing(fast, "ms", network[200]).record
         with clause("M09"):
-            assert (record["eid"], record["action"]) == (str(upper), 1)
+            assert record is not None
+            assert (record.prefix, record.action) == (upper, 1)
         with clause("M05"):
-            assert record["ttl_minutes"] == 1
-        (record,) = fast.lig("xtr1", str(network[9]))["records"]
+            assert record is not None
+            assert record.ttl == 1
+        record = standing(fast, "ms", network[9]).record
         with clause("M09"):
-            assert record["eid"] == f"{network[8]}/31"
+            assert record is not None
+            assert str(record.prefix) == f"{network[8]}/31"

@@ -11,15 +11,20 @@ from typing import Any
 import pytest
 
 from testbed.lab import Lab
+from testbed.observe.capture import Frame
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.clock import Clock
-from tests.conformance.tester.daemons import frozen, log_lines, registrations
+from tests.conformance.tester.daemons import foreign, frozen, log_lines, registrations
+from tests.conformance.tester.mappings import any_host, standing
 from tests.conformance.tester.places import rloc, uplink
 from tests.conformance.tester.players import MapServer
 from tests.conformance.tester.traffic import inject
-from tests.conformance.tester.waiting import eventually, in_background
+from tests.conformance.tester.waiting import eventually
 from tests.conformance.tester.watch import Seen, Watch, inner_request
+
+PEST = 7
+"""Both ports of the packets that have an ITR ask."""
 
 
 @pytest.fixture
@@ -41,8 +46,18 @@ def is_about(seen: Seen, eid: Any) -> bool:
 
 def pest(lab: Lab, target: Any) -> Callable[[], None]:
     """Sends a packet from h1 to an EID, whenever it is called."""
-    packet = packets.datagram(lab["h1"].address, target, (7, 7), b"x")
+    packet = packets.datagram(lab["h1"].address, target, (PEST, PEST), b"x")
     return lambda: inject(lab, "h1", packet)
+
+
+def prompts(watch: Watch) -> list[Frame]:
+    """The packets of :func:`pest`, as they arrived at the ITR."""
+    return [frame for frame, one in watch.datagrams(PEST, "xtr1") if PEST == one.source_port == one.destination_port]
+
+
+def is_registered(lab: Lab, site: str) -> bool:
+    """Whether the Map-Server has a site's registration, as it answers."""
+    return standing(lab, "ms", any_host(ip_network(prefix(lab, site)))).registered
 
 
 @pytest.mark.alone
@@ -70,37 +85,36 @@ def test_an_etr_registers_each_minute_and_backs_off_when_nobody_answers(fast: La
     with clause("C20"):
         assert all(map(server.believes, found))
     # Our own Map-Server reads them all now, and the sites are registered again.
-    known = [prefix(fast, site) for site in ("one", "two", "three")]
-    eventually(lambda: {registrations(fast, "ms")[eid]["state"] for eid in known} == {"registered"}, "registrations")
+    eventually(lambda: all(is_registered(fast, site) for site in ("one", "two", "three")), "registrations")
 
 
 @pytest.mark.alone
 @pytest.mark.requirement("M01", "M05")
 def test_a_registration_ends_three_minutes_after_the_last_map_register(fast: Lab, clock: Clock) -> None:
-    """The table and the log say so, and the Map-Server says natively-forward, for one minute."""
+    """Then the Map-Server says natively-forward, for one minute; its log and its table say so, if they are ours."""
     eid = prefix(fast, "three")
     with Watch(fast, ["ms"]) as watch:
         watch.until(lambda: by(watch, wire.MAP_REGISTER, fast, "xtr3"), "a Map-Register", within=clock.limit(60))
         with frozen(fast, "xtr3"):
             watch.drain()
             last = by(watch, wire.MAP_REGISTER, fast, "xtr3")[-1]
-            row = registrations(fast, "ms")[eid]
-            assert (row["state"], row["etr"]) == ("registered", str(rloc(fast, "xtr3")))
-            assert 100 < row["expires_s"] <= 180
             # The Map-Server answers for this site; while the registration lives, with its locators.
-            clock.eventually(lambda: registrations(fast, "ms")[eid]["state"] != "registered", "expiry", within=180)
-            with Watch(fast, ["mr"]) as marker:
-                asking = in_background(lambda: fast.lig("xtr1", str(fast["h3"].address)))
-                seen = marker.until(lambda: by(marker, wire.ECM, fast, "xtr1"), "the question")[0]
-            asking.join()
-            clock.assert_between(last, seen, 180, 180, late=clock.pause + 2 * clock.late(0))
-            assert registrations(fast, "ms")[eid]["etr"] is None
-            (record,) = fast.lig("xtr2", str(fast["h3"].address))["records"]
+            assert is_registered(fast, "three")
+            if fast.tells("ms", "registrations"):
+                assert registrations(fast, "ms")[eid]["etr"] == str(rloc(fast, "xtr3"))
+            ended = clock.ended(lambda: is_registered(fast, "three"), "expiry", within=180)
+            with clause("M01"):
+                clock.assert_ended(last, ended, 180)
+                if fast.tells("ms", "registrations"):
+                    assert registrations(fast, "ms")[eid]["etr"] is None
+            record = standing(fast, "ms", any_host(ip_network(eid))).record
             with clause("M05"):
-                assert (record["eid"], record["action"], record["ttl_minutes"], record["locators"]) == (eid, 1, 1, [])
-        expired = [one for one in log_lines(fast, "ms") if one["event"] == "registration-expired"]
-        assert expired[-1]["fields"] == {"site": "three", "eid": eid}
-        eventually(lambda: registrations(fast, "ms")[eid]["state"] == "registered", "its return")
+                assert record is not None
+                assert (str(record.prefix), record.action, record.ttl, record.locators) == (eid, 1, 1, ())
+        if not foreign(fast, "ms"):
+            expired = [one for one in log_lines(fast, "ms") if one["event"] == "registration-expired"]
+            assert expired[-1]["fields"] == {"site": "three", "eid": eid}
+        eventually(lambda: is_registered(fast, "three"), "its return")
 
 
 @pytest.mark.alone
@@ -109,7 +123,7 @@ def test_a_map_request_without_answer_is_repeated_ten_times_and_then_rests(fast:
     """Once a second, ten retransmissions, silence for 30 s; new nonces; who waits is told; packets are let go."""
     target = fast["h2"].address
     fast.restart("xtr1")
-    with frozen(fast, "mr"), Watch(fast, ["mr"]) as watch:
+    with frozen(fast, "mr"), Watch(fast, ["mr", "xtr1"]) as watch:
 
         def asked() -> list[Seen]:
             return [one for one in by(watch, wire.ECM, fast, "xtr1") if is_about(one, target)]
@@ -119,11 +133,12 @@ def test_a_map_request_without_answer_is_repeated_ten_times_and_then_rests(fast:
         watch.until(lambda: len(asked()) == 11, "ten retransmissions", within=clock.limit(10))
         clock.assert_spaced(asked(), [1] * 10)
         assert len({inner_request(one).nonce for one in asked()}) == 11
-        clock.eventually(lambda: fast.show("xtr1", "statistics")["held"]["now"] == 0, "nothing is held", within=1)
-        assert fast.show("xtr1", "statistics")["drops"]["unresolved"] == 1
+        if fast.tells("xtr1", "statistics"):
+            clock.eventually(lambda: fast.show("xtr1", "statistics")["held"]["now"] == 0, "nothing is held", within=1)
+            assert fast.show("xtr1", "statistics")["drops"]["unresolved"] == 1
         with clock.every(clock.pause * clock.scale, send):
             watch.until(lambda: len(asked()) > 11, "the next Map-Request", within=clock.limit(30))
-        clock.assert_between(asked()[10], asked()[11], 30, 30, late=clock.pause + clock.late(0))
+        clock.assert_prompted(asked()[10], asked()[11], 30, prompts(watch))
 
 
 @pytest.mark.alone
@@ -148,7 +163,7 @@ def test_a_mapping_of_one_minute_ends_after_one_minute(fast: Lab, clock: Clock) 
         told = next(one for one in watch.control(wire.MAP_REPLY, "xtr1") if one.message.nonce == nonce)
         with clock.every(clock.pause * clock.scale, send):
             again = watch.until(lambda: clock.after(told, 5, asked()), "the next Map-Request", clock.limit(60))[0]
-        clock.assert_between(told, again, 60, 60, late=clock.pause + clock.late(0))
+        clock.assert_prompted(told, again, 60, prompts(watch))
         assert len(watch.data("xtr2")) > 10
 
 
@@ -172,8 +187,7 @@ def test_no_such_eid_counts_for_a_quarter_of_an_hour(hasty: Lab) -> None:
                 assert (record.action, record.ttl, record.locators) == (1, 15, ())
             again = watch.until(lambda: clock.after(first, 60, asked()), "the next Map-Request", clock.limit(900))[0]
         with clause("C10"):
-            end = 60 * record.ttl
-            clock.assert_between(first, again, end, end, late=clock.real(5) + clock.late(0))
+            clock.assert_prompted(first, again, 60 * record.ttl, prompts(watch))
 
 
 def assert_limited(clock: Clock, seen: list[Seen]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from testbed.lab import Lab
 from tests.conformance.tester import packets
 from tests.conformance.tester.cable import Cable
+from tests.conformance.tester.counters import by_fast_path, counting
 from tests.conformance.tester.packets import Ip, IPAddress, Tunnelled
 from tests.conformance.tester.traffic import SINK
 from tests.conformance.tester.watch import Watch
@@ -152,19 +153,17 @@ class Pair:
         """How many packets a router's kernel has "encapsulated", "decapsulated", "natively_forwarded"."""
         return int(self.lab.show(router, "statistics")["data"].get(f"{kind}_fast_packets", 0))
 
-    @contextmanager
-    def fast(self, router: str, kind: str, count: int) -> Iterator[None]:
-        """Of what happens meanwhile, a router's kernel handles so many packets, if it has the programs.
-
-        Exactly so many: no packet that a test judges gets by on the other path, unseen.
-        """
-        before = self.counted(router, kind)
-        yield
-        assert self.counted(router, kind) - before == (count if self.dataplane == "ebpf" else 0)
+    def fast(self, router: str, kind: str, count: int) -> AbstractContextManager[None]:
+        """Of what happens meanwhile, a router's kernel handles so many packets, if it has the programs."""
+        return by_fast_path(self.lab, router, kind, count if self.dataplane == "ebpf" else 0)
 
     def drops(self, router: str) -> Counter[str]:
         """The packets that a router's data path has dropped, by reason."""
         return Counter(self.lab.show(router, "statistics")["drops"])
+
+    def counting(self, router: str, wanted: Mapping[str, int]) -> AbstractContextManager[None]:
+        """Of what happens meanwhile, a router's data path drops exactly these, by reason."""
+        return counting(self.lab, router, wanted)
 
 
 class Seen(Watch):

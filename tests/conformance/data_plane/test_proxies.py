@@ -14,6 +14,7 @@ import pytest
 from tests.conformance.clause import clause
 from tests.conformance.data_plane.pair import Pair
 from tests.conformance.tester import packets
+from tests.conformance.tester.counters import drops
 from tests.conformance.tester.packets import IPAddress
 from tests.conformance.tester.traffic import SINK
 from tests.conformance.tester.waiting import in_background
@@ -123,19 +124,20 @@ def test_a_petr_is_no_way_round_the_rules(pair: Pair) -> None:
         "destination is an RLOC": [(pair.source, pair.lab["msmr"].address_of(pair.inner))],
     }
     outer = pair.rloc(pair.itr), pair.rloc("pxtr")
-    before = pair.drops("pxtr")
+    before = drops(pair.lab, "pxtr")
     with pair.watch("client", "core2", "msmr", pair.there) as seen:
         stray = [pair.between(*ends, reason) for reason, pairs in wrong.items() for ends in pairs]
         good = pair.between(pair.source, client(pair), "good")
         pair.send("core2", "pxtr", *(packets.lisp(*outer, one) for one in (*stray, good)))
         seen.until(lambda: seen.arrived("client", "good"), "the packet that is allowed")
         texts = [text for node in ("client", "core2", "msmr", pair.there) for text in set(seen.texts(node))]
-    drops = pair.drops("pxtr") - before
+    counted = None if before is None else pair.drops("pxtr") - before
     assert texts.count("good") == 2
     for reason, pairs in wrong.items():
         with clause("S01" if reason == "destination is an RLOC" else "M14"):
-            assert (texts.count(reason), drops[reason]) == (0, len(pairs))
-    assert set(drops) <= set(wrong)
+            assert texts.count(reason) == 0
+            assert counted is None or counted[reason] == len(pairs)
+    assert set(counted or ()) <= set(wrong)
 
 
 @pytest.mark.requirement("D11", "S10")
@@ -204,6 +206,7 @@ def carried(pair: Pair) -> Iterator[dict[tuple[str, str], tuple[int, int]]]:
     """What routers handle of a session of a host outside, there and back: packets of the daemon and of the kernel."""
     etr = pair.etr
     roles = [("pxtr", "encapsulated"), (etr, "decapsulated"), (etr, "encapsulated"), ("pxtr", "natively_forwarded")]
+    roles = [one for one in roles if pair.lab.tells(one[0], "statistics")]  # the bytes have arrived all the same
 
     def now() -> dict[tuple[str, str], tuple[int, int]]:
         found = {}

@@ -11,7 +11,8 @@ import pytest
 from testbed.observe.decoder import decode
 from tests.conformance.data_plane.pair import Pair, Seen
 from tests.conformance.tester import packets
-from tests.conformance.tester.daemons import map_cache
+from tests.conformance.tester.counters import fast_packets
+from tests.conformance.tester.daemons import map_cache, settled
 from tests.conformance.tester.packets import IPAddress
 from tests.conformance.tester.waiting import eventually
 
@@ -24,16 +25,16 @@ def route(pair: Pair, *words: object) -> Iterator[None]:
     ip = ["ip", f"-{pair.inner}", "route"]
     assert pair.lab.run(pair.itr, [*ip, "add", *map(str, words)]).returncode == 0
     try:
-        pair.lab.show(pair.itr, "roles")  # it has heard of the route when it answers
+        settled(pair.lab, pair.itr)  # it has heard of the route when it answers
         yield
     finally:
         assert pair.lab.run(pair.itr, [*ip, "del", *map(str, words)]).returncode == 0
-        pair.lab.show(pair.itr, "roles")
+        settled(pair.lab, pair.itr)
 
 
 def way(pair: Pair, seen: Seen, text: str) -> str:
     """How a packet to the far site leaves the near router: "lisp", "native"."""
-    before = pair.counted(pair.itr, "encapsulated")
+    before = fast_packets(pair.lab, pair.itr, "encapsulated")
     pair.leave(pair.datagram(text))
 
     def found() -> str:
@@ -42,8 +43,9 @@ def way(pair: Pair, seen: Seen, text: str) -> str:
         return "native" if text in seen.texts("core1") else ""
 
     went = seen.until(found, f"the packet {text} in the core")
-    fast = pair.dataplane == "ebpf" and went == "lisp"
-    assert pair.counted(pair.itr, "encapsulated") - before == fast
+    if before is not None:
+        fast = pair.dataplane == "ebpf" and went == "lisp"
+        assert pair.counted(pair.itr, "encapsulated") - before == fast
     return went
 
 
@@ -116,15 +118,18 @@ def test_hosts_do_not_reach_rlocs(pair: Pair) -> None:
 def test_the_map_cache_always_has_an_answer(pair: Pair) -> None:
     """A default entry of each IP version whose action is to send a Map-Request; a miss resolves and goes on."""
     default = {4: "0.0.0.0/0", 6: "::/0"}[pair.inner]
-    assert map_cache(pair.lab, pair.itr)[default]["action"] == "send-map-request"
+    told = pair.lab.tells(pair.itr, "map-cache")
+    if told:
+        assert map_cache(pair.lab, pair.itr)[default]["action"] == "send-map-request"
     pair.lab.restart(pair.itr)
-    rows = map_cache(pair.lab, pair.itr)
-    assert {row["source"] for row in rows.values()} == {"default"}
+    rows = map_cache(pair.lab, pair.itr) if told else {}
+    assert {row["source"] for row in rows.values()} <= {"default"}
     with pair.watch(pair.there) as seen:
         pair.leave(*(pair.datagram(number) for number in range(20)))
         seen.until(lambda: len(seen.texts(pair.there)) == 20, "twenty packets")
         assert seen.texts(pair.there) == [str(number) for number in range(20)]
-    eventually(lambda: len(map_cache(pair.lab, pair.itr)) > len(rows), "the mapping is there")
+    if told:
+        eventually(lambda: len(map_cache(pair.lab, pair.itr)) > len(rows), "the mapping is there")
     pair.warm()
 
 

@@ -6,7 +6,8 @@
 - :mod:`.cable` puts whole frames onto a link.
 - :mod:`.watch` captures on links and waits for what passes; :mod:`.traffic` sends whole packets from nodes.
 - :mod:`.offloads` switches offloads off where checksums or sizes are judged: ``Watch(…, exact=True)``.
-- :mod:`.daemons` asks routers what they say of themselves; :mod:`.places` says where things are in a lab.
+- :mod:`.daemons` and :mod:`.counters` ask routers what they say of themselves; :mod:`.mappings` has packets show what
+  the mapping system has of an EID; :mod:`.places` says where things are in a lab.
 
 Nothing of the protocol comes from ``nodes``: what routers are sent is written, and what they send is read, by other
 code.

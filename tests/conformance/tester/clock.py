@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from testbed.lab import Lab
 from testbed.model import Topology
+from testbed.observe.capture import Frame
 from tests.conformance.tester.waiting import eventually
 from tests.conformance.tester.watch import Seen
 
@@ -87,6 +88,47 @@ class Clock:
         wanted = f"{found * self.scale:.2f} s of the protocol; {least:g} to {most:g} are right"
         assert found >= self.real(least) - EARLY_S, wanted
         assert found <= self.real(most) + self.late(most) + late, wanted
+
+    def ended(self, still: Callable[[], bool], what: str, within: float) -> tuple[int, int]:
+        """Ask until something is over: the moments between which it ended, in nanoseconds, as captures have them.
+
+        However long the answers take: it was not over when the last question was put that was answered with yes.
+        """
+        last_yes = time.time_ns()
+
+        def over() -> bool:
+            nonlocal last_yes
+            asked = time.time_ns()
+            if still():
+                last_yes = asked
+                return False
+            return True
+
+        self.eventually(over, what, within)
+        return last_yes, time.time_ns()
+
+    def assert_ended(self, first: Seen, ended: tuple[int, int], seconds: float) -> None:
+        """What :meth:`ended` has seen was over so many seconds of the protocol after a message."""
+        least, most = ((one - first.frame.time_ns) / 1e9 for one in ended)
+        wanted = f"{least * self.scale:.2f} to {most * self.scale:.2f} s of the protocol; {seconds:g} are right"
+        assert most >= self.real(seconds) - EARLY_S, wanted
+        assert least <= self.real(seconds) + self.late(seconds), wanted
+
+    def assert_prompted(self, first: Seen, then: Seen, seconds: float, prompts: Iterable[Frame]) -> None:
+        """A message came so many seconds of the protocol after another, or on the first prompt after that.
+
+        Args:
+            first: The earlier message.
+            then: The later one.
+            seconds: Seconds of the protocol during which nothing causes it.
+            prompts: What may cause it, as it arrived at the router; the test's own may come late.
+        """
+        due = first.frame.time_ns + round(1e9 * self.real(seconds))
+        prompted = max(due, min((one.time_ns for one in prompts if one.time_ns >= due), default=due))
+        early, late = (due - then.frame.time_ns) / 1e9, (then.frame.time_ns - prompted) / 1e9
+        wanted = f"{early:.3f} s before {seconds:g} s of the protocol had passed, {late:.3f} s after a prompt"
+        assert early <= EARLY_S, wanted
+        assert late <= self.late(seconds), wanted
 
     def assert_spaced(self, seen: Sequence[Seen], wanted: Sequence[float]) -> None:
         """The messages are so many seconds of the protocol apart, one after the other."""

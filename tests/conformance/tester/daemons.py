@@ -50,17 +50,42 @@ def unanswered(lab: Lab, node: str) -> Iterator[None]:
     """
     core = uplink(lab, node)
     with Watch(lab, [core]) as watch:
-
-        def sent() -> list[packets.Datagram]:
-            found = watch.datagrams(wire.CONTROL, core)
-            return [one for frame, one in found if frame.interface == node and one.payload]
-
         yield
         nonce, question = _good_question(lab, node, core)
         inject(lab, core, question)
-        watch.until(lambda: any(nonce in one.payload for one in sent()), f"{node} answers a good question")
-        answers = [one for one in sent() if one.payload[0] >> 4 in (wire.MAP_REPLY, wire.MAP_NOTIFY)]
-        assert [one for one in answers if nonce not in one.payload] == []
+        watch.until(lambda: _with_nonce(watch, core, node, nonce), f"{node} answers a good question")
+        # Whatever came to the core has its answer too: probes and registrations of other routers go on meanwhile.
+        others = [one.payload for frame, one in watch.datagrams(wire.CONTROL, core) if frame.interface != node]
+        answers = [
+            one.message
+            for kind in (wire.MAP_REPLY, wire.MAP_NOTIFY)
+            for one in watch.control(kind, core)
+            if one.frame.interface == node
+        ]
+        nonces = [one.nonce.to_bytes(8, "big") for one in answers]
+        assert [one for one in nonces if one != nonce and not any(one in other for other in others)] == []
+
+
+def settled(lab: Lab, node: str) -> None:
+    """Return when a node has handled what came before: it says something of itself, or answers a question.
+
+    Raises:
+        NotTold: It has no role that answers questions either.
+    """
+    if lab.tells(node, "roles"):
+        lab.show(node, "roles")
+        return
+    core = uplink(lab, node)
+    with Watch(lab, [core]) as watch:
+        nonce, question = _good_question(lab, node, core)
+        inject(lab, core, question)
+        watch.until(lambda: _with_nonce(watch, core, node, nonce), f"{node} answers a good question")
+
+
+def _with_nonce(watch: Watch, core: str, node: str, nonce: bytes) -> bool:
+    """Whether a router has sent a control message with that nonce to the core."""
+    sent = [one for frame, one in watch.datagrams(wire.CONTROL, core) if frame.interface == node]
+    return any(nonce in one.payload for one in sent)
 
 
 def _good_question(lab: Lab, node: str, core: str) -> tuple[bytes, bytes]:
