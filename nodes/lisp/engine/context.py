@@ -10,7 +10,7 @@ from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import Report
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.locators import is_unicast
-from nodes.lisp.wire import Address
+from nodes.lisp.wire import Address, InstanceId, MacAddress
 
 REPORT_EVERY = 1.0
 
@@ -60,7 +60,8 @@ class Context:
 
 
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: str(one) if isinstance(one, IPAddress | EidPrefix) else one for name, one in fields.items()}
+    named = IPAddress | EidPrefix | MacAddress | InstanceId
+    return {name: str(one) if isinstance(one, named) else one for name, one in fields.items()}
 
 
 def payload_limit(destination: IPAddress) -> int:

@@ -17,7 +17,17 @@ from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import least_specific_hole
 from nodes.lisp.locators import forbidden, last_hop
 from nodes.lisp.registrations import Registration, Registrations, merged
-from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRegister, sign, sorted_locators, verify
+from nodes.lisp.wire import (
+    Action,
+    EidRecord,
+    MapNotify,
+    MapNotifyAck,
+    MapRegister,
+    every_mac,
+    sign,
+    sorted_locators,
+    verify,
+)
 
 NOT_REGISTERED_TTL = 1
 MAX_XTRS_PER_SITE = 1024
@@ -57,7 +67,11 @@ class MapServer:
     def map_register(self, register: MapRegister, arrival: Datagram, now: float) -> Iterator[Effect]:
         """An ETR registers EID-prefixes: all of them are accepted, or none."""
         source = arrival.source
-        # RFC 9301 section 8.2: only EID-prefixes that are configured for that ETR.
+        # RFC 9301 section 8.2: only EID-prefixes that are configured for that ETR; MAC addresses (RFC 8060 section
+        # 4.10.2) are configured for none.
+        if macs := [str(record.address) for record in register.records if every_mac(record.address)]:
+            yield from self._context.drop("map-register-foreign-prefix", now, source=source, eids=macs)
+            return
         prefixes = [record.prefix for record in register.records]
         site = self._registrations.site_for(prefixes[0]) if prefixes else None
         if site is None or any(self._registrations.site_for(prefix) != site for prefix in prefixes):

@@ -12,7 +12,7 @@ from nodes.lisp.engine.map_resolver import MapResolver
 from nodes.lisp.engine.map_server import MapServer
 from nodes.lisp.engine.verdict import Forward, Verdict, negative
 from nodes.lisp.holes import NoHoleError, everything, least_specific_hole
-from nodes.lisp.wire import EidRecord
+from nodes.lisp.wire import Action, Address, EidRecord, every_mac
 
 NO_SUCH_EID_TTL = 15
 
@@ -48,6 +48,23 @@ class Mappings:
             return verdict
         # RFC 9301 section 5.5: the best match comes with all its more-specifics. A hole has none.
         return filled(verdict, *(role.inside(prefix) for role in self._roles)) if verdict.locators else (verdict,)
+
+    def answer_about_mac(self, address: Address) -> EidRecord | None:
+        """What is said to a question for a MAC address: the same as to one for an EID outside every EID-prefix.
+
+        Nothing here registers MAC addresses as EIDs: the least-specific prefix that holds none is that of all of them,
+        in the instance that was asked about.
+
+        Returns:
+            A negative record; None if the address is no MAC address, or this node is none of the mapping system.
+
+        Raises:
+            DecodeError: The instance-ID does not fit 24 bits.
+        """
+        hole = every_mac(address)
+        if hole is None or not self._mapping_system:
+            return None
+        return EidRecord(*hole, NO_SUCH_EID_TTL, action=Action.NATIVELY_FORWARD)
 
     def _verdict(self, eid: EidPrefix, by_site: bool) -> tuple[EidPrefix, Verdict] | None:
         """The word of the role that knows the longest prefix; of equals, ETR before Map-Server before Map-Resolver."""

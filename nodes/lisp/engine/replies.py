@@ -13,16 +13,24 @@ from nodes.lisp.engine.itr import Itr
 from nodes.lisp.engine.mappings import Mappings, filled, narrowed
 from nodes.lisp.engine.turns import Turns
 from nodes.lisp.engine.verdict import Forward
-from nodes.lisp.rate_limit import RateLimit, Target
-from nodes.lisp.wire import EidRecord, EncapsulatedControlMessage, MapReply, MapRequest, decode
+from nodes.lisp.rate_limit import RateLimit
+from nodes.lisp.wire import (
+    Address,
+    EidRecord,
+    EncapsulatedControlMessage,
+    MapReply,
+    MapRequest,
+    decode,
+    every_mac,
+)
 
 MAX_QUESTIONS = 32
 MAX_RECORDS = 255
 PROBE_BURST, PROBE_INTERVAL = 10, 0.5
 FLOOD_BURST, FLOOD_INTERVAL = 300, 0.01
 
-Group = tuple[EidPrefix, tuple[EidRecord, ...]]
-"""The EID asked for, and the records that answer: the one that covers it first."""
+Group = tuple[EidPrefix | None, tuple[EidRecord, ...]]
+"""The EID asked for, None for a MAC address, and the records that answer: the one that covers it first."""
 
 
 class MapReplier:
@@ -34,9 +42,9 @@ class MapReplier:
         self._etr = etr
         self._itr = itr
         self._turns = Turns()
-        self._limit: RateLimit[Target] = RateLimit()
+        self._limit: RateLimit[tuple[IPAddress, EidPrefix | Address]] = RateLimit()
         # Probes are counted apart, and faster: they come as often as the prober's timer says.
-        self._probe_limit: RateLimit[Target] = RateLimit(PROBE_BURST, PROBE_INTERVAL)
+        self._probe_limit: RateLimit[tuple[IPAddress, EidPrefix | Address]] = RateLimit(PROBE_BURST, PROBE_INTERVAL)
         # Who asks for ever other EIDs in somebody else's name floods nobody either.
         self._flood_limit: RateLimit[IPAddress] = RateLimit(FLOOD_BURST, FLOOD_INTERVAL)
 
@@ -57,6 +65,8 @@ class MapReplier:
         probed = arrival.destination if request.probe else None
         groups: list[Group] = []
         for question in request.records[:MAX_QUESTIONS]:
+            if every_mac(question.address):  # RFC 8060 section 4.10.2; no ETR here has one
+                continue
             if self._etr and (found := self._etr.verdict(question.prefix, probed)):
                 more = () if request.probe else self._etr.inside(found[0])
                 groups.append((question.prefix, filled(found[1], more)))
@@ -87,6 +97,13 @@ class MapReplier:
         groups: list[Group] = []
         onward: set[IPAddress] = set()
         for question in request.records[:MAX_QUESTIONS]:  # answers to more would not fit a Map-Reply
+            # RFC 8060 section 4.10.2: a MAC address, by itself or in an instance, is an EID as well.
+            if every_mac(question.address):
+                if record := self._mappings.answer_about_mac(question.address):
+                    groups.append((None, (record,)))
+                else:
+                    yield from self._context.drop("map-request-foreign-eid", now, source=source, eid=question.address)
+                continue
             answer = self._mappings.answer(question.prefix, request.authoritative)
             if answer is None:
                 yield from self._context.drop("map-request-foreign-eid", now, source=source, eid=question.prefix)
@@ -124,7 +141,8 @@ class MapReplier:
         records = fitting(groups, payload_limit(destination))
         # RFC 9301 section 5.4: Map-Replies are rate-limited: each EID on its own, all of them together far above that.
         limit = self._probe_limit if request.probe else self._limit
-        about = request.records[0].prefix
+        first = request.records[0]
+        about = first.address if every_mac(first.address) else first.prefix
         said = None if request.probe else records[0]
         if not (self._flood_limit.allows(destination, now) and limit.allows((destination, about), now, said)):
             yield from self._context.drop("map-reply-rate", now, destination=destination, eid=about)
@@ -143,7 +161,7 @@ def fitting(groups: Iterable[Group], limit: int) -> tuple[EidRecord, ...]:
             continue
         # Where the more-specifics do not fit, the EID that was asked for is answered alone: its ITR then caches nothing
         # that hides one of them.
-        choices = [answer] if len(answer) == 1 else [answer, (narrowed(answer[0], eid),)]
+        choices = [answer] if len(answer) == 1 or eid is None else [answer, (narrowed(answer[0], eid),)]
         fits = [more for more in choices if _fits(records + more, limit)]
         if fits or not records:
             records += (fits or choices[-1:])[0]

@@ -12,7 +12,7 @@ from nodes.lisp.engine.requests import MAX_ITR_RLOCS
 from nodes.lisp.locators import is_unicast
 from nodes.lisp.rate_limit import RateLimit, Target
 from nodes.lisp.timers import Timers
-from nodes.lisp.wire import EidRecord, MapRequest, RequestRecord, in_instance
+from nodes.lisp.wire import EidRecord, MapRequest, RequestRecord, every_mac, in_instance
 
 PATIENCE = 3.0
 REPEAT_INTERVAL = 3.0
@@ -91,7 +91,7 @@ class Solicitor:
         # RFC 9301 section 6.1: the s-bit marks what a Solicit-Map-Request caused.
         if not request.smr_invoked or not self._unheard:
             return
-        asked = [question.prefix for question in request.records]
+        asked = [question.prefix for question in request.records if not every_mac(question.address)]
         for peer, prefix in [target for target in self._unheard if target[0] in request.itr_rlocs]:
             # The receiver asks for what it has cached, more or less specific than what was announced.
             if any(prefix.covers(one) or one.covers(prefix) for one in asked):

@@ -22,6 +22,7 @@ from nodes.lisp.wire.addresses import (
     decode_address,
     eid_prefix,
     encode_address,
+    every_mac,
     in_instance,
     max_mask_len,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "decode_address",
     "eid_prefix",
     "encode_address",
+    "every_mac",
     "in_instance",
     "max_mask_len",
     "sign",

@@ -56,6 +56,9 @@ class MacAddress:
 
     octets: bytes
 
+    def __str__(self) -> str:
+        return self.octets.hex(":")
+
 
 @dataclass(frozen=True, slots=True)
 class DistinguishedName:
@@ -77,6 +80,9 @@ class InstanceId:
     instance_id: int
     address: Address
     mask_len: int = 0
+
+    def __str__(self) -> str:
+        return f"[{self.instance_id}] {self.address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +335,23 @@ def eid_prefix(address: Address, mask_len: int) -> EidPrefix:
     if instance_id > MAX_INSTANCE_ID:
         raise DecodeError(f"instance-ID {instance_id} does not fit 24 bits", "EID-Prefix")
     return EidPrefix(network_around(address, mask_len), instance_id)
+
+
+def every_mac(address: Address) -> tuple[Address, int] | None:
+    """The prefix of length 0 around a MAC address, in its instance; None if the address is none.
+
+    RFC 8060 section 4.10.2 has MAC addresses as EIDs, each inside an instance or by itself.
+
+    Raises:
+        DecodeError: Its instance-ID does not fit 24 bits.
+    """
+    if isinstance(address, MacAddress):
+        return MacAddress(bytes(6)), 0
+    if not isinstance(address, InstanceId) or not isinstance(address.address, MacAddress):
+        return None
+    if address.instance_id > MAX_INSTANCE_ID:
+        raise DecodeError(f"instance-ID {address.instance_id} does not fit 24 bits", "EID-Prefix")
+    return InstanceId(address.instance_id, MacAddress(bytes(6))), 0
 
 
 def sort_key(address: Address) -> tuple[int, int]:

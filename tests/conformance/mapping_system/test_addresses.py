@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -87,3 +88,35 @@ def test_who_asks_may_be_a_mac_address_of_an_instance(lab: Lab) -> None:
         )
         itr.send(bytes(request))
         assert itr.reply(nonce).message.records
+
+
+@pytest.mark.requirement("M20")
+@pytest.mark.parametrize("server", ["mr", "ms"])
+@pytest.mark.parametrize("instance", [None, 7])
+def test_a_mac_address_that_is_asked_for_is_in_no_mapping(
+    lab: Lab, server: str, instance: int | None, tmp_path: Path
+) -> None:
+    """A negative Map-Reply about MAC addresses of that instance; the router goes on answering."""
+    mac = lisp.MACAddress(address=MAC)
+    eid = mac if instance is None else lisp.InstanceID(instance_id=instance, address=mac)
+    with Watch(lab, ["core2"]) as watch:
+        itr = Itr(lab, server, watch)
+        question = lisp.RequestRecord(eid_prefix=eid, eid_mask_len=48)
+        request = lisp.MapRequest(nonce=fresh_nonce(), itr_rlocs=[str(itr.address)], records=[question])
+        itr.send(itr.encapsulated(itr.target, bytes(request)))
+        (reply,) = watch.until(lambda: replies_to(watch, request.nonce), "a Map-Reply")
+    assert lisp.defects(reply) == []
+    (opinion,) = ask([reply.original], tmp_path / "reply.pcap")
+    assert (opinion.complaints, list(disagreements(reply.original, opinion))) == ([], [])
+    (record,) = reply[UDP].payload.records
+    assert (record.act, record.record_ttl, record.locators, record.authoritative) == (1, 15, [], 0)
+    inside = record.eid_prefix if instance is None else record.eid_prefix.address
+    assert isinstance(inside, lisp.MACAddress)
+    assert instance is None or record.eid_prefix.instance_id == instance
+
+
+def replies_to(watch: Watch, nonce: int) -> list[Packet]:
+    """The Map-Replies with that nonce, as the Scapy layers read them."""
+    seen = [IP(one.packet) for _, one in watch.datagrams(wire.CONTROL, "core2")]
+    found = [one for one in seen if isinstance(one[UDP].payload, lisp.MapReply)]
+    return [one for one in found if one[UDP].payload.nonce == nonce]
