@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from testbed.client.channel import LabError
+from testbed.drivers.driver import NotTold
 
 _OF_LOCATORS = ("rloc", "priority", "weight", "state")
 _NUMBERS = ("priority", "weight", "instance_id", "ttl_minutes")
+
+
+class _Told(dict[str, Any]):
+    """A row, or an object, of what a router tells; what is not in it, it does not tell."""
+
+    def __init__(self, given: Mapping[str, Any], whose: str) -> None:
+        super().__init__(given)
+        self._whose = whose
+
+    def __missing__(self, key: str) -> Any:
+        raise NotTold(f"{self._whose} does not tell {key}")
 
 
 def read_answer(output: str, pattern: str, whose: str) -> Any:
@@ -20,13 +33,17 @@ def read_answer(output: str, pattern: str, whose: str) -> Any:
         pattern: The regular expression of its lines, or "" for JSON.
         whose: Whose answer it is, for the message about one that makes no sense.
 
+    Returns:
+        What JSON says, or a row for each EID. A key that is not there raises :class:`NotTold`: no router has to tell
+        everything that ours does.
+
     Raises:
         LabError: It is no JSON.
     """
     if pattern:
-        return _rows(output, re.compile(pattern))
+        return [_Told(row, whose) for row in _rows(output, re.compile(pattern))]
     try:
-        return json.loads(output)
+        return json.loads(output, object_hook=lambda one: _Told(one, whose))
     except (ValueError, RecursionError) as error:
         begin = " ".join(output.split())[:60]
         raise LabError(f"{whose} is no JSON ({error}): it begins with {begin!r}") from None

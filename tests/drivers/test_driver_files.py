@@ -234,6 +234,15 @@ def test_lines_become_rows_with_their_locators() -> None:
     assert rows[0]["locators"][1] == {"rloc": "10.0.5.2", "priority": 1, "weight": 25, "state": "down"}
 
 
+@pytest.mark.parametrize(("output", "pattern"), [(LINES, PATTERN), ('[{"eid": "192.168.2.0/24"}]', "")])
+def test_what_is_not_in_a_row_is_not_told(output: str, pattern: str) -> None:
+    row = read_answer(output, pattern, "map-cache of mine")[0]
+    assert row["eid"] == "192.168.2.0/24"
+    assert row.get("uptime_s") is None
+    with pytest.raises(NotTold, match=r"^map-cache of mine does not tell uptime_s$"):
+        row["uptime_s"]
+
+
 def test_what_is_no_json_is_one_line() -> None:
     with pytest.raises(LabError, match=r"^map-cache of mine is no JSON \(.*\): it begins with 'ERROR: no such"):
         read_answer("ERROR:\n no such command", "", "map-cache of mine")
