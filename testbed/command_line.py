@@ -71,7 +71,7 @@ def _complaint(words: list[str], tasks: Collection) -> str | None:
     task = words[0] if words else ""
     if task and not task.startswith("-") and task not in tasks.task_names:
         close = difflib.get_close_matches(task, tasks.task_names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"tasks are {', '.join(sorted(tasks.task_names))}"
+        hint = f"did you mean {close[0]}?" if close else f"tasks are {', '.join(sorted([*tasks.task_names, 'test']))}"
         return f"there is no task {task}; {hint}"
     if task == "exec" and "--" not in words:
         return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"

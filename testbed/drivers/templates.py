@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import jinja2
 
 _FILE = "<template>"  # what Jinja2 calls the file of a template that has none
+_ALLOWED = "allowed are the values that testbed/drivers/README.md lists"
 
 
 class Refused(Exception):  # noqa: N818 - the template says so, on purpose
@@ -61,7 +62,7 @@ class Template:
             frames = traceback.extract_tb(error.__traceback__)
             line = next((one.lineno for one in reversed(frames) if one.filename == _FILE and one.lineno), 1)
             words = " ".join(str(error).split()) or type(error).__name__
-            problems.add(self.line + line - 1, f"{label}: {words}", "allowed are the values that the README lists")
+            problems.add(self.line + line - 1, f"{label}: {words}", _ALLOWED)
             return ""
 
 

@@ -89,6 +89,7 @@ class ForeignRouters(Supervisor):
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 daemon.state = State.EXITED
                 why = getattr(error, "strerror", None) or str(error)
+                why += "; a command is a list of words" if " " in plan.start[0] else ""
                 raise ServerError(f"{name}: {plan.start[0]} of {plan.implementation} cannot be run: {why}") from error
         daemon.pid = process.pid
         pidfd = os.pidfd_open(process.pid)

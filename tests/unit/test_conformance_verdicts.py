@@ -120,6 +120,16 @@ def test_the_matrix_marks_each_cell(capsys: pytest.CaptureFixture[str]) -> None:
     assert "port" in words
 
 
+def test_the_matrix_tells_why_a_test_failed_below_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    why = "xtr1 ended with exit status 3; the end of its log: " + "cannot bind " * 40
+    print_matrix([Row(CATALOGUE["D01"], Verdict.FAIL, {}, [f"tests/{'long' * 30}.py::test_x: {why}"])])
+    lines = capsys.readouterr().out.splitlines()
+    name = next(at for at, one in enumerate(lines) if one.endswith("::test_x"))
+    assert lines[name + 1].startswith("    xtr1 ended with exit status 3; the end of its log: cannot bind")
+    assert lines[name + 4].endswith(" …")
+    assert max(map(len, lines[name + 1 :])) <= 100
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -106,7 +106,8 @@ def conformance(
     print_matrix(rows)
     told = ", ".join(f"{number} {verdict}" for verdict, number in counts(rows).items() if number)
     pace = f"{scaled} of them on clocks that run faster (--long: in real time)" if scaled else "in real time"
-    print(f"\n{len(rows)} requirements, {pace}: {told}")
+    many = "" if len(rows) == 1 else "s"
+    print(f"\n{len(rows)} requirement{many}, {pace}: {told}")
     print(f"{len(tests)} tests in {seconds:.0f} s, their words in {found.log}")
     print(f"their packets in {settled(directory)}; three opinions of {worked.judged} that our routers sent")
     if found.interrupted:

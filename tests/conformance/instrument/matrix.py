@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -16,7 +17,8 @@ from tests.conformance.instrument.verdicts import Row
 _STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.NOT_TESTED: "yellow"}
 _MARKS = {Verdict.PASS: "+", Verdict.FAIL: "X", Verdict.NOT_TESTED: ".", Verdict.NOT_APPLICABLE: "o"}
 _WIDTHS = (3, 10, 15, 6, 5, 5, 36)
-_REASON_COLUMNS = 92
+_REASON_COLUMNS = 96
+_REASON_LINES = 4
 _REASONS_EACH = 4
 
 LEGEND = (
@@ -34,7 +36,7 @@ def print_matrix(rows: Sequence[Row]) -> None:
         if row.verdict is Verdict.FAIL:
             print(f"\n{row.requirement.id} fails: {row.requirement.text}")
             for reason in row.reasons[:_REASONS_EACH]:
-                print(f"  {_cut(reason, _REASON_COLUMNS)}")
+                print(_told(reason))
             if more := row.reasons[_REASONS_EACH:]:
                 print(f"  and {len(more)} more")
 
@@ -64,6 +66,13 @@ def _marks(cells: Mapping[Cell, Verdict], path: str) -> Text:
     for verdict in marks:
         drawn.append(_MARKS[verdict] if verdict else " ", style=_STYLES.get(verdict, "dim") if verdict else "")
     return drawn
+
+
+def _told(reason: str) -> str:
+    """A test's name, and below it its reason, which may be long: the JSON has all of it."""
+    name, _, why = reason.partition(": ")
+    lines = wrap(why, _REASON_COLUMNS, max_lines=_REASON_LINES, placeholder=" …")
+    return "\n".join([f"  {name}", *(f"    {line}" for line in lines)])
 
 
 def _cut(text: str, columns: int) -> str:
