@@ -34,8 +34,6 @@ def end_with_parent() -> None:
     """Whoever started this process is killed: end as on Ctrl-C, labs and all."""
     # A shell has what it starts in the background ignore SIGINT; we are asked by nothing else.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # A shell has what it runs in the background ignore it, and that is inherited.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
