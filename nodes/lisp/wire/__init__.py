@@ -57,7 +57,9 @@ def decode(payload: bytes) -> Message:
     Raises:
         DecodeError: The type is unknown, or the message is malformed.
     """
-    message_type = Cursor(payload, "LISP control message").u8("Type") >> 4
+    if not payload:
+        raise DecodeError("needs 1 bytes, 0 are left", "LISP control message, Type")
+    message_type = payload[0] >> 4
     message = MESSAGES.get(message_type)
     if message is None:
         raise DecodeError(f"is {message_type}, known are {', '.join(map(str, MESSAGES))}", "LISP control message, Type")

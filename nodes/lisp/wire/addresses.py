@@ -192,7 +192,12 @@ def decode_address(cursor: Cursor, field: str, nesting: int = 0) -> Address:
     Raises:
         DecodeError: The AFI is unknown (RFC 9301 section 5.1: the message is dropped), or the address is malformed.
     """
-    afi = cursor.u16(f"{field} AFI")
+    afi = int.from_bytes(cursor.take(2, f"{field} AFI"), "big")
+    # By far the most are IPv4 or IPv6.
+    if afi == Afi.IPV4:
+        return IPv4Address(cursor.take(4, field))
+    if afi == Afi.IPV6:
+        return IPv6Address(cursor.take(16, field))
     if afi == Afi.LCAF:
         return _decode_lcaf(cursor, field, nesting)
     if afi not in _PLAIN:
@@ -202,8 +207,6 @@ def decode_address(cursor: Cursor, field: str, nesting: int = 0) -> Address:
 
 _PLAIN: dict[int, Callable[[Cursor, str], Address]] = {
     Afi.NONE: lambda _cursor, _field: NoAddress(),
-    Afi.IPV4: lambda cursor, field: IPv4Address(cursor.take(4, field)),
-    Afi.IPV6: lambda cursor, field: IPv6Address(cursor.take(16, field)),
     Afi.MAC: lambda cursor, field: MacAddress(cursor.take(6, field)),
     Afi.DISTINGUISHED_NAME: lambda cursor, field: DistinguishedName(cursor.take_past(b"\0", field)),
 }
@@ -302,14 +305,18 @@ def max_mask_len(address: Address) -> int:
             return 255  # the texts set no limit but that of the field
 
 
+_BITS: dict[type, int] = {IPv4Address: 32, IPv6Address: 128}
+
+
 def decode_mask_len(cursor: Cursor, address: Address, mask_len: int) -> int:
     """Check a mask length, which the wire puts before its address.
 
     Raises:
         DecodeError: It is longer than the address.
     """
-    if mask_len > max_mask_len(address):
-        raise cursor.error(f"{mask_len} is more than the address has bits ({max_mask_len(address)})", "EID mask-len")
+    longest = _BITS.get(type(address)) or max_mask_len(address)
+    if mask_len > longest:
+        raise cursor.error(f"{mask_len} is more than the address has bits ({longest})", "EID mask-len")
     return mask_len
 
 

@@ -63,8 +63,8 @@ class EncapsulatedControlMessage:
         Raises:
             DecodeError: It is shorter than its first word.
         """
-        cursor, word = open_message(payload, cls.TYPE)
-        return cls(inner=cursor.take_all(), **_FLAGS.unpack(word))
+        _, word = open_message(payload, cls.TYPE)
+        return cls(inner=payload[4:], **_FLAGS.unpack(word))
 
     @classmethod
     def wrap(

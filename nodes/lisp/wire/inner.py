@@ -9,12 +9,20 @@ from ipaddress import IPv4Address, IPv6Address
 from nodes.lisp.checksum import checksum
 from nodes.lisp.effects import DATA_PORT
 from nodes.lisp.eid import IPAddress
-from nodes.lisp.wire.cursor import Cursor, fit
+from nodes.lisp.wire.cursor import Cursor, Layout, fit
 
 _UDP = 17
 _UDP_HEADER = 8
 _IPV4_HEADER = 20
-_IPV4 = struct.Struct("!BBHHHBBH4s4s")
+_IPV4 = struct.Struct("!BBHHHBBH8s")
+_IPV6 = Layout(
+    ("I", "Version, Traffic Class and Flow Label"),
+    ("H", "Payload Length"),
+    ("B", "Next Header"),
+    ("B", "Hop Limit"),
+    ("16s", "Source Address"),
+    ("16s", "Destination Address"),
+)
 _UDP_FIELDS = struct.Struct("!HHHH")
 _DONT_FRAGMENT = 0x4000
 _MORE_FRAGMENTS_OR_OFFSET = 0x3FFF
@@ -52,13 +60,14 @@ class InnerControl:
             raise ValueError(f"port {DATA_PORT} carries data, never a control message")
         length = fit(_UDP_HEADER + len(self.message), 16, "UDP Length")
         ports = struct.pack("!HHH", self.source_port, self.destination_port, length)
-        datagram = ports + struct.pack("!H", udp_checksum(source, destination, ports + b"\0\0" + self.message))
-        datagram += self.message
+        addresses = source.packed + destination.packed
+        # RFC 768, RFC 8200 section 8.1: a checksum that comes out as 0 is sent as all ones.
+        summed = checksum(_pseudo_header(addresses, length) + ports + self.message) or 0xFFFF
+        datagram = ports + struct.pack("!H", summed) + self.message
         if source.version == 6:
-            return struct.pack("!IHBB", 6 << 28, length, _UDP, ttl) + source.packed + destination.packed + datagram
+            return struct.pack("!IHBB", 6 << 28, length, _UDP, ttl) + addresses + datagram
         total = fit(_IPV4_HEADER + length, 16, "Total Length")
         start = struct.pack("!BBHHHBB", 0x45, 0, total, 0, _DONT_FRAGMENT, ttl, _UDP)
-        addresses = source.packed + destination.packed
         return start + struct.pack("!H", checksum(start + b"\0\0" + addresses)) + addresses + datagram
 
     @classmethod
@@ -74,9 +83,11 @@ class InnerControl:
         source: IPAddress
         destination: IPAddress
         if version == 4:
-            source, destination = _decode_ipv4(cursor, packet)
+            addresses = _decode_ipv4(cursor, packet)
+            source, destination = IPv4Address(addresses[:4]), IPv4Address(addresses[4:])
         elif version == 6:
-            source, destination = _decode_ipv6(cursor)
+            addresses = _decode_ipv6(cursor)
+            source, destination = IPv6Address(addresses[:16]), IPv6Address(addresses[16:])
         else:
             raise cursor.error(f"is {version}, allowed are 4 and 6", "Version")
         datagram = cursor.take_all()
@@ -87,7 +98,7 @@ class InnerControl:
         # RFC 9301 section 5.8: the checksum MUST be non-zero.
         if not given:
             raise cursor.error("is zero", "UDP Checksum")
-        if not checksum_is_right(source, destination, datagram):
+        if checksum(_pseudo_header(addresses, length) + datagram):
             raise cursor.error("is wrong", "UDP Checksum")
         # RFC 9301 section 5.8: port 4341 MUST NOT be assigned to either port.
         if DATA_PORT in (source_port, destination_port):
@@ -95,15 +106,15 @@ class InnerControl:
         return cls(source, source_port, destination, destination_port, cursor.take_all())
 
 
-def _decode_ipv4(cursor: Cursor, packet: bytes) -> tuple[IPv4Address, IPv4Address]:
-    """Read and check an IPv4 header (RFC 791); the cursor stands behind it and its options."""
+def _decode_ipv4(cursor: Cursor, packet: bytes) -> bytes:
+    """Read and check an IPv4 header (RFC 791); returns both addresses, the cursor behind the header and its options."""
     fields = _IPV4.unpack(cursor.take(_IPV4_HEADER, "IPv4 header"))
-    version_and_ihl, _tos, total_length, _identification, fragment, _ttl, protocol, _checksum, *addresses = fields
-    source, destination = map(IPv4Address, addresses)
+    version_and_ihl, _tos, total_length, _identification, fragment, _ttl, protocol, _checksum, addresses = fields
     header_length = (version_and_ihl & 0xF) * 4
     if header_length < _IPV4_HEADER:
         raise cursor.error(f"is {header_length} bytes, at least {_IPV4_HEADER} are needed", "IHL")
-    cursor.take(header_length - _IPV4_HEADER, "Options")
+    if header_length > _IPV4_HEADER:
+        cursor.take(header_length - _IPV4_HEADER, "Options")
     if total_length != len(packet):
         raise cursor.error(f"is {total_length}, the message holds {len(packet)} bytes", "Total Length")
     if fragment & _MORE_FRAGMENTS_OR_OFFSET:
@@ -112,34 +123,20 @@ def _decode_ipv4(cursor: Cursor, packet: bytes) -> tuple[IPv4Address, IPv4Addres
         raise cursor.error(f"is {protocol}, not UDP", "Protocol")
     if checksum(packet[:header_length]):
         raise cursor.error("is wrong", "Header Checksum")
-    return source, destination
+    return bytes(addresses)
 
 
-def _decode_ipv6(cursor: Cursor) -> tuple[IPv6Address, IPv6Address]:
-    """Read and check an IPv6 header (RFC 8200); the cursor stands behind it."""
-    cursor.u32("Version, Traffic Class and Flow Label")
-    payload_length = cursor.u16("Payload Length")
-    next_header = cursor.u8("Next Header")
-    cursor.u8("Hop Limit")
-    source = IPv6Address(cursor.take(16, "Source Address"))
-    destination = IPv6Address(cursor.take(16, "Destination Address"))
+def _decode_ipv6(cursor: Cursor) -> bytes:
+    """Read and check an IPv6 header (RFC 8200); returns both addresses, the cursor behind the header."""
+    _, payload_length, next_header, _, source, destination = cursor.read(_IPV6)
     if payload_length != cursor.left:
         raise cursor.error(f"is {payload_length}, the message holds {cursor.left} bytes", "Payload Length")
     if next_header != _UDP:
         raise cursor.error(f"is {next_header}, not UDP", "Next Header")
-    return source, destination
+    return bytes(source + destination)
 
 
-def udp_checksum(source: IPAddress, destination: IPAddress, datagram: bytes) -> int:
-    """The UDP checksum of a datagram whose checksum field is zero (RFC 768, RFC 8200 section 8.1); never 0."""
-    return checksum(_pseudo_header(source, destination, len(datagram)) + datagram) or 0xFFFF
-
-
-def checksum_is_right(source: IPAddress, destination: IPAddress, datagram: bytes) -> bool:
-    """Whether the checksum that a datagram holds is the right one."""
-    return checksum(_pseudo_header(source, destination, len(datagram)) + datagram) == 0
-
-
-def _pseudo_header(source: IPAddress, destination: IPAddress, length: int) -> bytes:
+def _pseudo_header(addresses: bytes, length: int) -> bytes:
+    """What a UDP checksum covers beside the datagram: source and destination, length, protocol."""
     # The IPv4 and IPv6 pseudo-headers differ in layout only where zeros stand, so their sums agree.
-    return source.packed + destination.packed + struct.pack("!II", length, _UDP)
+    return addresses + struct.pack("!II", length, _UDP)

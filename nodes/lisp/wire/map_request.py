@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from nodes.lisp.errors import DecodeError
 from nodes.lisp.wire.addresses import Address, decode_address, encode_address
 from nodes.lisp.wire.cursor import Flags, fit
 from nodes.lisp.wire.message import MessageType, first_word, open_message
@@ -104,23 +105,27 @@ class MapRequest:
         cursor, word = open_message(payload, cls.TYPE)
         nonce = cursor.u64("Nonce")
         source_eid = decode_address(cursor, "Source-EID")
-        itr_rlocs = tuple(decode_address(cursor, f"ITR-RLOC {n + 1}") for n in range((word >> 8 & 0x1F) + 1))
+        itr_rlocs = [decode_address(cursor, f"ITR-RLOC {n + 1}") for n in range((word >> 8 & 0x1F) + 1)]
         record_count = word & 0xFF
         # RFC 9301 section 5.2: one or more records.
         if not record_count:
             raise cursor.error("is 0, a Map-Request asks for at least one EID", "Record Count")
-        records = []
-        for number in range(1, record_count + 1):
-            with cursor.inside(f"record {number}"):
+        records: list[RequestRecord] = []
+        try:
+            while len(records) < record_count:
                 records.append(RequestRecord.decode(cursor))
+        except DecodeError as error:
+            raise cursor.inside(f"record {len(records) + 1}", error) from None
         reply_record = None
         if word & _MAP_DATA_PRESENT:
-            with cursor.inside("Map-Reply Record"):
+            try:
                 reply_record = EidRecord.decode(cursor)
+            except DecodeError as error:
+                raise cursor.inside("Map-Reply Record", error) from None
         return cls(
             nonce=nonce,
             source_eid=source_eid,
-            itr_rlocs=itr_rlocs,
+            itr_rlocs=tuple(itr_rlocs),
             records=tuple(records),
             reply_record=reply_record,
             **_FLAGS.unpack(word),

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from nodes.lisp.config import UNUSED_PRIORITY
 from nodes.lisp.eid import EidPrefix
+from nodes.lisp.errors import DecodeError
 from nodes.lisp.wire.addresses import (
     Address,
     decode_address,
@@ -18,10 +19,16 @@ from nodes.lisp.wire.addresses import (
     in_instance,
     sort_key,
 )
-from nodes.lisp.wire.cursor import Cursor, fit
+from nodes.lisp.wire.cursor import Cursor, Layout, fit
 
 _LOCAL, _PROBED, _REACHABLE = 1 << 2, 1 << 1, 1 << 0
 _AUTHORITATIVE = 1 << 12
+
+_LOCATOR_HEAD = Layout(("B", "Priority"), ("B", "Weight"), ("B", "M Priority"), ("B", "M Weight"), ("H", "flags"))
+_EID_HEAD = Layout(
+    ("I", "Record TTL"), ("B", "Locator Count"), ("B", "EID mask-len"), ("H", "ACT"), ("H", "Map-Version Number")
+)
+_QUESTION_HEAD = Layout(("B", "Reserved"), ("B", "EID mask-len"))
 
 
 class Action(IntEnum):
@@ -85,11 +92,7 @@ class LocatorRecord:
         Raises:
             DecodeError: It is short, or its AFI is unknown.
         """
-        priority = cursor.u8("Priority")
-        weight = cursor.u8("Weight")
-        multicast_priority = cursor.u8("M Priority")
-        multicast_weight = cursor.u8("M Weight")
-        flags = cursor.u16("flags")
+        priority, weight, multicast_priority, multicast_weight, flags = cursor.read(_LOCATOR_HEAD)
         return cls(
             decode_address(cursor, "Locator"),
             priority,
@@ -185,17 +188,15 @@ class EidRecord:
         Raises:
             DecodeError: It is short, an AFI is unknown, or the mask is longer than the address.
         """
-        ttl_minutes = cursor.u32("Record TTL")
-        locator_count = cursor.u8("Locator Count")
-        mask_len = cursor.u8("EID mask-len")
-        action_and_a = cursor.u16("ACT")
-        map_version = cursor.u16("Map-Version Number") & 0xFFF
+        ttl_minutes, locator_count, mask_len, action_and_a, map_version = cursor.read(_EID_HEAD)
         address = decode_address(cursor, "EID-Prefix")
         decode_mask_len(cursor, address, mask_len)
-        locators = []
-        for number in range(1, locator_count + 1):
-            with cursor.inside(f"locator {number}"):
+        locators: list[LocatorRecord] = []
+        try:
+            while len(locators) < locator_count:
                 locators.append(LocatorRecord.decode(cursor))
+        except DecodeError as error:
+            raise cursor.inside(f"locator {len(locators) + 1}", error) from None
         return cls(
             address,
             mask_len,
@@ -203,7 +204,7 @@ class EidRecord:
             tuple(locators),
             action_and_a >> 13,
             bool(action_and_a & _AUTHORITATIVE),
-            map_version,
+            map_version & 0xFFF,
         )
 
 
@@ -252,8 +253,7 @@ class RequestRecord:
         Raises:
             DecodeError: It is short, its AFI is unknown, or the mask is longer than the address.
         """
-        cursor.u8("Reserved")
-        mask_len = cursor.u8("EID mask-len")
+        _, mask_len = cursor.read(_QUESTION_HEAD)
         address = decode_address(cursor, "EID-Prefix")
         return cls(address, decode_mask_len(cursor, address, mask_len))
 
@@ -264,10 +264,12 @@ def decode_records(cursor: Cursor, count: int) -> tuple[EidRecord, ...]:
     Raises:
         DecodeError: One of them cannot be read.
     """
-    records = []
-    for number in range(1, count + 1):
-        with cursor.inside(f"record {number}"):
+    records: list[EidRecord] = []
+    try:
+        while len(records) < count:
             records.append(EidRecord.decode(cursor))
+    except DecodeError as error:
+        raise cursor.inside(f"record {len(records) + 1}", error) from None
     return tuple(records)
 
 
