@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 ALONE = "alone"
 UNITS = "units"
-_LONG_FIRST = ("conformance/data_plane", "e2e", "conformance", "dataplane")
-"""Directories whose tests boot labs; the others need none, are short, and even out what is left."""
+_LONG_FIRST = ("conformance/data_plane/", "unit/test_setup.py", "e2e/", "conformance/", "dataplane/")
+"""Tests that boot labs or install; the others are short, and even out what is left."""
 
 
 class Hooks:
@@ -53,7 +53,7 @@ def prepare(items: list[pytest.Item], told: Path) -> None:
 
 
 def _place(test: str) -> int:
-    return next((n for n, room in enumerate(_LONG_FIRST) if test.startswith(f"tests/{room}/")), len(_LONG_FIRST))
+    return next((n for n, room in enumerate(_LONG_FIRST) if test.startswith(f"tests/{room}")), len(_LONG_FIRST))
 
 
 def _unit(item: pytest.Item) -> str:
