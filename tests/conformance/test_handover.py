@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
 
@@ -28,19 +28,17 @@ def stretched(boot: Callable[..., Lab], dataplane: str) -> Lab:
 
 
 @pytest.fixture
-def at_home(stretched: Lab) -> Iterator[Lab]:
+def at_home(stretched: Lab) -> Lab:
     """The mobile address is in the first data centre, and the branch talks to it."""
     settle(stretched, "pc1")
     assert stretched.run("b1", ["ping", "-c", "2", "-i", "0.1", "-W", "2", str(MOBILE)]).returncode == 0
-    yield stretched
-    for host in ("pc1", "pc2"):
-        stretched.run(host, ["ip", "address", "flush", "to", f"{MOBILE}/32"])
+    return stretched
 
 
 def settle(lab: Lab, host: str) -> None:
     """The mobile address is at this host, which says something with it; the mapping system hears of it."""
-    other = "pc2" if host == "pc1" else "pc1"
-    lab.run(other, ["ip", "address", "flush", "to", f"{MOBILE}/32"])
+    for one in ("pc1", "pc2"):
+        lab.run(one, ["ip", "address", "flush", "to", f"{MOBILE}/32"])
     (interface,) = [one.name for one in lab[host].interfaces]
     assert lab.run(host, ["ip", "address", "add", f"{MOBILE}/24", "dev", interface]).returncode == 0
     lab.run(host, ["ping", "-c", "1", "-W", "1", "-I", str(MOBILE), str(lab["b1"].address)])
