@@ -107,7 +107,7 @@ def test_a_broken_path_fails_its_pairs_with_evidence(lab: str) -> None:
 
 @pytest.mark.parametrize("what", commands.SHOWN)
 def test_show_draws_every_table_of_every_lisp_node(lab: str, what: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """By the command of one node; of the others in this process, which is told the same: 72 commands take long to start."""
+    """By the command of one node, in this process of the others: 72 commands take long to start."""
     assert f"xtr1: {what}" in shown("show", "--lab", lab, "xtr1", what)
     json.loads(shown("show", "--lab", lab, "xtr1", what, "--json"))
     for node in ("pxtr", "ms", "mr"):
