@@ -233,7 +233,7 @@ DEFECTS = (
             Edit("nodes/lisp/wire/inner.py", "if not given:", "if False:"),
             Edit(
                 "nodes/lisp/wire/inner.py",
-                "if not checksum_is_right(source, destination, datagram):",
+                "if checksum(_pseudo_header(addresses, length) + datagram):",
                 "if False:",
             ),
         ),
