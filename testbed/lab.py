@@ -17,7 +17,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
-from testbed.client.box import STOP_SECONDS, Box, lab_processes, last_line, lock, owner, parent_of, prepare
+from testbed.client.box import (
+    STOP_SECONDS,
+    Box,
+    interrupts_held,
+    lab_processes,
+    last_line,
+    lock,
+    owner,
+    parent_of,
+    prepare,
+)
 from testbed.client.channel import Channel, LabError
 from testbed.client.running import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
 from testbed.dataplane import overridden, provided, told
@@ -140,23 +150,28 @@ class Lab(LabClient):
         self.topology = provided(self.topology, progress)
         foreign = plans(self.topology, self.drivers, self._files)
         order = Order(self.name, self.topology, self.run_dir, owner(), began, foreign)
-        descriptor = lock(self._files)
-        try:
-            prepare(order)
-            self._box, self._events = Box.start(order, descriptor)
-        except OSError as error:
-            raise LabError(f"run directory {self.run_dir}: {error}") from error
-        finally:
-            os.close(descriptor)
         self._seen.clear()
         self._missing = 0
         try:
+            self._start(order)
             self._await_ready(progress)
             if detach:
                 self._box.detach()
         except BaseException:
             self._end()
             raise
+
+    def _start(self, order: Order) -> None:
+        """Start the box."""
+        descriptor = lock(self._files)
+        try:
+            prepare(order)
+            with interrupts_held():
+                self._box, self._events = Box.start(order, descriptor)
+        except OSError as error:
+            raise LabError(f"run directory {self.run_dir}: {error}") from error
+        finally:
+            os.close(descriptor)
 
     def _await_ready(self, progress: Callable[[str], None]) -> None:
         """Follow the events of the boot up to the last."""

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from testbed.bird import configuration
@@ -193,7 +193,7 @@ class Box:
                 first = subprocess.Popen(
                     command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, pass_fds=(alive, *passed)
                 )
-            keep.enter_context(first)  # waits for it, and it for the box, which ends when the lifeline does
+            keep.callback(_reap, first)  # waits for it, and it for the box, which ends when the lifeline does
             keep.callback(holding.close)
             assert first.stdout is not None
             number = first.stdout.readline()
@@ -245,10 +245,29 @@ class Box:
             os.close(self._lifeline)
             self._lifeline = None
         if self._parent is not None:
-            with self._parent as parent, suppress(BrokenPipeError):
-                self._parent = None
-                assert parent.stdin is not None
+            parent, self._parent = self._parent, None
+            assert parent.stdin is not None
+            with suppress(BrokenPipeError):
                 os.write(parent.stdin.fileno(), b"d")
+            _reap(parent)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let a Ctrl-C wait until the end of this: what is started in it is in its owner's hands before it takes effect."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """Close a process's pipes and wait for its end; after a Ctrl-C Popen's own exit would wait for 0.25 s only."""
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        pipe.close()
+    process.wait()
 
 
 def lab_processes() -> Iterator[tuple[str, Path]]:

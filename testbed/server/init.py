@@ -27,7 +27,10 @@ from nodes.linux import namespaces as ns
 
 def main(root: str, lifeline: int, descriptors: list[int], command: list[str]) -> None:
     """Make the box and be its init; no process returns from here."""
-    os.setsid()  # a Ctrl-C is for the client alone
+    os.setsid()  # a Ctrl-C is for the client alone, which has held back one that came before this
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.set_inheritable(lifeline, False)
     ns.unshare(ns.CLONE_NEWNET | ns.CLONE_NEWNS | ns.CLONE_NEWUTS | ns.CLONE_NEWIPC | ns.CLONE_NEWPID)
     first = os.fork()
