@@ -153,21 +153,22 @@ class Lab(LabClient):
         self._seen.clear()
         self._missing = 0
         try:
-            self._start(order)
+            box = self._start(order)
             self._await_ready(progress)
             if detach:
-                self._box.detach()
+                box.detach()
         except BaseException:
             self._end()
             raise
 
-    def _start(self, order: Order) -> None:
-        """Start the box."""
+    def _start(self, order: Order) -> Box:
+        """Start the box, which is this lab's before a Ctrl-C can take effect."""
         descriptor = lock(self._files)
         try:
             prepare(order)
             with interrupts_held():
                 self._box, self._events = Box.start(order, descriptor)
+            return self._box
         except OSError as error:
             raise LabError(f"run directory {self.run_dir}: {error}") from error
         finally:
