@@ -297,6 +297,25 @@ def restart(_context: Context, node: str, lab: str = "") -> None:
 
 
 @task(
+    positional=("node", "site"),
+    help={
+        "node": "a host on the fabric of a site",
+        "site": "the site with the fabric where it goes",
+        "silent": "the host does not say where it is",
+        "lab": LAB_HELP,
+    },
+)
+def move(_context: Context, node: str, site: str, silent: bool = False, lab: str = "") -> None:
+    """Move a host to another site with its addresses and open sockets.
+
+    Example: ci/lab move h1 dc2
+    """
+    from testbed import commands
+
+    commands.move(lab or None, node, site, silent=silent)
+
+
+@task(
     help={
         "from": "the node that sends",
         "to": "the node that receives",

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from testbed.act.mobility.moved import Moved
 from testbed.client.box import ROOT, give, owner
 from testbed.client.channel import Channel, LabError
 from testbed.client.entrance import Entrance, follow_file
@@ -274,6 +275,28 @@ class LabClient:
     def restart(self, node: str) -> None:
         """Restart a node's daemons, or start those that died; returns when they are ready."""
         self._ask("restart", RESTART_SECONDS, node=node)
+
+    # Its hosts
+
+    def move(self, node: str, site: str, *, silent: bool = False) -> Moved:
+        """Move a host to the fabric of another site: it keeps its MAC and IP addresses, routes, neighbours and sockets.
+
+        Args:
+            node: The host.
+            site: The site.
+            silent: Whether it says nothing of it: otherwise it announces its addresses, by ARP and ND, when it has a
+                carrier again.
+
+        Raises:
+            LabError: It cannot go there, or that failed and it is back where it was.
+        """
+        data, _ = self._ask("move", node=node, site=site, silent=silent)
+        return Moved(**data)
+
+    def places(self) -> dict[str, str]:
+        """The site that each host is in, by its name."""
+        data, _ = self._ask("places")
+        return dict(data)
 
     def log_path(self, node: str) -> Path:
         """The log of a node's daemon; on a node without LISP that of its routing daemon, in BIRD's words."""

@@ -1,6 +1,6 @@
 """What each command does and prints. `tasks.py` declares the words; one function here carries out each of them."""
 
-from testbed.commands.labs import down, execute, logs, restart, shell, status, up
+from testbed.commands.labs import down, execute, logs, move, restart, shell, status, up
 from testbed.commands.proofs import demo, ping, traffic
 from testbed.commands.routers import SHOWN, key, lig, locator, show, verify
 from testbed.commands.values import by_udp, instance_id, key_id, megabits, number, octet, seconds
@@ -22,6 +22,7 @@ __all__ = [
     "locator",
     "logs",
     "megabits",
+    "move",
     "number",
     "octet",
     "ping",

@@ -114,6 +114,13 @@ def restart(lab: str | None, node: str) -> None:
     print(f"{node} runs again")
 
 
+def move(lab: str | None, node: str, site: str, *, silent: bool = False) -> None:
+    """Move a host to another site."""
+    moved = Lab.attach(lab).move(node, site, silent=silent)
+    milliseconds = (moved.plugged - moved.unplugged) * 1000
+    print(f"{node} went from {moved.origin} to {moved.site}; its cable was out for {milliseconds:.1f} ms")
+
+
 def progress() -> Callable[[str], None]:
     """Print each step of a boot with the seconds since it began."""
     began = time.monotonic()

@@ -21,6 +21,7 @@ from testbed.server.events import Events
 from testbed.server.foreign import ForeignRouters
 from testbed.server.fork_server import ForkServer
 from testbed.server.link_watch import LinkWatch
+from testbed.server.moves import Moves
 from testbed.server.relay import Relay
 from testbed.server.routing import RoutingDaemons
 from testbed.server.supervision import ServerError, State, Supervisor
@@ -46,6 +47,7 @@ class LabProcess:
         self.foreign: ForeignRouters | None = None
         self.relay: Relay | None = None
         self.link_watch: LinkWatch | None = None
+        self.moves: Moves | None = None
         self.supervisors: tuple[Supervisor, ...] = ()
         self._init = os.pidfd_open(1)
         self._stopped = asyncio.Event()
@@ -115,6 +117,7 @@ class LabProcess:
         self._towards_sockets()
         self.network.announce()  # now that the routers hear it: they find dynamic-EIDs by it
         self.link_watch = LinkWatch(self.network.values(), self.events)
+        self.moves = Moves(self.topology, self.network, self.events)
         self._lap("all daemons")
         self.state = "ready"
         self.events.emit("ready", daemons=len(first) + len(rest) + len(routers), milliseconds=self._milliseconds)
@@ -159,6 +162,8 @@ class LabProcess:
             "enter": self._enter,
             "socket": self._socket,
             "restart": self._restart,
+            "move": self._move,
+            "places": self._places,
             "stop": self._stop,
         }
 
@@ -229,6 +234,23 @@ class LabProcess:
             await one.restart(node.name)
         self._towards_sockets()  # an `auto` daemon may have come back without eBPF
         return Reply()
+
+    def _movable(self) -> Moves:
+        if self.moves is None:
+            raise ServerError("the lab is not ready yet; nothing can move")
+        return self.moves
+
+    async def _move(self, request: Request) -> Reply:
+        """Move a host to another site."""
+        node = self._node(request)
+        try:
+            return Reply(await self._movable().move(node.name, request["site"], bool(request["silent"])))
+        except LinkError as error:
+            raise ServerError(str(error)) from error
+
+    async def _places(self, _request: Request) -> Reply:
+        """Which site each host is in."""
+        return Reply(self._movable().places)
 
     async def _stop(self, _request: Request) -> Reply:
         """End the lab; the client waits for the init to be gone."""

@@ -71,3 +71,29 @@ def pairs_world(links: dict[str, dict[str, float]]) -> Topology:
             nodes[node] = Node(node, NodeKind.HOST, name, (interface,))
         cables.append(Link((ends[0], ends[1]), (ends[1], ends[0]), **given))
     return Topology("pairs", "Pairs of hosts", nodes, tuple(cables), {}, (), (), (), source="name: pairs\n")
+
+
+def bridged_world(links: dict[str, dict[str, float]]) -> Topology:
+    """Hosts of the site ``left`` with links of the given properties; its fabric is bridged to that of ``right``.
+
+    192.0.2.N and 2001:db8::N, from 1 on in the order of ``links``; ``far`` is 192.0.2.254 at ``right``, and the site
+    ``nowhere`` has no fabric.
+    """
+    nodes: dict[str, Node] = {}
+    cables: list[Link] = []
+    ports: dict[str, list[Interface]] = {"sw1": [], "sw2": []}
+    hosts = [(name, "left", "sw1", number, given) for number, (name, given) in enumerate(links.items(), 1)]
+    for name, site, fabric, number, given in [*hosts, ("far", "right", "sw2", 254, {})]:
+        addresses = (ip_interface(f"192.0.2.{number}/24"), ip_interface(f"2001:db8::{number:x}/64"))
+        end = Interface(fabric, name, fabric, name, _MAC.format(number), addresses)
+        nodes[name] = Node(name, NodeKind.HOST, site, (end,))
+        ports[fabric].append(Interface(name, fabric, name, fabric, f"02:00:00:00:01:{number:02x}"))
+        cables.append(Link((name, fabric), (fabric, name), **given))
+    for number, (one, other) in enumerate((("sw1", "sw2"), ("sw2", "sw1"))):
+        ports[one].append(Interface(other, one, other, one, f"02:00:00:00:02:{number:02x}"))
+    cables.append(Link(("sw1", "sw2"), ("sw2", "sw1")))
+    nodes["sw1"] = Node("sw1", NodeKind.FABRIC, "left", tuple(ports["sw1"]))
+    nodes["sw2"] = Node("sw2", NodeKind.FABRIC, "right", tuple(ports["sw2"]))
+    nodes["router"] = Node("router", NodeKind.ROUTER, "left")
+    sites = {name: Site(name, (), ()) for name in ("left", "right", "nowhere")}
+    return Topology("bridged", "Two bridged sites", nodes, tuple(cables), sites, (), (), (), source="name: bridged\n")

@@ -1,0 +1,1 @@
+"""Hosts that move while their sessions live: the move, the probes, what was seen."""

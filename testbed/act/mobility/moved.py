@@ -1,0 +1,23 @@
+"""What a move of a host was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A host went from one site's fabric to another's.
+
+    Attributes:
+        node: The host.
+        origin: The site that it left.
+        site: The site where it is now.
+        unplugged: When its cable was pulled, and ``plugged``: when it had a carrier again (monotonic seconds).
+    """
+
+    node: str
+    origin: str
+    site: str
+    unplugged: float
+    plugged: float

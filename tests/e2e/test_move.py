@@ -1,0 +1,152 @@
+"""Hosts that move between fabrics, here both of one bridged LAN: what stays, what they say, what cannot be."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from nodes.linux import ethtool, links, qdisc
+from nodes.linux.netlink import Connection
+from testbed import commands
+from testbed.act.ping import first_reply
+from testbed.lab import Lab, LabError
+from testbed.observe.capture import Capture, Frame
+from tests.e2e.worlds import bridged_world
+from tests.labs import namespace_of
+
+LINKS: dict[str, dict[str, float]] = {
+    "plain": {},
+    "near": {},
+    "far-away": {"delay": 5.0},
+    "thin": {"bandwidth": 20.0, "loss": 1.0},
+}
+ETH_ARP, ETH_IPV6 = b"\x08\x06", b"\x86\xdd"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(bridged_world(LINKS), name="test-move", run_dir=tmp_path_factory.mktemp("runs") / "test-move") as running:
+        yield running
+
+
+def of_the_host(lab: Lab, host: str) -> str:
+    """All that is its own: addresses, routes, neighbours, as its kernel tells them."""
+    # The state of a neighbour changes with time, the number of the cable's other end with its place.
+    addresses, neighbours = "ip address | sed 's/@if[0-9]*//; s/link-netnsid.*//'", "ip neigh | sed 's/ [A-Z]* *$//'"
+    script = f"{addresses}; ip route; ip -6 route; {neighbours} | sort"
+    return lab.run(host, ["sh", "-c", script]).stdout
+
+
+def test_a_tcp_connection_lives_through_moves_there_and_back(lab: Lab) -> None:
+    server = lab["far"].address_of(6)
+    with lab.socket("far", socket.AF_INET6, socket.SOCK_STREAM) as listener:
+        listener.bind((str(server), 7000))
+        listener.listen()
+        with lab.socket("plain", socket.AF_INET6, socket.SOCK_STREAM) as mobile:
+            mobile.settimeout(5)
+            mobile.connect(listener.getsockname())
+            there, _ = listener.accept()
+            with there:
+                there.settimeout(5)
+                before = of_the_host(lab, "plain")
+                for site in ("right", "left"):
+                    moved = lab.move("plain", site)
+                    assert 0 < moved.plugged - moved.unplugged < 1
+                    assert moved.site == site == lab.places()["plain"]
+                    mobile.sendall(b"here I am")
+                    assert there.recv(100) == b"here I am"
+                    there.sendall(b"so I see")
+                    assert mobile.recv(100) == b"so I see"
+                    assert of_the_host(lab, "plain") == before
+
+
+def announced(frames: list[Frame], mac: bytes) -> set[bytes]:
+    """The Ethernet types of frames from a MAC address that say where one of its addresses is."""
+    own = [frame.data for frame in frames if frame.data[6:12] == mac]
+    kinds = {frame[12:14] for frame in own if frame[12:14] == ETH_ARP and frame[28:32] == frame[38:42]}
+    return kinds | {frame[12:14] for frame in own if frame[12:14] == ETH_IPV6 and frame[54] == 136}
+
+
+@pytest.mark.parametrize(("silent", "said"), [(False, {ETH_ARP, ETH_IPV6}), (True, set())], ids=["said", "silent"])
+def test_a_host_announces_itself_unless_it_is_to_be_silent(lab: Lab, silent: bool, said: set[bytes]) -> None:
+    mac = bytes.fromhex(lab["near"].interfaces[0].mac.replace(":", ""))
+    with Capture(lab, ["far"]) as capture:
+        moved = lab.move("near", "right", silent=silent)
+        first_reply(lab, "plain", "far", within=5)  # what was said before that has come through
+    lab.move("near", moved.origin)
+    assert announced(capture.frames, mac) == said
+
+
+def test_a_silent_host_is_found_again_by_its_first_frame(lab: Lab) -> None:
+    first_reply(lab, "far", "near", within=5)
+    lab.move("near", "right", silent=True)
+    began = time.monotonic()
+    first_reply(lab, "near", "far", within=5)
+    assert time.monotonic() - began < 1
+    lab.move("near", "left")
+
+
+def test_a_link_is_what_it_was_at_the_other_site(lab: Lab) -> None:
+    """The token bucket and the loss of the switch's end go with it, and so do its offloads, which a loss forbids."""
+
+    def end(fabric: str) -> tuple[set[tuple[str, int]], dict[str, bool], int]:
+        with namespace_of(lab, fabric) as namespace, Connection(namespace) as kernel:
+            link = links.get(kernel, "thin")
+            disciplines = {(one.kind, one.rate) for one in qdisc.list_qdiscs(kernel, link.index)}
+            return disciplines, ethtool.get_features("thin", namespace), link.mtu
+
+    before = end("sw1")
+    lab.move("thin", "right")
+    after = end("sw2")
+    lab.move("thin", "left")
+    assert ("tbf", 2_500_000) in before[0]
+    assert after == before == end("sw1")
+
+
+def test_a_delay_moves_along(lab: Lab) -> None:
+    """There and back: the link may lead through the relay, whose halves carry on."""
+    first_reply(lab, "far-away", "far", within=5)
+    for site in ("right", "left"):
+        lab.move("far-away", site)
+        assert 0.010 <= first_reply(lab, "far-away", "far", within=5) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("node", "site", "says"),
+    [
+        ("plain", "left", "plain is in left already"),
+        ("plain", "rigth", "there is no site rigth; sites are left, right, nowhere"),
+        ("plain", "nowhere", "nowhere has no fabric to plug plain in; those with one are left, right"),
+        ("router", "right", "router cannot move: only hosts do: plain, near, far-away, thin, far"),
+        ("nobody", "right", "there is no node nobody; nodes are plain, near, far-away, thin, far, sw1, sw2, router"),
+    ],
+)
+def test_what_cannot_move_says_why_and_stays(lab: Lab, node: str, site: str, says: str) -> None:
+    before = lab.places()
+    with pytest.raises(LabError) as refused:
+        lab.move(node, site)
+    assert str(refused.value) == says
+    assert lab.places() == before
+
+
+def test_the_command_says_what_happened(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    for site, origin in (("right", "left"), ("left", "right")):
+        commands.move(str(lab.run_dir), "near", site)
+        assert re.fullmatch(
+            rf"near went from {origin} to {site}; its cable was out for [0-9.]+ ms\n", capsys.readouterr().out
+        )
+
+
+def test_a_host_that_cannot_be_plugged_in_is_back_where_it_was(lab: Lab) -> None:
+    """The new fabric's bridge is gone; the old one takes the cable back. The last test: there is none any more."""
+    first_reply(lab, "plain", "near", within=5)
+    lab.run("sw2", ["ip", "link", "set", "sw2", "name", "gone"])
+    lab.run("sw2", ["ip", "link", "delete", "gone"])
+    with pytest.raises(LabError, match=r"make interface .* a port of bridge"):
+        lab.move("plain", "right")
+    assert lab.places()["plain"] == "left"
+    assert first_reply(lab, "plain", "near", within=5) < 1
