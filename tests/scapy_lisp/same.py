@@ -75,26 +75,32 @@ def _same_request(ours: wire.MapRequest, read: Packet) -> None:
     names = {"smr_invoked": "smr_invoked", "dont_reply": "dont_map_reply"}
     for name in ("authoritative", "probe", "smr", "pitr", "local_xtr", *names):
         assert getattr(ours, name) == read.getfieldval(names.get(name, name)), name
-    assert (read.reserved, read.rsvd, read.xtr_id_present) == (0, 0, 0)
+    assert (read.reserved, read.rsvd) == (0, 0)
+    assert (ours.xtr_id is not None) == bool(read.xtr_id_present)
+    _same_identity(ours, read)
     assert ours.nonce == read.nonce
     assert _plain(ours.source_eid) == _read(read.source_eid)
     assert [_plain(one) for one in ours.itr_rlocs] == [_read(one) for one in read.itr_rlocs]
     for one, other in zip(ours.records, read.records, strict=True):
         assert (_plain(one.address), one.mask_len) == (_read(other.eid_prefix), other.eid_mask_len)
-        assert (other.notification_requested, other.reserved) == (0, 0)
+        assert (other.notification_requested, other.reserved) == (one.notify, 0)
     assert (ours.reply_record is not None) == read.map_data_present == len(read.map_reply_record)
     if ours.reply_record is not None:
         _same_record(ours.reply_record, read.map_reply_record[0])
+
+
+def _same_identity(ours: Any, read: Packet) -> None:
+    assert (ours.xtr_id is not None) == bool(read.haslayer(lisp.Identity))
+    if ours.xtr_id is not None:
+        identity = read[lisp.Identity]
+        assert (ours.xtr_id, ours.site_id) == (identity.xtr_id, int.from_bytes(identity.site_id, "big"))
 
 
 def _same_registration(ours: Any, read: Packet) -> None:
     assert (ours.nonce, ours.key_id, ours.algorithm_id) == (read.nonce, read.key_id, read.algorithm_id)
     assert ours.auth_data == read.authentication_data
     _same_records(ours, read)
-    assert (ours.xtr_id is not None) == bool(read.haslayer(lisp.Identity))
-    if ours.xtr_id is not None:
-        identity = read[lisp.Identity]
-        assert (ours.xtr_id, ours.site_id) == (identity.xtr_id, int.from_bytes(identity.site_id, "big"))
+    _same_identity(ours, read)
     if isinstance(ours, wire.MapRegister):
         names = {
             "proxy_reply": "proxy_map_reply", "security_capable": "security_capable", "eid_notify": "eid_notify",

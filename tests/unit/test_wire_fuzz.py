@@ -210,8 +210,11 @@ def _message(random: Random) -> Message:
                 nonce,
                 _address(random),
                 tuple(_address(random) for _ in range(random.randint(1, 32))),
-                (RequestRecord(address, random.randint(0, max_mask_len(address))),) * random.randint(1, 3),
+                (RequestRecord(address, random.randint(0, max_mask_len(address)), _flag(random)),)
+                * random.randint(1, 3),
                 reply_record=random.choice([None, _record(random)]),
+                xtr_id=xtr_id,
+                site_id=site_id,
                 **_flags(random, "authoritative", "probe", "smr", "pitr", "smr_invoked", "local_xtr", "dont_reply"),
             )
         case 1:

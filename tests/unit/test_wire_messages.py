@@ -62,6 +62,20 @@ LAYOUTS: dict[str, tuple[Message, str]] = {
         replace(REQUEST, reply_record=RECORD),
         f"14000001 {NONCE_BYTES} 0001 c0000201 0001 c6336401 {QUESTION_BYTES} {RECORD_BYTES}",
     ),
+    "map-request-that-subscribes": (  # RFC 9437 section 4: I-bit, N-bit, xTR-ID and Site-ID
+        replace(
+            REQUEST,
+            records=(RequestRecord.of(EidPrefix.of("192.0.2.9"), notify=True),),
+            xtr_id=bytes(range(16, 32)),
+            site_id=0xA1A2A3A4A5A6A7A8,
+        ),
+        f"10100001 {NONCE_BYTES} 0001 c0000201 0001 c6336401 80 20 0001 c0000209"
+        "101112131415161718191a1b1c1d1e1f a1a2a3a4a5a6a7a8",
+    ),
+    "map-request-with-mapping-that-subscribes": (
+        replace(REQUEST, reply_record=RECORD, xtr_id=bytes(16), site_id=1),
+        f"14100001 {NONCE_BYTES} 0001 c0000201 0001 c6336401 {QUESTION_BYTES} {RECORD_BYTES}{16 * '00'}{'01':0>16}",
+    ),
     "map-reply": (REPLY, f"20000001 {NONCE_BYTES} {RECORD_BYTES}"),
     "map-reply-negative": (
         MapReply(NONCE, (EidRecord.of(EidPrefix.of("0.0.0.0/0"), 15, action=Action.NATIVELY_FORWARD),)),
@@ -127,7 +141,7 @@ def test_header_flag(message: Message, flag: str, mask: int) -> None:
 
 # first words with every reserved bit set
 RESERVED: list[tuple[Message, int]] = [
-    (REQUEST, 0x003F8000),  # R, R, Rsvd
+    (REQUEST, 0x002F8000),  # R, Rsvd
     (REPLY, 0x01FFFF00),
     (REGISTER, 0x01FFE200),
     (NOTIFY, 0x0FFFFF00),
@@ -156,7 +170,7 @@ def test_reserved_record_bits() -> None:
     reply[locator + 5] |= 0xF8
     assert decode(bytes(reply)) == REPLY
     request = bytearray(REQUEST.encode())
-    request[-8] = 0xFF
+    request[-8] = 0x7F  # the N-bit stands before them
     assert decode(bytes(request)) == REQUEST
 
 
@@ -210,8 +224,18 @@ def test_thirty_two_itr_rlocs_and_no_more() -> None:
 
 
 def test_map_request_extensions_are_ignored() -> None:
-    """C04: a tail that a reserved bit announces (RFC 9437) is no error to who knows neither."""
+    """C04: a tail that a reserved bit announces is no error to who knows neither."""
     assert decode(REQUEST.encode() + bytes(24)) == REQUEST
+    identified = replace(REQUEST, xtr_id=bytes(16))
+    assert decode(identified.encode() + bytes(3)) == identified
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 23])
+def test_an_xtr_id_that_is_announced_and_missing_is_malformed(size: int) -> None:
+    """RFC 9437 section 4: such a Map-Request is dropped."""
+    payload = replace(REQUEST, xtr_id=bytes(16)).encode()
+    with pytest.raises(DecodeError, match="xTR-ID|Site-ID"):
+        decode(payload[: len(payload) - 24 + size])
 
 
 @pytest.mark.parametrize("message", [REPLY, REGISTER, NOTIFY], ids=lambda message: type(message).__name__)

@@ -1,4 +1,4 @@
-"""Map-Request (RFC 9301 section 5.2): who asks, where to answer, and for which EIDs."""
+"""Map-Request (RFC 9301 section 5.2, RFC 9437 section 4): who asks, where to answer, and for which EIDs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from nodes.lisp.wire.addresses import Address, decode_address, encode_address
 from nodes.lisp.wire.cursor import Flags, fit
 from nodes.lisp.wire.message import MessageType, first_word, open_message
 from nodes.lisp.wire.records import EidRecord, RequestRecord
+from nodes.lisp.wire.registration import decode_identity, encode_identity
 
-# IANA's bit positions (RFC 9301 section 12.6); the M-bit follows from reply_record.
+# IANA's bit positions (RFC 9301 section 12.6, RFC 9437 section 9); the M-bit follows from reply_record, the I-bit from
+# xtr_id.
 _FLAGS = Flags(authoritative=4, probe=6, smr=7, pitr=8, smr_invoked=9, local_xtr=17, dont_reply=18)
 _MAP_DATA_PRESENT = 1 << (31 - 5)
+_ID_PRESENT = 1 << (31 - 11)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class MapRequest:
          0                   1                   2                   3
          0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-        |Type=1 |A|M|P|S|p|s|R|R|  Rsvd   |L|D|   IRC   | Record Count  |
+        |Type=1 |A|M|P|S|p|s|R|I|  Rsvd   |L|D|   IRC   | Record Count  |
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
         |                         Nonce . . .                           |
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -38,6 +41,8 @@ class MapRequest:
         |                    Request Records  ...                       |
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
         |                   Map-Reply Record  ...                       |
+        +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+        |                 xTR-ID (128 bits), Site-ID (64 bits)  ...     |
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 
     Attributes:
@@ -53,6 +58,8 @@ class MapRequest:
         local_xtr: L-bit, the sender is one of its site's RLOCs.
         dont_reply: D-bit, no Map-Reply is wanted.
         reply_record: The mapping of the Source-EID, piggybacked (M-bit); unverified.
+        xtr_id: 16 bytes that name the xTR, or None (I-bit).
+        site_id: 64 bits that name its site; sent with the xTR-ID only.
     """
 
     TYPE: ClassVar[MessageType] = MessageType.MAP_REQUEST
@@ -69,15 +76,19 @@ class MapRequest:
     local_xtr: bool = False
     dont_reply: bool = False
     reply_record: EidRecord | None = None
+    xtr_id: bytes | None = None
+    site_id: int = 0
 
     def encode(self) -> bytes:
         """The message's bytes.
 
         Raises:
-            ValueError: There is no ITR-RLOC, or there are more than 32 of them or 255 records.
+            ValueError: There is no ITR-RLOC, or there are more than 32 of them or 255 records, or the xTR-ID has not 16
+                bytes.
         """
         map_data = b"" if self.reply_record is None else self.reply_record.encode()
-        flags = _FLAGS.pack(self) | (_MAP_DATA_PRESENT if map_data else 0)
+        identity = encode_identity(self.xtr_id, self.site_id)
+        flags = _FLAGS.pack(self) | (_MAP_DATA_PRESENT if map_data else 0) | (_ID_PRESENT if identity else 0)
         # RFC 9301 section 5.2: IRC is the number of ITR-RLOCs behind the first one.
         irc = fit(len(self.itr_rlocs) - 1, 5, "ITR-RLOC Count")
         count = fit(len(self.records), 8, "Record Count")
@@ -89,6 +100,7 @@ class MapRequest:
                 *(encode_address(rloc) for rloc in self.itr_rlocs),
                 *(record.encode() for record in self.records),
                 map_data,
+                identity,
             )
         )
 
@@ -96,8 +108,8 @@ class MapRequest:
     def decode(cls, payload: bytes) -> MapRequest:
         """Read a whole Map-Request.
 
-        Bytes behind the last record are ignored, as are the reserved bits that would announce them: extensions put
-        fields there (RFC 9437 its xTR-ID and Site-ID).
+        Bytes behind the last field are ignored, as are the reserved bits that would announce them: extensions put
+        fields there.
 
         Raises:
             DecodeError: It is short, has no record, or holds an unknown AFI or a mask longer than its address.
@@ -122,11 +134,14 @@ class MapRequest:
                 reply_record = EidRecord.decode(cursor)
             except DecodeError as error:
                 raise cursor.inside("Map-Reply Record", error) from None
+        # RFC 9437 section 4: with the I-bit, a message that ends without an xTR-ID and a Site-ID is malformed.
+        identity = decode_identity(cursor) if word & _ID_PRESENT else {}
         return cls(
             nonce=nonce,
             source_eid=source_eid,
             itr_rlocs=tuple(itr_rlocs),
             records=tuple(records),
             reply_record=reply_record,
+            **identity,
             **_FLAGS.unpack(word),
         )

@@ -28,7 +28,8 @@ _LOCATOR_HEAD = Layout(("B", "Priority"), ("B", "Weight"), ("B", "M Priority"), 
 _EID_HEAD = Layout(
     ("I", "Record TTL"), ("B", "Locator Count"), ("B", "EID mask-len"), ("H", "ACT"), ("H", "Map-Version Number")
 )
-_QUESTION_HEAD = Layout(("B", "Reserved"), ("B", "EID mask-len"))
+_QUESTION_HEAD = Layout(("B", "N and Reserved"), ("B", "EID mask-len"))
+_NOTIFY = 1 << 7
 
 
 class Action(IntEnum):
@@ -210,12 +211,12 @@ class EidRecord:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One question of a Map-Request (RFC 9301 section 5.2).
+    """One question of a Map-Request (RFC 9301 section 5.2, RFC 9437 section 4).
 
     ::
 
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-        |   Reserved    | EID mask-len  |        EID-Prefix-AFI         |
+        |N|  Reserved   | EID mask-len  |        EID-Prefix-AFI         |
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
         |                       EID-Prefix  ...                         |
         +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -223,15 +224,17 @@ class RequestRecord:
     Attributes:
         address: The address asked for, inside an Instance ID LCAF unless the instance is 0.
         mask_len: 32 or 128 for one EID; the mask of a cached prefix when that is asked again.
+        notify: N-bit, the xTR wants to be told of changes.
     """
 
     address: Address
     mask_len: int
+    notify: bool = False
 
     @classmethod
-    def of(cls, prefix: EidPrefix) -> RequestRecord:
+    def of(cls, prefix: EidPrefix, *, notify: bool = False) -> RequestRecord:
         """The question for an EID-prefix."""
-        return cls(in_instance(prefix.address, prefix.instance_id), prefix.mask_len)
+        return cls(in_instance(prefix.address, prefix.instance_id), prefix.mask_len, notify)
 
     @property
     def prefix(self) -> EidPrefix:
@@ -244,7 +247,7 @@ class RequestRecord:
 
     def encode(self) -> bytes:
         """The record's bytes."""
-        return struct.pack("!BB", 0, self.mask_len) + encode_address(self.address)
+        return struct.pack("!BB", _NOTIFY * self.notify, self.mask_len) + encode_address(self.address)
 
     @classmethod
     def decode(cls, cursor: Cursor) -> RequestRecord:
@@ -253,9 +256,9 @@ class RequestRecord:
         Raises:
             DecodeError: It is short, its AFI is unknown, or the mask is longer than the address.
         """
-        _, mask_len = cursor.read(_QUESTION_HEAD)
+        flags, mask_len = cursor.read(_QUESTION_HEAD)
         address = decode_address(cursor, "EID-Prefix")
-        return cls(address, decode_mask_len(cursor, address, mask_len))
+        return cls(address, decode_mask_len(cursor, address, mask_len), bool(flags & _NOTIFY))
 
 
 def decode_records(cursor: Cursor, count: int) -> tuple[EidRecord, ...]:

@@ -77,18 +77,13 @@ def encode_registration(message: Registration, flags: int = 0) -> bytes:
     Raises:
         ValueError: There are more than 255 records, or the xTR-ID has not 16 bytes.
     """
-    identity = b""
-    if message.xtr_id is not None:
-        if len(message.xtr_id) != 16:
-            raise ValueError(f"xTR-ID: needs 16 bytes, has {len(message.xtr_id)}")
-        identity = message.xtr_id + message.site_id.to_bytes(8, "big")
     return b"".join(
         (
             first_word(message.TYPE, flags, fit(len(message.records), 8, "Record Count")),
             struct.pack("!QBBH", message.nonce, message.key_id, message.algorithm_id, len(message.auth_data)),
             message.auth_data,
             *(record.encode() for record in message.records),
-            identity,
+            encode_identity(message.xtr_id, message.site_id),
         )
     )
 
@@ -114,7 +109,28 @@ def decode_registration(cursor: Cursor, word: int, identity_present: bool | None
     if identity_present is None:
         identity_present = cursor.left == IDENTITY_SIZE
     if identity_present:
-        fields["xtr_id"] = cursor.take(16, "xTR-ID")
-        fields["site_id"] = cursor.u64("Site-ID")
+        fields |= decode_identity(cursor)
     cursor.end()
     return fields
+
+
+def encode_identity(xtr_id: bytes | None, site_id: int) -> bytes:
+    """The xTR-ID and Site-ID that end a message, Map-Requests included (RFC 9437 section 4); nothing if there is none.
+
+    Raises:
+        ValueError: The xTR-ID has not 16 bytes.
+    """
+    if xtr_id is None:
+        return b""
+    if len(xtr_id) != 16:
+        raise ValueError(f"xTR-ID: needs 16 bytes, has {len(xtr_id)}")
+    return xtr_id + site_id.to_bytes(8, "big")
+
+
+def decode_identity(cursor: Cursor) -> dict[str, Any]:
+    """Read the xTR-ID and the Site-ID, by attribute name.
+
+    Raises:
+        DecodeError: It is short.
+    """
+    return {"xtr_id": cursor.take(16, "xTR-ID"), "site_id": cursor.u64("Site-ID")}

@@ -131,9 +131,14 @@ def _about_control(one: Sent, opinion: Opinion) -> Iterator[str]:
     yield from _differences(lambda: same(wire.decode(one.payload), message))
     if message.type == _MAP_NOTIFY_ACK:  # tshark does not know it
         return
+    request = read.getlayer(lisp.MapRequest)
+    # RFC 9437 section 5: who subscribes no more gives no ITR-RLOC; tshark refuses that, and reads no further.
+    if request is not None and [one.afi for one in request.itr_rlocs] == [0]:
+        return
     yield from (f"tshark: {words}" for words in opinion.complaints if words != NOT_DISSECTED)
-    # RFC 9301 section 5.7: an xTR-ID ends a Map-Notify unannounced, and tshark leaves it out.
-    identified = read.haslayer(lisp.MapNotify) and read.haslayer(lisp.Identity)
+    # RFC 9301 section 5.7: an xTR-ID ends a Map-Notify unannounced; RFC 9437 section 4: and a Map-Request after a bit
+    # that tshark does not know. It leaves both out.
+    identified = (read.haslayer(lisp.MapNotify) or request is not None) and read.haslayer(lisp.Identity)
     # Of an LCAF that it does not dissect, tshark does not see what is inside either.
     unseen: tuple[str, ...] = _IDENTITY if identified else ()
     unseen += (_LCAF,) if NOT_DISSECTED in opinion.complaints else ()
