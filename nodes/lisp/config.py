@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum, StrEnum
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -271,6 +271,27 @@ class NodeConfig:
             )
         if self.roles & {Role.ITR, Role.PITR, Role.RTR} and not self.map_resolvers:
             raise ConfigError(f"{self.name}: map_resolvers is empty; an ITR, PITR or RTR asks at least one")
+
+    def at(self, rlocs: tuple[IPAddress, ...]) -> NodeConfig:
+        """The same node with other RLOCs: the locators of its mappings follow them.
+
+        Of an RLOC that the configuration knows, priority and weight are those that it says; of another one 1 and 100.
+        The locators of other routers stay.
+        """
+
+        def moved(locators: tuple[Locator, ...]) -> tuple[Locator, ...]:
+            told = {one.address: one for one in locators}
+            if not told.keys() & set(self.rlocs):
+                return locators
+            others = tuple(one for one in locators if one.address not in self.rlocs and one.address not in rlocs)
+            return (*(told.get(rloc, Locator(rloc)) for rloc in rlocs), *others)
+
+        return replace(
+            self,
+            rlocs=rlocs,
+            database=tuple(replace(one, locators=moved(one.locators)) for one in self.database),
+            dynamic_eids=tuple(replace(one, locators=moved(one.locators)) for one in self.dynamic_eids),
+        )
 
     def to_json(self) -> str:
         """The document :meth:`from_json` reads. It holds the keys: write it where only root reads."""

@@ -128,6 +128,17 @@ class ChangeLocator:
 
 
 @dataclass(frozen=True, slots=True)
+class RlocsChanged:
+    """The node has other RLOCs: a mobile node is in another network (draft-ietf-lisp-mn, requirement S15).
+
+    Attributes:
+        rlocs: Those that it has now; none while it is in no network, which changes nothing until it is in one again.
+    """
+
+    rlocs: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeKey:
     """The ETR signs its registrations with another of its keys from now on. Answered by an :class:`Answer`.
 
@@ -220,6 +231,7 @@ Input = (
     | HostGone
     | StrayData
     | ChangeLocator
+    | RlocsChanged
     | ChangeKey
     | AddMappings
     | RemoveMappings

@@ -82,6 +82,15 @@ class MapCache:
             entry = ForwardingEntry(prefix, Forwarding.SEND_MAP_REQUEST)
             self._defaults.set(prefix, MapCacheEntry(entry, (), now, None))
 
+    def move(self, rlocs: Collection[IPAddress]) -> Iterator[Install]:
+        """The node has other RLOCs: the data path hears of mappings whose usable locators are others by that."""
+        self._rlocs = rlocs
+        for prefix, entry in list(self._learned.items()):
+            forwarding = _towards(prefix, usable(entry.locators, rlocs)) if entry.locators else entry.forwarding
+            if forwarding != entry.forwarding:
+                self._take_in(prefix, replace(entry, forwarding=forwarding))
+                yield Install(forwarding)
+
     def install_defaults(self) -> Iterator[Install]:
         """Write the default entries into the data path."""
         yield from (Install(entry.forwarding) for _, entry in self._defaults.items())

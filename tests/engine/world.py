@@ -42,6 +42,7 @@ from nodes.lisp.effects import (
     Remove,
     RemoveHost,
     Report,
+    RlocsChanged,
     Send,
     Tick,
     Unresolved,
@@ -101,6 +102,10 @@ class Node:
     in_use: set[IPAddress] = field(default_factory=set)
     down: set[IPAddress] = field(default_factory=set)
     path_mtus: dict[IPAddress, int] = field(default_factory=dict)
+    rlocs: tuple[IPAddress, ...] = ()  # none: it is in no network
+
+    def __post_init__(self) -> None:
+        self.rlocs = self.rlocs or self.config.rlocs
 
     def forwarding(self, eid: EidPrefix) -> ForwardingEntry:
         found = self.data_path.lookup(eid)
@@ -181,6 +186,11 @@ class World:
         self._carry_out(node, effects)
         return effects
 
+    def attach(self, name: str, *rlocs: IPAddress) -> list[Effect]:
+        """A node gets other RLOCs, or loses them all."""
+        self.nodes[name].rlocs = rlocs
+        return self.put(name, RlocsChanged(rlocs))
+
     def resolve(self, name: str, eid: EidPrefix, source: IPAddress | None = None) -> ForwardingEntry:
         """A packet for ``eid`` misses; wait; what would happen to it now?"""
         self.put(name, Miss(eid, source))
@@ -220,7 +230,7 @@ class World:
 
     def _deliver(self, packet: Packet) -> None:
         for name, node in self.nodes.items():
-            if packet.destination in node.config.rlocs and packet.port in (CONTROL_PORT, REQUEST_PORT):
+            if packet.destination in node.rlocs and packet.port in (CONTROL_PORT, REQUEST_PORT):
                 ports = packet.source_port, packet.destination, packet.port
                 self.put(name, Datagram(packet.payload, packet.source, *ports))
                 return
@@ -229,7 +239,9 @@ class World:
         for effect in effects:
             match effect:
                 case Send():
-                    source = next(r for r in node.config.rlocs if r.version == effect.destination.version)
+                    if not node.rlocs:  # the kernel has no route
+                        continue
+                    source = next(r for r in node.rlocs if r.version == effect.destination.version)
                     port = CONTROL_PORT if effect.from_control_port else REQUEST_PORT
                     packet = Packet(self.now, source, port, effect.destination, effect.port, effect.payload)
                     self.packets.append(packet)

@@ -19,16 +19,19 @@ class Context:
     """Shared by the roles of one engine.
 
     Attributes:
-        config: What the node was told.
+        config: What the node was told, with the RLOCs that it has now.
         counters: Messages and drops by name; the names come from the code, never from the network.
     """
 
     def __init__(self, config: NodeConfig, random: Callable[[int], int]) -> None:
-        self.config = config
+        self.config = self._told = config
         self.counters: Counter[str] = Counter()
-        self._versions = frozenset(rloc.version for rloc in config.rlocs)
         self._random = random
         self._reported: dict[str, tuple[float, int]] = {}
+
+    def move(self, rlocs: tuple[IPAddress, ...]) -> None:
+        """The node has other RLOCs from now on."""
+        self.config = self._told.at(rlocs)
 
     def nonce(self) -> int:
         """A 64-bit random nonce (RFC 9301 section 5.2)."""
@@ -56,7 +59,8 @@ class Context:
 
     def reply_address(self, itr_rlocs: Iterable[Address]) -> IPAddress | None:
         """The first ITR-RLOC that this node can send to (RFC 9301 section 5.5), or None."""
-        return next((one for one in itr_rlocs if is_unicast(one) and one.version in self._versions), None)
+        versions = {rloc.version for rloc in self.config.rlocs}
+        return next((one for one in itr_rlocs if is_unicast(one) and one.version in versions), None)
 
 
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from nodes.lisp.effects import (
     Miss,
     Query,
     RemoveMappings,
+    Report,
+    RlocsChanged,
     Send,
     StatusBits,
     StrayData,
@@ -112,6 +114,7 @@ class Engine:
             HostGone: self._etr.host_gone if self._etr else _nothing,
             StrayData: self._etr.stray_data if self._etr else _nothing,
             ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
+            RlocsChanged: self._rlocs_changed,
             ChangeKey: self._etr.change_key if self._etr else self._cannot("is no ETR and registers nothing"),
             Unreachable: self._itr.unreachable if self._itr else _nothing,
             StatusBits: self._itr.status_bits if self._itr else _nothing,
@@ -203,6 +206,16 @@ class Engine:
         except DecodeError as error:
             yield from self._context.drop("malformed", now, source=source, error=str(error))
 
+    def _rlocs_changed(self, changed: RlocsChanged, now: float) -> Iterator[Effect]:
+        """Requirement S15: the roles of this node go on from its new RLOCs."""
+        yield Report("rlocs-changed", {"rlocs": [str(one) for one in changed.rlocs]})
+        if not changed.rlocs:  # nobody can be told; what is asked for meanwhile gets no answer
+            return
+        self._context.move(changed.rlocs)
+        for role in (self._itr, self._etr):
+            if role is not None:
+                yield from role.moved(now)
+
     def _cannot(self, why: str) -> Callable[[Query | ChangeLocator | ChangeKey, float], list[Effect]]:
         return lambda asked, _now: [Answer(asked.token, None, f"{self._config.name} {why}")]
 
@@ -214,7 +227,7 @@ class Engine:
         return done
 
     def _roles(self) -> dict[str, Any]:
-        config = self._config
+        config = self._context.config
         return {
             "name": config.name,
             "roles": sorted(config.roles),

@@ -53,15 +53,22 @@ class Database:
             config: What the node is told.
             max_hosts: The bound on hosts; who can send from a whole prefix may not fill the memory.
         """
-        self._own = frozenset(config.rlocs)
         self._max_hosts = max_hosts
         self._mappings: EidTable[DatabaseMapping] = EidTable()
         self._permitted: EidTable[DynamicEid] = EidTable()
         self._hosts: EidTable[Host] = EidTable()
+        self.configure(config)
+
+    def configure(self, config: NodeConfig) -> None:
+        """Go by a configuration whose RLOCs are others; the hosts that are here have the new ones as well."""
+        self._own = frozenset(config.rlocs)
         for mapping in config.database:
             self._mappings.set(mapping.prefix, mapping)
         for permitted in config.dynamic_eids:
             self._permitted.set(permitted.prefix, permitted)
+        for host in self.hosts():
+            if found := self._permitted.lookup(host.eid):
+                self._mappings.set(host.eid, DatabaseMapping(host.eid, found[1].locators, found[1].ttl_minutes))
 
     def find(self, eid: EidPrefix) -> EidRecord | None:
         """The record of the longest prefix that covers ``eid``, or None."""

@@ -51,6 +51,7 @@ class Etr:
             contacts: The RLOCs that data of an EID went to or came from within the last minute.
         """
         self._context = context
+        self._contacts = contacts
         self._database = Database(context.config)
         self._registrar = Registrar(context, durable, start_time)
         self._solicitor = Solicitor(context)
@@ -145,6 +146,19 @@ class Etr:
                 "peers": [str(one) for one in self._solicitor.reachable(change.peers)] if records else [],
             },
         )
+
+    def moved(self, now: float) -> Iterator[Effect]:
+        """The node has other RLOCs: the Map-Servers hear it at once, then those with whom data was exchanged.
+
+        The old RLOCs need no withdrawal: what an xTR registers replaces what it registered (RFC 9301 section 5.6).
+        """
+        before = {record.prefix: record for record in self._database.records()}
+        self._database.configure(self._context.config)
+        records = self._database.records()
+        yield from self._registrar.register(records, now)
+        for record in records:
+            if record != before[record.prefix]:
+                self._solicitor.announce(record, self._contacts(record.prefix), now)
 
     def change_key(self, change: ChangeKey, now: float) -> Iterator[Effect]:
         """The site registers with another of its secrets from now on (RFC 9301 section 5.6, Key ID)."""

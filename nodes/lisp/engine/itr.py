@@ -118,6 +118,12 @@ class Itr:
         yield from self._solicitations.take(request, arrival, now)
         yield from self._ask_again(now)
 
+    def moved(self, now: float) -> Iterator[Effect]:
+        """The node has other RLOCs: from which locators are reached, and where answers have to go."""
+        yield from self.map_cache.move(frozenset(self._context.config.rlocs))
+        self._requests.moved()
+        yield from self._prober.moved(now)
+
     def unreachable(self, error: Unreachable, now: float) -> Iterator[Effect]:
         """An ICMP error says that an RLOC cannot be reached (RFC 9301 section 7)."""
         yield from self._prober.unreachable(error, now)
@@ -172,6 +178,9 @@ class Itr:
         yield from self._ask_again(now)
         yield from self._requests.tick(now)
         yield from self._prober.tick(now)
+        for prefix in self._prober.take_doubted():
+            # RFC 9301 section 7: where no locator answers, the mapping system is asked by a Map-Request as any other.
+            yield from self._requests.ask(prefix, now, pitr=self._is_pitr and not self._is_itr)
         yield from self._path_mtus.tick(now)
 
     def deadline(self) -> float | None:

@@ -62,6 +62,7 @@ class Probed:
         rtt: The last round-trip time in seconds, or None.
         answered_at: When the last answer came, or None.
         probes: Probes sent, and ``answers`` received.
+        doubted_at: When the mapping system was last to be asked whether its EIDs are elsewhere, or None.
     """
 
     rloc: IPAddress
@@ -76,6 +77,7 @@ class Probed:
     answered_at: float | None = None
     probes: int = 0
     answers: int = 0
+    doubted_at: float | None = None
 
 
 class Prober:
@@ -102,12 +104,11 @@ class Prober:
         self._in_use = in_use
         self._interval = config.probing or RETRY
         self._probed: dict[IPAddress, Probed] = {}
+        self._doubted: dict[EidPrefix, None] = {}
         self._by_nonce: dict[int, Probed] = {}
         self._timers: Timers[IPAddress | None] = Timers()
         self._hints: RateLimit[IPAddress] = RateLimit(ICMP_BURST, ICMP_INTERVAL)
         self._is_pitr = Role.PITR in config.roles and Role.ITR not in config.roles
-        versions = {own.version for own in config.rlocs}
-        self._petrs = tuple(petr for petr in config.petrs if petr.version in versions)
         # RFC 9300 section 10: Locator-Status-Bits tell of the site's locators, of which other routers have some.
         self._siblings = _siblings(context) if config.locator_status_bits and config.probing else {}
 
@@ -115,6 +116,16 @@ class Prober:
         """Begin to look for locators in use."""
         if self._context.config.probing:
             self._timers.set(_LOOK, now + self._context.jitter(self._interval, 1.0))
+
+    def moved(self, now: float) -> Iterator[Effect]:
+        """The node has other RLOCs: what was asked is answered to the old ones, and is asked again.
+
+        So is what was found down: perhaps it was this node that was in no network.
+        """
+        for probed in list(self._probed.values()):
+            if probed.tries or not probed.up:
+                probed.tries = 0
+                yield from self._begin(probed, now)
 
     def match(self, nonce: int) -> tuple[Probed, EidPrefix] | None:
         """The RLOC that this nonce was sent to and the EID-prefix asked for, if it is outstanding."""
@@ -193,6 +204,11 @@ class Prober:
             elif rloc in self._probed:
                 yield from self._turn(self._probed[rloc], now)
 
+    def take_doubted(self) -> list[EidPrefix]:
+        """Mappings none of whose locators is up, since the last call: one of each RLOC in an interval."""
+        doubted, self._doubted = list(self._doubted), {}
+        return doubted
+
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
         return self._timers.deadline()
@@ -261,6 +277,7 @@ class Prober:
             self._timers.set(probed.rloc, now + PATIENCE * self._interval)
         elif probed.up and probed.tries:
             yield from self._set(probed, False, f"{TRIES} probes unanswered", now)
+            self._doubt(probed, now)
             self._set_retry(probed, now)
         elif not probed.up and not self._context.config.probing and now - probed.since >= PARDON:
             # No lasting harm by an ICMP error that somebody forged about an ETR that answers no probes.
@@ -278,7 +295,17 @@ class Prober:
         if probed.up:
             self._timers.set(probed.rloc, now + PATIENCE * self._interval)
         else:
+            self._doubt(probed, now)
             self._set_retry(probed, now)
+
+    def _doubt(self, probed: Probed, now: float) -> None:
+        """Nobody answers, and there is no other locator: the next of its mappings may be an old one (section 7)."""
+        since = probed.doubted_at
+        if (since is None or now - since >= self._interval) and not self._has_other(probed.rloc):
+            prefix = self._map_cache.next_mapping(probed.rloc)
+            if prefix is not None:
+                probed.doubted_at = now
+                self._doubted[prefix] = None
 
     def _set_retry(self, probed: Probed, now: float) -> None:
         wait = max(LEAST_RETRY, RETRY_SHARE * (now - probed.since))
@@ -313,6 +340,13 @@ class Prober:
         own = [one for one in self._context.config.rlocs if one.version == probed.rloc.version]
         first = probed.own % len(own) if own else 0
         return tuple((own[first:] + own[:first])[:MAX_ITR_RLOCS])
+
+    @property
+    def _petrs(self) -> tuple[IPAddress, ...]:
+        """The PETRs of which address family the node has an RLOC."""
+        config = self._context.config
+        versions = {own.version for own in config.rlocs}
+        return tuple(petr for petr in config.petrs if petr.version in versions)
 
     def _is_locator(self, rloc: IPAddress) -> bool:
         return self._map_cache.uses(rloc) or rloc in self._petrs or rloc in self._siblings

@@ -106,7 +106,10 @@ class MapRequester:
             yield from self._transmit(resolution, now)
             self._solicited += smr_invoked
         # RFC 9301 section 5.3: after 10 retransmissions without a reply the sender is silent for 30 seconds.
+        # News that a Solicit-Map-Request brings meanwhile are asked for afterwards.
         elif resolution.failed:
+            resolution.again |= smr_invoked
+            resolution.smr_invoked |= smr_invoked
             yield from _failure(eid, [] if token is None else [token], "no reply; the Map-Resolver is given a pause")
             return
         elif resolution.resting or smr_invoked:
@@ -131,6 +134,13 @@ class MapRequester:
         found = (resolution for _, resolution in self._by_eid.covered(prefix))
         return [one for one in found if not (one.resting or one.tokens or one.smr_invoked)]
 
+    def moved(self) -> None:
+        """The node is in another network: that nobody answered in the last one says nothing, no silence is due."""
+        for _, resolution in list(self._by_eid.items()):
+            if resolution.failed:
+                resolution.failed = False
+                self._timers.set(resolution.eid, resolution.last + INTERVAL)
+
     def tick(self, now: float) -> Iterator[Effect]:
         """Retransmit, give up, end pauses."""
         for eid in self._timers.due(now):
@@ -142,7 +152,7 @@ class MapRequester:
                 self._by_eid.pop(eid)
                 self._solicited -= resolution.solicited
             elif resolution.resting:
-                resolution.resting = resolution.again = False
+                resolution.resting = resolution.again = resolution.failed = False
                 yield from self._transmit(resolution, now)
             elif len(resolution.sent) <= retransmissions:
                 yield from self._transmit(resolution, now)
