@@ -234,7 +234,7 @@ def test_map_request_extensions_are_ignored() -> None:
 def test_an_xtr_id_that_is_announced_and_missing_is_malformed(size: int) -> None:
     """RFC 9437 section 4: such a Map-Request is dropped."""
     payload = replace(REQUEST, xtr_id=bytes(16)).encode()
-    with pytest.raises(DecodeError, match="xTR-ID|Site-ID"):
+    with pytest.raises(DecodeError, match=r"xTR-ID|Site-ID"):
         decode(payload[: len(payload) - 24 + size])
 
 

@@ -135,13 +135,14 @@ class MapRequest:
             except DecodeError as error:
                 raise cursor.inside("Map-Reply Record", error) from None
         # RFC 9437 section 4: with the I-bit, a message that ends without an xTR-ID and a Site-ID is malformed.
-        identity = decode_identity(cursor) if word & _ID_PRESENT else {}
+        xtr_id, site_id = decode_identity(cursor) if word & _ID_PRESENT else (None, 0)
         return cls(
             nonce=nonce,
             source_eid=source_eid,
             itr_rlocs=tuple(itr_rlocs),
             records=tuple(records),
             reply_record=reply_record,
-            **identity,
+            xtr_id=xtr_id,
+            site_id=site_id,
             **_FLAGS.unpack(word),
         )

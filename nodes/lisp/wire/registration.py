@@ -109,7 +109,7 @@ def decode_registration(cursor: Cursor, word: int, identity_present: bool | None
     if identity_present is None:
         identity_present = cursor.left == IDENTITY_SIZE
     if identity_present:
-        fields |= decode_identity(cursor)
+        fields["xtr_id"], fields["site_id"] = decode_identity(cursor)
     cursor.end()
     return fields
 
@@ -127,10 +127,10 @@ def encode_identity(xtr_id: bytes | None, site_id: int) -> bytes:
     return xtr_id + site_id.to_bytes(8, "big")
 
 
-def decode_identity(cursor: Cursor) -> dict[str, Any]:
-    """Read the xTR-ID and the Site-ID, by attribute name.
+def decode_identity(cursor: Cursor) -> tuple[bytes, int]:
+    """Read the xTR-ID and the Site-ID.
 
     Raises:
         DecodeError: It is short.
     """
-    return {"xtr_id": cursor.take(16, "xTR-ID"), "site_id": cursor.u64("Site-ID")}
+    return cursor.take(16, "xTR-ID"), cursor.u64("Site-ID")
