@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
+from nodes.daemon.gateways import take_gateways
 from nodes.daemon.native_routes import NATIVE_TABLES, NativeRoutes
 from nodes.dataplane.decision import OVERHEAD, Tables
 from nodes.dataplane.devices import Devices
@@ -106,6 +107,7 @@ class Plumbing:
             links.set_queue_length(self._kernel, device, QUEUE)
             links.set_up(self._kernel, device)
         self._mark_incoming()
+        take_gateways(self._kernel, config.gateways)
         of_interface = {self._indices[name]: instance_id for name, instance_id in self.sites.items()}
         self.native = NativeRoutes(
             self._kernel, self.versions, of_interface, (one.prefix for one in config.dynamic_eids)

@@ -26,7 +26,7 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_STAT
 _IFLA_TXQLEN = 13
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
-_IFA_F_NODAD = 0x02
+_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 _IFF_UP, _IFF_RUNNING, _IFF_LOWER_UP = 0x1, 0x40, 0x10000
 _AF_INET, _AF_INET6 = 2, 10
 _CREATE = NLM_F_CREATE | NLM_F_EXCL
@@ -223,13 +223,19 @@ def list_links(kernel: Connection) -> list[Link]:
     ]
 
 
-def add_address(kernel: Connection, index: int, address: IPInterface, nodad: bool = True) -> None:
-    """Give an interface an address; IPv6 without duplicate address detection unless ``nodad`` is False."""
+def add_address(
+    kernel: Connection, index: int, address: IPInterface, nodad: bool = True, prefix_route: bool = True
+) -> None:
+    """Give an interface an address; IPv6 without duplicate address detection unless ``nodad`` is False.
+
+    Without ``prefix_route`` its subnet is not reached by the interface on its account.
+    """
     family = _AF_INET if address.version == 4 else _AF_INET6
     body = struct.pack("=BBBBI", family, address.network.prefixlen, 0, 0, index)
     body += attribute(_IFA_LOCAL, address.packed) + attribute(_IFA_ADDRESS, address.packed)
-    if nodad and address.version == 6:
-        body += number_attribute(_IFA_FLAGS, _IFA_F_NODAD)
+    flags = (_IFA_F_NODAD if nodad and address.version == 6 else 0) | (0 if prefix_route else _IFA_F_NOPREFIXROUTE)
+    if flags:
+        body += number_attribute(_IFA_FLAGS, flags)
     kernel.request(_RTM_NEWADDR, body, _CREATE, f"add address {address} to interface {index}")
 
 

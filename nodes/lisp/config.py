@@ -9,44 +9,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from enum import IntEnum, StrEnum
-from ipaddress import ip_address, ip_network
+from enum import IntEnum
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any
 
 from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
 from nodes.lisp.errors import ConfigError
+from nodes.lisp.roles import ROLE_SETS as ROLE_SETS
+from nodes.lisp.roles import DataPlane as DataPlane
+from nodes.lisp.roles import Role as Role
+
+IPInterface = IPv4Interface | IPv6Interface
 
 _XTR_ID = re.compile("[0-9a-fA-F]{32}")
-
-
-class Role(StrEnum):
-    """What a LISP node does (RFC 9300 section 3, RFC 9301 section 3, RFC 6832). Any combination runs in one process."""
-
-    ITR = "itr"
-    ETR = "etr"
-    PITR = "pitr"
-    PETR = "petr"
-    RTR = "rtr"
-    MAP_SERVER = "map-server"
-    MAP_RESOLVER = "map-resolver"
-
-
-class DataPlane(StrEnum):
-    """What forwards the packets of a LISP node."""
-
-    AUTO = "auto"  # eBPF where it runs, else Python, and a word about it
-    EBPF = "ebpf"  # tc programs in the kernel; what they leave is Python's. Where they do not run, nothing starts
-    PYTHON = "python"  # the daemon alone
-
-
-ROLE_SETS: Mapping[str, tuple[Role, ...]] = {
-    **{role.value: (role,) for role in Role},
-    "xtr": (Role.ITR, Role.ETR),
-    "pxtr": (Role.PITR, Role.PETR),
-    "msmr": (Role.MAP_SERVER, Role.MAP_RESOLVER),
-}
-"""The names a topology may use for one or several roles."""
-
 
 MOST_MAPPINGS = 1_000_000
 """What a map-cache may hold at most: the kernel's has room for some defaults more."""
@@ -125,6 +100,7 @@ class DynamicEid:
         prefix: The permitted prefix.
         locators: The locator-set of every host found in it.
         ttl_minutes: The Record TTL given to others.
+        routers: Addresses of routers in it, of this site and of others: none is a host's.
         proxy_reply_requests: How many unanswered ARP or neighbour requests for a host that is not here precede the
             router's own answer (requirement X12).
     """
@@ -133,6 +109,24 @@ class DynamicEid:
     locators: tuple[Locator, ...]
     ttl_minutes: int = 1440
     proxy_reply_requests: int = 1
+    routers: frozenset[IPAddress] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What a router is to the hosts behind one of its site interfaces, beside its own addresses there.
+
+    Attributes:
+        interface: The site interface.
+        addresses: The hosts' default gateway; routers of other sites may have the same (requirement X11).
+        mac: The MAC address of the interface, everywhere that of the gateway; "" leaves the interface its own.
+        foreign: The default gateways of other sites that hosts which came from there go on using (requirement S06).
+    """
+
+    interface: str
+    addresses: tuple[IPInterface, ...] = ()
+    mac: str = ""
+    foreign: tuple[IPInterface, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +187,7 @@ class NodeConfig:
         core_interfaces: Interfaces towards the RLOC space, in the order of the ``rlocs`` of each IP version.
         site_interfaces: Interfaces towards hosts; empty for nodes that serve none.
         site_instances: The instance-ID of the hosts behind each of ``site_interfaces``; empty when all are 0.
+        gateways: What it is to the hosts behind site interfaces, where it is more than its own addresses say.
         database: The EID-prefixes of its site (ETR), also the sources it encapsulates for (ITR).
         dynamic_eids: The prefixes in which hosts are registered one by one, as they are seen.
         map_resolvers: Where the ITR, PITR or RTR asks.
@@ -225,6 +220,7 @@ class NodeConfig:
     core_interfaces: tuple[str, ...] = ()
     site_interfaces: tuple[str, ...] = ()
     site_instances: tuple[int, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
     database: tuple[DatabaseMapping, ...] = ()
     dynamic_eids: tuple[DynamicEid, ...] = ()
     map_resolvers: tuple[IPAddress, ...] = ()
@@ -344,6 +340,9 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
     def addresses(name: str) -> tuple[IPAddress, ...]:
         return tuple(ip_address(text) for text in data.get(name, ()))
 
+    def interfaces(item: Mapping[str, Any], name: str) -> tuple[IPInterface, ...]:
+        return tuple(ip_interface(text) for text in item[name])
+
     known: dict[str, Any] = {
         "roles": frozenset(Role(role) for role in data["roles"]),
         "dataplane": DataPlane(data.get("dataplane", DataPlane.AUTO)),
@@ -351,12 +350,22 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
         "core_interfaces": tuple(data.get("core_interfaces", ())),
         "site_interfaces": tuple(data.get("site_interfaces", ())),
         "site_instances": tuple(data.get("site_instances", ())),
+        "gateways": tuple(
+            Gateway(item["interface"], interfaces(item, "addresses"), item["mac"], interfaces(item, "foreign"))
+            for item in data.get("gateways", ())
+        ),
         "database": tuple(
             DatabaseMapping(_prefix(item["prefix"]), _locators(item), item["ttl_minutes"])
             for item in data.get("database", ())
         ),
         "dynamic_eids": tuple(
-            DynamicEid(_prefix(item["prefix"]), _locators(item), item["ttl_minutes"], item["proxy_reply_requests"])
+            DynamicEid(
+                _prefix(item["prefix"]),
+                _locators(item),
+                item["ttl_minutes"],
+                item["proxy_reply_requests"],
+                frozenset(ip_address(text) for text in item["routers"]),
+            )
             for item in data.get("dynamic_eids", ())
         ),
         "map_resolvers": addresses("map_resolvers"),

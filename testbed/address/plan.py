@@ -30,6 +30,7 @@ class Claims:
     """Who has which address; the same one may be used once in each instance."""
 
     taken: dict[tuple[int, IPAddress], tuple[str, int]] = field(default_factory=dict)
+    shared: dict[tuple[int, IPAddress], tuple[str, str, int]] = field(default_factory=dict)
 
     def give(self, at: At[IPInterface], who: str, problems: Problems, instance_id: int = 0) -> None:
         """Keep an address that the file gives."""
@@ -37,6 +38,19 @@ class Claims:
         if other != (who, at.line):
             what = f"address {at.value.ip} of {who} is taken"
             problems.add(at.line, what, f"allowed is each address once ({other[0]} has it in line {other[1]})")
+
+    def share(self, at: At[IPInterface], mac: str, who: str, problems: Problems, instance_id: int) -> None:
+        """Keep the address of a gateway: others may have it as well, if they have its MAC address."""
+        key = (instance_id, at.value.ip)
+        if key not in self.shared:
+            self.give(at, who, problems, instance_id)
+            self.shared[key] = (mac, who, at.line)
+            return
+        other_mac, other, line = self.shared[key]
+        if mac != other_mac:
+            what = f"{who} has the address {at.value.ip} and the MAC address {mac}"
+            allowed = f"allowed is one MAC address for one address ({other} has {other_mac} in line {line})"
+            problems.add(at.line, what, allowed)
 
 
 @dataclass(slots=True)
@@ -51,6 +65,7 @@ class Plan:
         loopbacks: The loopback addresses of each core router, if there are any.
         segments: The prefixes of each site or tenant.
         ports: For (segment, router), the router's addresses towards the hosts there.
+        shared: For each segment that has one, the gateway that its routers have beside their own addresses.
         hosts: The addresses of each host.
         gateways: The default gateways of each host that has one.
         claims: Who has which address.
@@ -63,6 +78,7 @@ class Plan:
     loopbacks: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     segments: dict[SegmentKey, SegmentPlan] = field(default_factory=dict)
     ports: dict[tuple[SegmentKey, str], Addresses] = field(default_factory=dict)
+    shared: dict[SegmentKey, Addresses] = field(default_factory=dict)
     hosts: dict[str, Addresses] = field(default_factory=dict)
     gateways: dict[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     claims: Claims = field(default_factory=Claims)

@@ -10,7 +10,7 @@ from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.address.plan import Plan, SegmentPlan, free_subnets, of_version, versions
 from testbed.language.prefixes import inside
 from testbed.language.problems import Problems
-from testbed.language.segments import Segment, all_segments, is_lisp
+from testbed.language.segments import Segment, all_segments, gateway_mac, is_lisp
 from testbed.language.shapes import At
 from testbed.language.tables import HostRow, PortRow, TopologyRow
 from testbed.model import IPInterface
@@ -71,6 +71,8 @@ def allot_sites(topology: TopologyRow, plan: Plan, problems: Problems) -> None:
             for at in owner.address:
                 _keep(at, owner, segment, plan, problems)
     for segment in places:
+        _shared_gateway(segment, plan, problems)
+    for segment in places:
         _routers(segment, plan, problems)
         _hosts(segment, plan, problems)
 
@@ -81,6 +83,38 @@ def _keep(at: At[IPInterface], owner: PortRow | HostRow, segment: Segment, plan:
     if at.value.network not in subnets:
         what = f"address {at} of {owner.KIND} {owner.name} is in no subnet of {segment.label}"
         problems.add(at.line, what, f"allowed are addresses in {', '.join(map(str, subnets))}, with its length")
+
+
+def _shared_gateway(segment: Segment, plan: Plan, problems: Problems) -> None:
+    """The gateway that a site's routers have beside their own addresses, one in each subnet."""
+    subnets = plan.segments[segment.key].subnets
+    mac, who = gateway_mac(segment), f"the gateway of {segment.label}"
+    found: dict[IPNetwork, IPInterface] = {}
+    for at in segment.row.gateway:
+        subnet = next((one for one in subnets if at.value in one), None)
+        if subnet is None:
+            what = f"gateway {at} of {segment.label} is in none of its subnets"
+            problems.add(at.line, what, f"allowed are addresses in {', '.join(map(str, subnets))}")
+        elif subnet in found:
+            what = f"gateway {at} of {segment.label}: {found[subnet].ip} is its gateway in {subnet}"
+            problems.add(at.line, what, "allowed is one in each subnet")
+        elif at.value in _nobodys(subnet):
+            what = f"gateway {at} of {segment.label} is no host address of {subnet}"
+            last = subnet[-2] if subnet.version == 4 else subnet[-1]
+            problems.add(at.line, what, f"allowed are the addresses from {subnet[1]} to {last}")
+        else:
+            found[subnet] = ip_interface((at.value, subnet.prefixlen))
+            plan.claims.share(At(found[subnet], at.line), mac, who, problems, segment.instance_id)
+    if found:
+        plan.shared[segment.key] = tuple(found.values())
+
+
+def _nobodys(subnet: IPNetwork) -> set[IPAddress]:
+    """The addresses of a subnet that no interface may have."""
+    if subnet.prefixlen >= subnet.max_prefixlen - 1:
+        return set()
+    # RFC 4291 section 2.6.1: the first address of an IPv6 subnet is every router's; IPv6 has no broadcast.
+    return {subnet[0]} if subnet.version == 6 else {subnet[0], subnet[-1]}
 
 
 def _routers(segment: Segment, plan: Plan, problems: Problems) -> None:
@@ -117,16 +151,13 @@ def _hosts(segment: Segment, plan: Plan, problems: Problems) -> None:
 
 
 def _gateways(host: HostRow, segment: Segment, plan: Plan, problems: Problems) -> None:
-    """A host's gateways: as given, else the first router in its subnet."""
+    """A host's gateways: as given, else the site's gateway, else the first router in its subnet."""
     found: list[IPAddress] = []
     given = {at.value.version: at for at in host.gateway}
     for address in plan.hosts[host.name]:
-        near = [
-            one.ip
-            for port in segment.ports
-            for one in plan.ports.get((segment.key, port.name), ())
-            if one.network == address.network
-        ]
+        there = list(plan.shared.get(segment.key, ()))
+        there += [one for port in segment.ports for one in plan.ports.get((segment.key, port.name), ())]
+        near = [one.ip for one in there if one.network == address.network]
         at = given.pop(address.version, None)
         if at is not None:
             found.append(at.value)

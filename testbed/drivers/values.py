@@ -11,7 +11,7 @@ from typing import Any
 
 from nodes.lisp.config import Key, Locator, NodeConfig
 from nodes.lisp.eid import EidPrefix, IPAddress
-from testbed.model import Interface, Node, Topology
+from testbed.model import Interface, IPInterface, Node, Topology
 
 _UNIQUE_LOCAL = ip_network("fc00::/7")
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -26,6 +26,8 @@ VALUES: Mapping[str, str] = {
     "database": "the EID-prefixes that an ETR registers: prefix, version, instance_id, ttl_minutes, locators (address, "
     'version, priority, weight, via; interface: its own, "" of an RLOC of another router of the site)',
     "dynamic_eids": "the prefixes in which hosts are found: as database, and proxy_reply_requests",
+    "gateways": "what it is to hosts beside its own addresses: interface, addresses (address, version, length), mac, "
+    "and foreign, the gateways of other sites that hosts which came from there use",
     "map_servers": "where an ETR registers: address, version, key_id, algorithm (the Algorithm ID), secret, "
     "proxy_reply",
     "map_resolvers": "where an ITR, PITR or RTR asks: address, version",
@@ -86,6 +88,15 @@ def values(topology: Topology, node: Node, directory: Path, here: Path) -> dict[
             | {"ttl_minutes": one.ttl_minutes, "locators": _locators(one.locators, own)}
             | {"proxy_reply_requests": one.proxy_reply_requests}
             for one in config.dynamic_eids
+        ],
+        "gateways": [
+            {
+                "interface": one.interface,
+                "addresses": _interface_addresses(one.addresses),
+                "mac": one.mac,
+                "foreign": _interface_addresses(one.foreign),
+            }
+            for one in config.gateways
         ],
         "map_servers": [
             _address(one.address) | _key(one.key) | {"proxy_reply": one.proxy_reply} for one in config.map_servers
@@ -169,8 +180,12 @@ def _interface(interface: Interface) -> dict[str, Any]:
         "mac": interface.mac,
         "mtu": interface.mtu,
         "instance_id": interface.instance_id,
-        "addresses": [_address(one.ip) | {"length": one.network.prefixlen} for one in interface.addresses],
+        "addresses": _interface_addresses(interface.addresses),
     }
+
+
+def _interface_addresses(addresses: tuple[IPInterface, ...]) -> list[dict[str, Any]]:
+    return [_address(one.ip) | {"length": one.network.prefixlen} for one in addresses]
 
 
 def _locators(locators: tuple[Locator, ...], own: Mapping[IPAddress, Interface]) -> list[dict[str, Any]]:

@@ -47,6 +47,10 @@ _RULES = """\
   A PITR sends packets for such a site the same way.
 - Sites that share a prefix of `dynamic-eids` stretch one subnet over several places. They are one site to the
   Map-Server, which takes the key of any of them.
+- A `gateway` is an address that a site's router has beside its own, and what its hosts send by unless they say
+  something else. Sites that share `dynamic-eids` may have the same `gateway`, as in `gateway: 192.168.7.254` of both;
+  its MAC address is one for all sites unless `gateway-mac` says something else. So a host that moves finds its gateway
+  as it was. Where gateways differ, each router has those of the other sites too, for hosts that came from there.
 - What `ci/lab ping` expects of a pair of hosts follows from the file: `local` inside a site, `encapsulated` between
   LISP sites, `reencapsulated` where they are reached via RTRs, `proxied` between LISP and non-LISP sites through a
   PxTR, `native` without one, else `unreachable`.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nodes.lisp.config import ROLE_SETS, Role
-from testbed.language.tables import FAMILIES, NodeRow, PortRow, SiteRow, TenantRow, TopologyRow
+from testbed.language.tables import DEFAULT_GATEWAY_MAC, FAMILIES, NodeRow, PortRow, SiteRow, TenantRow, TopologyRow
 
 SegmentKey = tuple[str, str]
 """The site's name and the tenant's, "" where the site has no tenants."""
@@ -69,6 +69,11 @@ def roles_of(node: NodeRow, default: str = "") -> frozenset[Role]:
     """The roles of a node; ``default`` stands for those that are left out."""
     names = [role.value for role in node.roles] or ([default] if default else [])
     return frozenset(role for name in names for role in ROLE_SETS[name])
+
+
+def gateway_mac(segment: Segment) -> str:
+    """The MAC address of a site's or tenant's gateway."""
+    return segment.row.gateway_mac.value if segment.row.gateway_mac else DEFAULT_GATEWAY_MAC
 
 
 def rloc_versions(topology: TopologyRow, node: NodeRow) -> frozenset[int]:

@@ -22,6 +22,9 @@ ALGORITHMS = {one.name.lower().replace("_", "-"): one for one in Algorithm}
 DEFAULT_KEY_ID = 1
 """The Key ID of a key for which the file names none."""
 
+DEFAULT_GATEWAY_MAC = "02:00:5e:00:01:01"
+"""The MAC address of gateways for which the file names none: one for all sites, so that a host may go to any."""
+
 FAMILIES = {"ipv4": 4, "ipv6": 6}
 """The names a file uses for the two IP versions."""
 
@@ -200,7 +203,7 @@ class HostRow(CableRow, NamedRow):
         Many(INTERFACE), "Its address, in one of the site's subnets", default=()
     )
     gateway: tuple[At[IPAddress], ...] = item(
-        Many(ADDRESS), "Its default gateway; if left out, the site's first router", default=()
+        Many(ADDRESS), "Its default gateway; if left out, the site's gateway, or else its first router", default=()
     )
     mac: At[str] | None = item(One(MAC), "Its MAC address")
 
@@ -236,6 +239,15 @@ class SegmentRow(NamedRow):
     )
     subnets: tuple[At[IPNetwork], ...] = item(
         Many(PREFIX), "The subnets of its hosts; the EID-prefixes and dynamic-eids, if left out", default=()
+    )
+    gateway: tuple[At[IPAddress], ...] = item(
+        Many(ADDRESS),
+        "The hosts' default gateway: an address that the router has beside its own, one in each subnet; sites that "
+        "share dynamic-eids may have the same one",
+        default=(),
+    )
+    gateway_mac: At[str] | None = item(
+        One(MAC), f"The MAC address of that gateway, the router's towards the hosts; {DEFAULT_GATEWAY_MAC} if left out"
     )
     fabric: At[str] | None = item(One(NAME), "The switch between routers and hosts; needed for more than one of either")
     hosts: tuple[HostRow, ...] = item(Named(HostRow), "The hosts", default=())

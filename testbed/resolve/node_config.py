@@ -27,6 +27,7 @@ from testbed.language.segments import default_roles, is_lisp, proxy_reply, roles
 from testbed.language.shapes import At
 from testbed.language.tables import ALGORITHMS, DEFAULT_KEY_ID, FAMILIES, NodeRow, SiteRow, TopologyRow
 from testbed.model import Side
+from testbed.resolve.gateways import gateways, routers_in
 from testbed.resolve.registration_sites import registration_sites
 from testbed.resolve.wiring import Wiring
 
@@ -117,8 +118,9 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             core_interfaces=tuple(one.name for one in interfaces if one.side is Side.CORE),
             site_interfaces=tuple(one.name for one in site_side),
             site_instances=instances if any(instances) else (),
+            gateways=gateways(topology, site, plan, site_side) if site and tunnels else (),
             database=_database(site, plan, members) if site and tunnels else (),
-            dynamic_eids=_dynamic_eids(site, plan, members) if site and tunnels else (),
+            dynamic_eids=_dynamic_eids(topology, site, plan, members) if site and tunnels else (),
             map_resolvers=tuple(members.of(Role.MAP_RESOLVER, node.name, resolvers)) if asks else (),
             map_servers=_peers(site, node.name, members) if site and registers else (),
             petrs=_petrs(site, node.name, roles, members),
@@ -203,12 +205,18 @@ def _database(site: SiteRow, plan: Plan, members: Members) -> tuple[DatabaseMapp
     )
 
 
-def _dynamic_eids(site: SiteRow, plan: Plan, members: Members) -> tuple[DynamicEid, ...]:
+def _dynamic_eids(topology: TopologyRow, site: SiteRow, plan: Plan, members: Members) -> tuple[DynamicEid, ...]:
     """The prefixes in which its hosts are found by what they send (requirements X01, X02)."""
     locators = _locators(site, plan, members)
     requests = site.nbr_proxy_reply.value if site.nbr_proxy_reply else DEFAULT_NBR_PROXY_REPLY
     return tuple(
-        DynamicEid(EidPrefix(one, segment.instance_id), locators, _ttl(site), requests)
+        DynamicEid(
+            EidPrefix(one, segment.instance_id),
+            locators,
+            _ttl(site),
+            requests,
+            routers_in(one, segment, topology, plan),
+        )
         for segment in segments(site)
         for one in plan.segments[segment.key].dynamic_eids
     )

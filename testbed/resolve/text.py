@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nodes.lisp.config import DataPlane, Key, Role
 from testbed.address import Plan
-from testbed.language.segments import Segment, default_roles, is_lisp, proxy_reply, roles_of, segments
+from testbed.language.segments import Segment, default_roles, gateway_mac, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
 from testbed.language.tables import CableRow, NodeRow, SiteRow, TopologyRow
 from testbed.model import Routing
@@ -190,6 +190,9 @@ def _segment(segment: Segment, plan: Plan, wiring: Wiring) -> Iterator[str]:
     if planned.dynamic_eids:
         yield f"dynamic-eids: {_list(planned.dynamic_eids)}"
     yield f"subnets: {_list(planned.subnets)}"
+    if segment.key in plan.shared:
+        yield f"gateway: {_list(one.ip for one in plan.shared[segment.key])}"
+        yield f'gateway-mac: "{gateway_mac(segment)}"'
     if segment.tenant:
         yield "routers:"
         for port in segment.ports:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from testbed.address import Plan
-from testbed.language.segments import Segment, all_segments, default_roles, is_lisp
+from testbed.language.segments import Segment, all_segments, default_roles, gateway_mac, is_lisp
 from testbed.language.tables import CableRow, TopologyRow
 from testbed.model import Interface, IPInterface, Link, Side
 
@@ -77,6 +77,7 @@ class Wiring:
 def wire(topology: TopologyRow, plan: Plan) -> Wiring:
     """Lay all cables: the core's, then those of each node to the core, then each site's own."""
     macs = [host.mac.value for one in all_segments(topology) for host in one.row.hosts if host.mac]
+    macs += [gateway_mac(one) for one in all_segments(topology) if one.row.gateway]
     wiring = Wiring(given=frozenset(macs))
     for link, (lower, upper) in zip(topology.core.links, plan.core_links, strict=True):
         a, b = (one.value for one in link.between)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from nodes.lisp.config import NodeConfig
+from nodes.lisp.config import Gateway, NodeConfig
 from nodes.lisp.eid import EidPrefix
+from testbed.language.tables import DEFAULT_GATEWAY_MAC
 from testbed.load import TopologyError, loads
 from testbed.model import NodeKind, Routing, Side, Topology
 from tests.topology.mistakes import BASE
@@ -207,6 +208,85 @@ def test_sites_share_a_dynamic_prefix() -> None:
     assert all(site.is_lisp for site in topology.sites.values())
     assert [one.prefix for one in config(topology, "msmr").delegations].count(prefix) == 1
     assert loads(topology.source) == topology
+
+
+SHARED_GATEWAY = (
+    STRETCHED.replace("eid: 192.168.0.0/16", "eid: [192.168.0.0/16, 2001:db8:e1d::/48]")
+    .replace("dynamic-eids: 192.168.9.0/24", "dynamic-eids: [192.168.9.0/24, 2001:db8:e1d:9::/64], gateway: GATEWAY")
+    .replace("64], gateway: GATEWAY\n", "64]\n    gateway: GATEWAY\n")
+    .replace("GATEWAY", "[192.168.9.254, 2001:db8:e1d:9::fe]")
+    .replace("eid-prefixes: 192.168.1.0/24", "eid-prefixes: [192.168.1.0/24, 2001:db8:e1d:1::/64]")
+)
+
+
+def test_sites_share_a_gateway() -> None:
+    """X11: one address of each IP version and one MAC address in both, beside the routers' own addresses."""
+    topology = loads(SHARED_GATEWAY)
+    addresses = (ip_interface("192.168.9.254/24"), ip_interface("2001:db8:e1d:9::fe/64"))
+    expected = {name: Gateway(host, addresses, DEFAULT_GATEWAY_MAC) for name, host in (("xtr1", "p1"), ("xtr2", "p2"))}
+    assert {name: config(topology, name).gateways for name in expected} == {n: (one,) for n, one in expected.items()}
+    for host in ("p1", "p2"):
+        assert [one.via for one in topology[host].routes] == [one.ip for one in addresses]
+    own = [
+        str(one.ip) for name, host in (("xtr1", "p1"), ("xtr2", "p2")) for one in topology[name].link_to(host).addresses
+    ]
+    assert own == ["192.168.9.1", "2001:db8:e1d:9::1", "192.168.9.253", "2001:db8:e1d:9::2"]
+    found = {one.prefix.version: one.routers for one in config(topology, "xtr1").dynamic_eids}
+    assert found[4] == {ip_address(one) for one in ("192.168.9.1", "192.168.9.253", "192.168.9.254")}
+    assert config(topology, "xtr3").gateways == ()
+    assert NodeConfig.from_json(config(topology, "xtr1").to_json()) == config(topology, "xtr1")
+    assert loads(topology.source) == topology
+
+
+def test_gateways_that_differ_are_each_others_too() -> None:
+    """S06: a host that moves sends by the gateway that it had; what has no gateway sends by its router."""
+    topology = loads(STRETCHED)
+    (first,), (second,) = (config(topology, name).gateways for name in ("xtr1", "xtr2"))
+    assert first == Gateway("p1", foreign=(ip_interface("192.168.9.253/24"),))
+    assert second == Gateway("p2", foreign=(ip_interface("192.168.9.1/24"),))
+    text = STRETCHED.replace(
+        "    nbr-proxy", '    gateway: 192.168.9.254\n    gateway-mac: "02:00:5e:00:00:07"\n    nbr-proxy'
+    )
+    (first,), (second,) = (config(loads(text), name).gateways for name in ("xtr1", "xtr2"))
+    assert first == Gateway("p1", foreign=(ip_interface("192.168.9.254/24"),))
+    assert second == Gateway(
+        "p2", (ip_interface("192.168.9.254/24"),), "02:00:5e:00:00:07", first.foreign[:0] + second.foreign
+    )
+    assert second.foreign == (ip_interface("192.168.9.1/24"),)
+
+
+def test_a_guest_finds_the_gateway_of_its_home() -> None:
+    """X11: a site that takes hosts of another subnet has their gateway, and no route to that subnet."""
+    topology = loads(GUESTS)
+    home, foreign = config(topology, "xtr1"), config(topology, "xtr2")
+    assert home.gateways == (Gateway("h1", (ip_interface("192.168.1.254/24"),), DEFAULT_GATEWAY_MAC),)
+    assert foreign.gateways == (
+        Gateway("h2", (ip_interface("192.168.2.254/24"),), DEFAULT_GATEWAY_MAC, (ip_interface("192.168.1.254/24"),)),
+    )
+    assert [str(one) for one in topology["xtr2"].link_to("h2").addresses] == ["192.168.2.1/24"]
+    assert loads(topology.source) == topology
+
+
+GUESTS = """\
+address-space: {rloc: 10.0.0.0/16, eid: 192.168.0.0/16}
+core: {routers: core1}
+mapping-system: {msmr: {links: core1}}
+sites:
+  home:
+    eid-prefixes: 192.168.1.0/24
+    gateway: 192.168.1.254
+    key: secret
+    routers: {xtr1: {links: core1}}
+    hosts: h1
+  foreign:
+    eid-prefixes: 192.168.2.0/24
+    dynamic-eids: 192.168.1.0/24
+    subnets: 192.168.2.0/24
+    gateway: 192.168.2.254
+    key: other
+    routers: {xtr2: {links: core1}}
+    hosts: h2
+"""
 
 
 CHOICES = """\

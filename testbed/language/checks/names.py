@@ -36,11 +36,15 @@ def check_names(topology: TopologyRow, problems: Problems) -> None:
 
 
 def check_macs(topology: TopologyRow, problems: Problems) -> None:
-    """Hosts have MAC addresses of their own."""
+    """Hosts have MAC addresses of their own; gateways share theirs with each other."""
+    gateways = {segment.row.gateway_mac.value: segment for segment in all_segments(topology) if segment.row.gateway_mac}
     seen: dict[str, HostRow] = {}
     for segment in all_segments(topology):
         for host in segment.row.hosts:
             if host.mac:
+                if gateway := gateways.get(host.mac.value):
+                    what = f"MAC address {host.mac} of host {host.name} is taken"
+                    problems.add(host.mac.line, what, f"allowed is each once (the gateway of {gateway.label} has it)")
                 other = seen.setdefault(host.mac.value, host)
                 if other is not host:
                     what = f"MAC address {host.mac} of host {host.name} is taken"

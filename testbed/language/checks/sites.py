@@ -71,6 +71,7 @@ def _segment(segment: Segment, problems: Problems) -> None:
                 if count[at.value.version] > 1:
                     what = f"{key} of host {host.name}: several IPv{at.value.version} addresses"
                     problems.add(at.line, what, "allowed is one of each IP version")
+    _gateway(segment, problems)
     routers, hosts = len(segment.site.routers), len(row.hosts)
     broken = segment.site.broken | row.broken
     if max(routers, hosts) > 1 and row.fabric is None and not broken & {"fabric", "routers", "hosts"}:
@@ -85,6 +86,17 @@ def _segment(segment: Segment, problems: Problems) -> None:
                 problems.add(theirs.line, what, f"allowed is once (line {ours.line})")
 
 
+def _gateway(segment: Segment, problems: Problems) -> None:
+    """A gateway is one router's."""
+    row, routers = segment.row, len(segment.site.routers)
+    if row.gateway_mac and not row.gateway and "gateway" not in row.broken:
+        what = f"gateway-mac of {segment.label}, which has no gateway"
+        problems.add(row.gateway_mac.line, what, "allowed is gateway-mac beside gateway")
+    if row.gateway and routers > 1 and is_lisp(segment.site):
+        what = f"gateway of {segment.label}, which has {counted(routers, 'router')}"
+        problems.add(row.gateway[0].line, what, "allowed is one router")
+
+
 def _tenants(site: SiteRow, name: str, problems: Problems) -> None:
     """A site with tenants has hosts only there, each tenant in an instance of its own."""
     for key, value in (
@@ -92,6 +104,8 @@ def _tenants(site: SiteRow, name: str, problems: Problems) -> None:
         ("eid-prefixes", next(iter(site.eid_prefixes), None)),
         ("dynamic-eids", next(iter(site.dynamic_eids), None)),
         ("subnets", next(iter(site.subnets), None)),
+        ("gateway", next(iter(site.gateway), None)),
+        ("gateway-mac", site.gateway_mac),
         ("fabric", site.fabric),
         ("hosts", next(iter(site.hosts), None)),
     ):
@@ -120,6 +134,8 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
         ("instance-id", site.instance_id),
         ("eid-prefixes", next(iter(site.eid_prefixes), None)),
         ("dynamic-eids", next(iter(site.dynamic_eids), None)),
+        ("gateway", next(iter(site.gateway), None)),
+        ("gateway-mac", site.gateway_mac),
         ("key", site.key),
         ("other-keys", next(iter(site.other_keys), None)),
         ("tenants", next(iter(site.tenants), None)),
