@@ -252,15 +252,17 @@ class MapCache:
         return len(self._learned)
 
     def _forwarding(self, record: EidRecord) -> ForwardingEntry:
+        found = usable(record.locators, self._rlocs)
+        nobody = bool(record.locators) or record.action == Action.NATIVELY_FORWARD
+        # A host that is nowhere now, or was here and is not found any more, may be found at any moment: it is asked for
+        # again, at the pace of Map-Requests.
+        if not found and nobody and any(one.covers(record.prefix) for one in self._dynamic):
+            return ForwardingEntry(record.prefix, Forwarding.SEND_MAP_REQUEST)
         # RFC 9301 section 5.4: the action bits speak only when the locator-set is empty.
         if not record.locators:
-            # A host that is not there now may be found at any moment: it is asked for again, at the pace of
-            # Map-Requests.
-            if record.action == Action.NATIVELY_FORWARD and any(one.covers(record.prefix) for one in self._dynamic):
-                return ForwardingEntry(record.prefix, Forwarding.SEND_MAP_REQUEST)
             forwarding, reason = ACTIONS.get(record.action, ACTIONS[Action.NO_ACTION])
             return ForwardingEntry(record.prefix, forwarding, reason=reason)
-        return _towards(record.prefix, usable(record.locators, self._rlocs))
+        return _towards(record.prefix, found)
 
     def _expires_at(self, record: EidRecord, now: float) -> float:
         # RFC 9301 section 5.4: the Record TTL is in minutes; all ones leave it to the receiver.

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from nodes.lisp.effects import HostSeen, StrayData
+from nodes.lisp.effects import HostSeen, Miss, StrayData
 from nodes.lisp.eid import host_prefix
-from nodes.lisp.wire import MapNotify, MapNotifyAck, MapRegister, sign
+from nodes.lisp.wire import MapNotify, MapNotifyAck, MapRegister, MapReply, sign
 from tests.engine.stretched import (
     HOST,
     PORT,
@@ -113,6 +113,49 @@ def test_data_for_a_host_that_left_solicits_its_sender() -> None:
     world.run(1)
     assert solicitations(world, XTR1) == [XTR3]
     assert world["xtr3"].forwarding(HOST).locators[0].address == XTR2
+
+
+@pytest.mark.requirement("X06")
+def test_an_xtr_that_has_forgotten_its_host_solicits_as_well() -> None:
+    """After a restart it asks the mapping system where the host is; the next packet tells its sender."""
+    world = at_one_place()
+    world["xtr1"].contacts.clear()
+    appears(world, "xtr2")
+    world.run(1)
+    world.restart("xtr1")
+    world.put("xtr1", StrayData(HOST, XTR3))
+    world.run(1)
+    assert (solicitations(world, XTR1), to(world, "xtr3")) == ([], XTR1)
+    world.put("xtr1", StrayData(HOST, XTR3))
+    world.put("xtr1", StrayData(HOST, XTR2))
+    world.run(1)
+    assert (solicitations(world, XTR1), to(world, "xtr3")) == ([XTR3], XTR2)
+
+
+@pytest.mark.requirement("X06")
+def test_an_answer_that_is_older_than_the_map_notify_does_not_count() -> None:
+    """Whoever has just lost a host may still wait for the answer that it is here."""
+    world = at_one_place()
+    world.restart("xtr1")
+    world.delays = lambda packet: [2.0 if isinstance(packet.message, MapReply) else 0.01]
+    world.put("xtr1", Miss(HOST))
+    world.run(0.5)
+    appears(world, "xtr2")
+    world.run(3)
+    assert [packet.destination for packet in world.sent(MapReply)].count(XTR1) == 1
+    assert to(world, "xtr1") == XTR2
+
+
+@pytest.mark.requirement("X06")
+def test_a_mapping_that_says_here_for_a_host_that_is_not_is_asked_for_again() -> None:
+    world = at_one_place()
+    world.restart("xtr1")
+    assert to(world, "xtr1") is None
+    world.run(200)  # its registration has ended: nobody is told of the new place
+    appears(world, "xtr2")
+    world.run(1)
+    assert notifies(world) == []
+    assert to(world, "xtr1") == XTR2
 
 
 def test_a_flood_of_forged_strays_solicits_a_bounded_number() -> None:

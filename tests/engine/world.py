@@ -224,8 +224,9 @@ class World:
             start_time=1_700_000_000 + int(self.now),
             durable=durable,
             request_port=REQUEST_PORT,
-            in_use=lambda: in_use,
-            contacts=lambda _prefix: contacts,
+            # In an order that is the same in every run, as sets of addresses are not.
+            in_use=lambda: sorted(in_use, key=int),
+            contacts=lambda _prefix: sorted(contacts, key=int),
         )
 
     def _deliver(self, packet: Packet) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
@@ -97,8 +97,8 @@ class Engine:
         self.counters = context.counters
         # Any node with a Map-Resolver can ask by hand; only an ITR, PITR or RTR keeps the answers.
         self._itr = Itr(context, request_port, now, in_use) if config.map_resolvers else None
-        learn = self._itr.learn if self._itr else _nothing
-        self._etr = Etr(context, durable, start_time, learn, contacts) if Role.ETR in roles else None
+        learn, resolve = (self._itr.learn, self._itr.resolve) if self._itr else (_nothing, _unknown)
+        self._etr = Etr(context, durable, start_time, learn, resolve, contacts) if Role.ETR in roles else None
         self._map_server = MapServer(context, durable, now, start_time) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
         replier = MapReplier(context, Mappings(self._etr, self._map_server, map_resolver), self._etr, self._itr)
@@ -243,6 +243,10 @@ class Engine:
 
 def _nothing(_happened: object, _now: float) -> Iterator[Effect]:
     return iter(())
+
+
+def _unknown(_eid: EidPrefix, _now: float) -> Generator[Effect, None, None]:
+    yield from ()
 
 
 def _name(payload: bytes) -> str:

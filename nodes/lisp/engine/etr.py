@@ -22,7 +22,7 @@ from nodes.lisp.effects import (
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database, Host, RefusedError
-from nodes.lisp.engine.handover import Handover, Learn
+from nodes.lisp.engine.handover import Handover, Learn, Resolve
 from nodes.lisp.engine.notices import Notices
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
@@ -39,6 +39,7 @@ class Etr:
         durable: Mapping[str, Any],
         start_time: int,
         learn: Learn,
+        resolve: Resolve,
         contacts: Callable[[EidPrefix], Collection[IPAddress]],
     ) -> None:
         """Make one that has sent nothing.
@@ -48,6 +49,7 @@ class Etr:
             durable: What an earlier run kept.
             start_time: Wall-clock seconds.
             learn: Takes the mapping of a host that is elsewhere into the map-cache.
+            resolve: The mapping of a host by the map-cache; asks for it where that has none.
             contacts: The RLOCs that data of an EID went to or came from within the last minute.
         """
         self._context = context
@@ -56,9 +58,7 @@ class Etr:
         self._registrar = Registrar(context, durable, start_time)
         self._solicitor = Solicitor(context)
         self._notices = Notices(context, durable)
-        self._handover = Handover(
-            context, self._database, self._registrar, self._solicitor, learn=learn, contacts=contacts
-        )
+        self._handover = Handover(context, self._database, self._registrar, self._solicitor, learn, resolve, contacts)
 
     def start(self, now: float) -> Iterator[Effect]:
         """Send the first Map-Registers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, replace
 
 from nodes.lisp.effects import Effect, FindHost, RemoveHost, Report, StrayData
@@ -27,6 +27,7 @@ STRAY_BURST, STRAY_INTERVAL = 64, 0.01
 """Solicit-Map-Requests because of data for hosts that moved: 64 at once, then 100 a second."""
 
 Learn = Callable[[EidRecord, float], Iterator[Effect]]
+Resolve = Callable[[EidPrefix, float], Generator[Effect, None, EidRecord | None]]
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class Handover:
         registrar: Registrar,
         solicitor: Solicitor,
         learn: Learn,
+        resolve: Resolve,
         contacts: Callable[[EidPrefix], Collection[IPAddress]],
     ) -> None:
         """Make one that has lost no host.
@@ -71,6 +73,7 @@ class Handover:
             registrar: Tells the Map-Servers.
             solicitor: Tells those who send data here.
             learn: Takes a mapping into the map-cache, so that what still arrives goes on to the new place.
+            resolve: The mapping of a host by the map-cache; asks for it where that has none.
             contacts: The RLOCs that data of an EID went to or came from within the last minute.
         """
         self._context = context
@@ -78,6 +81,7 @@ class Handover:
         self._registrar = registrar
         self._solicitor = solicitor
         self._learn = learn
+        self._resolve = resolve
         self._contacts = contacts
         self._away: dict[EidPrefix, Away] = {}
         self._sought: Timers[EidPrefix] = Timers()
@@ -110,14 +114,20 @@ class Handover:
         yield from self._solicitor.solicit(record, peers, now)
 
     def stray(self, stray: StrayData, now: float) -> Iterator[Effect]:
-        """Data came for a host that is not here: who sent it goes by an old mapping (requirement X06)."""
+        """Data came for a host that is not here: who sent it goes by an old mapping (requirement X06).
+
+        A node that has restarted, or forgotten, does not know that the host was here, and others may send to it for as
+        long as a Record TTL says. Then the mapping system is asked where the host is; the next packet tells its sender.
+        """
         away = self._away.get(stray.eid)
-        if away is None or stray.rloc in _rlocs(away.record):
+        if self._database.host(stray.eid) or (away and stray.rloc in _rlocs(away.record)):
             return
-        if self._strays.allows(None, now):
-            yield from self._solicitor.solicit(away.record, [stray.rloc], now)
-        else:
+        if not self._strays.allows(None, now):
             yield from self._context.drop("solicit-map-request-rate", now, destination=stray.rloc, eid=stray.eid)
+            return
+        record = away.record if away else (yield from self._resolve(stray.eid, now))
+        if record and not self._is_own(record) and stray.rloc not in _rlocs(record):
+            yield from self._solicitor.solicit(record, [stray.rloc], now)
 
     def may_claim(self, eid: EidPrefix, now: float) -> bool:
         """Whether a host that is seen here is this node's to register."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
 from nodes.lisp.holes import everything
 from nodes.lisp.locators import is_unicast, last_hop
-from nodes.lisp.map_cache import MapCache
+from nodes.lisp.map_cache import LOCAL_TTL_MINUTES, MapCache
 from nodes.lisp.wire import EidRecord, MapReply, MapRequest
 
 LOCATOR_STATUS_BITS = 32
@@ -108,7 +108,18 @@ class Itr:
     def learn(self, record: EidRecord, now: float) -> Iterator[Effect]:
         """Take in a mapping that a Map-Server told unasked."""
         if self._keeps_mappings:
+            if record.ttl_minutes:
+                self._requests.overtaken(record.prefix)
             yield from self._store(record, now)
+
+    def resolve(self, eid: EidPrefix, now: float) -> Generator[Effect, None, EidRecord | None]:
+        """The mapping that packets for ``eid`` go by; where there is none it is asked for, and None."""
+        entry = self.map_cache.lookup(eid)
+        if entry is not None and entry.forwarding.forwarding is Forwarding.ENCAPSULATE:
+            return EidRecord.of(eid, LOCAL_TTL_MINUTES, entry.locators)
+        if self._keeps_mappings and self._undecided(eid):
+            yield from self._requests.ask(eid, now)
+        return None
 
     def solicited(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Solicit-Map-Request: somebody says that a cached mapping is old. The mapping system is asked, not he."""

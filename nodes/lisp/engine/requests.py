@@ -129,6 +129,16 @@ class MapRequester:
         self._rest(resolution, resolution.last + INTERVAL)
         return tokens
 
+    def overtaken(self, prefix: EidPrefix) -> None:
+        """News of a prefix came unasked: what was asked for before may be answered with less than that.
+
+        No such answer counts any more. Who asked by hand is answered by another question.
+        """
+        for _, resolution in self._by_eid.covered(prefix):
+            if not resolution.resting:
+                resolution.again = bool(resolution.tokens)
+                self._rest(resolution, resolution.last + INTERVAL)
+
     def under_way(self, prefix: EidPrefix) -> list[Resolution]:
         """The resolutions inside ``prefix`` that wait for a reply, for the sake of packets alone: no query, no SMR."""
         found = (resolution for _, resolution in self._by_eid.covered(prefix))
