@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from nodes.kinds.base import Machine
-from nodes.linux import ethtool, links, namespaces
-from nodes.linux.sysctl import has_sysctl, write_sysctl
+from nodes.linux import ethtool, links
 
 
 class Host(Machine):
@@ -17,19 +16,6 @@ class Host(Machine):
         "net/ipv4/conf/all/arp_notify": 1,
         "net/ipv6/conf/all/ndisc_notify": 1,
     }
-    # A machine that moves with what it knows has not noticed that its cable was elsewhere for a moment (Linux 5.16).
-    OPTIONAL_SYSCTLS: ClassVar = {
-        "net/ipv4/conf/all/arp_evict_nocarrier": 0,
-        "net/ipv6/conf/all/ndisc_evict_nocarrier": 0,
-    }
-
-    def startShell(self, mnopts: str | None = None) -> None:
-        """Make the namespace."""
-        super().startShell(mnopts)
-        with namespaces.inside(self.namespace):
-            for name, value in self.OPTIONAL_SYSCTLS.items():
-                if has_sysctl(name):
-                    write_sysctl(name, value)
 
     def addIntf(self, intf: Any, *args: Any, **kwargs: Any) -> None:
         """Add an interface, one that never gets a UDP super-packet.

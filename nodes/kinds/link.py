@@ -25,7 +25,6 @@ class VethInterface(Intf):
     """
 
     addresses: tuple[IPInterface, ...] = ()
-    node: Any
     ip: str | None
     prefixLen: int | None
 
@@ -86,17 +85,6 @@ class VethInterface(Intf):
         if left := [one for one in ethtool.OFFLOADS if features[one]]:
             raise OSError(f"{self.node.name}: interface {self.name}: offloads that stay on: {', '.join(left)}")
 
-    def go_to(self, machine: Any) -> None:
-        """Leave its machine for another, where it is down and, but for name, MAC address, MTU and offloads, as if new.
-
-        Raises:
-            NetlinkError: The kernel refused; it is where it was, as it was.
-        """
-        links.set_namespace(self.node.kernel, self.index, machine.namespace)
-        self.node.delIntf(self)
-        self.node = machine
-        machine.addIntf(self, moveIntfFn=lambda _name, _node: None)  # Mininet's own would do it by `ip link`
-
     def delete(self) -> None:
         """Delete it, and with it the other end."""
         with suppress(NetlinkError):  # it may have gone with its other end
@@ -133,21 +121,12 @@ class VethLink(Link):
         params.setdefault("intfName1", _free_name(node1, node2.name))
         params.setdefault("intfName2", _free_name(node2, node1.name))
         self._mtus = tuple((params.get(end) or {}).get("mtu", DEFAULT_MTU) for end in ("params1", "params2"))
-        self._impairment, self._netem = impairment, netem
+        self._delay = impairment.delay
         self._delay_lines = delay_lines if impairment.delay else None
         super().__init__(node1, node2, **{**params, "intf": VethInterface})
-        self.impair(self.intf1)
-        self.impair(self.intf2)
-
-    def impair(self, interface: VethInterface) -> None:
-        """Make one of its ends do what the link is to do, and look whether it does.
-
-        Raises:
-            LinkError: The kernel made something else of it.
-        """
-        if self._impairment != UNIMPAIRED or self._mtus != (DEFAULT_MTU, DEFAULT_MTU):
-            mtu = self._mtus[0 if interface is self.intf1 else 1]
-            impair(interface.node, interface.name, self._impairment, mtu, self._netem)
+        if impairment != UNIMPAIRED or self._mtus != (DEFAULT_MTU, DEFAULT_MTU):
+            for interface, mtu in zip((self.intf1, self.intf2), self._mtus, strict=True):
+                impair(interface.node, interface.name, impairment, mtu, netem)
 
     def makeIntfPair(
         self,
@@ -165,7 +144,7 @@ class VethLink(Link):
         if self._delay_lines is None:
             links.add_veth(node1.kernel, a, b)
         else:
-            self._delay_lines.join(node1, a, node2, b, self._impairment.delay)
+            self._delay_lines.join(node1, a, node2, b, self._delay)
 
     def stop(self) -> None:
         """Nothing: the pair goes with the namespaces."""

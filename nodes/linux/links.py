@@ -27,7 +27,7 @@ _IFLA_TXQLEN = 13
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
-_IFF_UP, _IFF_RUNNING, _IFF_LOWER_UP = 0x1, 0x40, 0x10000
+_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
 _AF_INET, _AF_INET6 = 2, 10
 _CREATE = NLM_F_CREATE | NLM_F_EXCL
 
@@ -63,7 +63,6 @@ class Link:
         mtu: Bytes.
         up: Whether it is administratively up.
         carrier: Whether it has one: of a veth pair, whether it and the other end are up.
-        running: Whether the kernel has taken note of the carrier, and sends.
         master: Index of the bridge it is a port of, or 0.
     """
 
@@ -74,7 +73,6 @@ class Link:
     mtu: int
     up: bool
     carrier: bool
-    running: bool
     master: int
     rx_packets: int
     tx_packets: int
@@ -136,16 +134,6 @@ def set_up(kernel: Connection, index: int, up: bool = True) -> None:
     kernel.request(RTM_NEWLINK, body, 0, f"set interface {index} {'up' if up else 'down'}")
 
 
-def set_namespace(kernel: Connection, index: int, namespace: int) -> None:
-    """Move an interface to the network namespace of a descriptor.
-
-    It keeps name, MAC address, MTU and offloads, of a veth pair also its other end. There it is down, a port of no
-    bridge, and without addresses, queueing disciplines and programs.
-    """
-    body = _header(index) + number_attribute(_IFLA_NET_NS_FD, namespace)
-    kernel.request(RTM_NEWLINK, body, 0, f"move interface {index} to another network namespace")
-
-
 def set_mtu(kernel: Connection, index: int, mtu: int) -> None:
     """Set an interface's MTU in bytes."""
     body = _header(index) + number_attribute(_IFLA_MTU, mtu)
@@ -190,7 +178,6 @@ def parse_link(payload: bytes) -> Link:
         mtu=number(found, _IFLA_MTU),
         up=bool(flags & _IFF_UP),
         carrier=bool(flags & _IFF_LOWER_UP),
-        running=bool(flags & _IFF_RUNNING),
         master=number(found, _IFLA_MASTER),
         rx_packets=rx_packets,
         tx_packets=tx_packets,

@@ -148,16 +148,25 @@ def _exchange(pinger: Pinger, topology: Topology, timeout: float, capture: Captu
         pinger.wait([echo], echo.sent + timeout)
 
 
-def first_reply(lab: PingLab, source: str, destination: str, *, within: float) -> float:
+def first_reply(lab: PingLab, source: str, destination: str, *, within: float, version: int | None = None) -> float:
     """Ping one host from another until the first reply; return its round-trip time in seconds.
+
+    Args:
+        lab: Where they are.
+        source: The host that asks.
+        destination: The host that is asked.
+        within: Seconds.
+        version: By which IP version; None for that of the destination's first address.
 
     Raises:
         TimeoutError: No reply came within that many seconds.
     """
     until = time.monotonic() + within
+    there = lab.topology[destination]
+    target = there.address if version is None else there.address_of(version)
     with Pinger(lab) as pinger:
         while (now := time.monotonic()) < until:
-            echo = pinger.send(source, lab.topology[destination].address)
+            echo = pinger.send(source, target)
             pinger.wait([echo], min(until, now + _RETRY_S))
             if echo.rtt is not None:
                 return echo.rtt

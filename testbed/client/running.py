@@ -284,8 +284,8 @@ class LabClient:
         Args:
             node: The host.
             site: The site.
-            silent: Whether it says nothing of it: otherwise it announces its addresses, by ARP and ND, when it has a
-                carrier again.
+            silent: Whether it says nothing of it: otherwise it announces its addresses, by ARP and ND, as soon as it
+                is plugged in.
 
         Raises:
             LabError: It cannot go there, or that failed and it is back where it was.

@@ -243,10 +243,7 @@ class LabProcess:
     async def _move(self, request: Request) -> Reply:
         """Move a host to another site."""
         node = self._node(request)
-        try:
-            return Reply(await self._movable().move(node.name, request["site"], bool(request["silent"])))
-        except LinkError as error:
-            raise ServerError(str(error)) from error
+        return Reply(self._movable().move(node.name, request["site"], bool(request["silent"])))
 
     async def _places(self, _request: Request) -> Reply:
         """Which site each host is in."""

@@ -1,21 +1,19 @@
-"""A host changes site: the switch's end of its cable goes to another fabric; the host keeps everything of its own."""
+"""A host changes site: its cable is plugged in at another fabric; the host keeps everything of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
 from nodes.kinds.announcement import Announcement
-from nodes.kinds.impairment import LinkError
+from nodes.kinds.patch import Patch
 from nodes.linux import links
 from testbed.model import NodeKind, Topology
 from testbed.server.build import Network
 from testbed.server.events import Events
 from testbed.server.supervision import ServerError
-
-_CARRIER_SECONDS = 2.0
-_LOOK_SECONDS = 0.0005
 
 
 class Moves:
@@ -32,10 +30,11 @@ class Moves:
         self._events = events
         self._fabrics = {one.site: one.name for one in topology.nodes.values() if one.kind is NodeKind.FABRIC}
         self._sites = tuple(topology.sites)
-        self._one_at_a_time = asyncio.Lock()
+        self._patches: dict[tuple[str, str], Patch] = {}
+        self._numbers = itertools.count()
 
-    async def move(self, node: str, site: str, silent: bool) -> dict[str, Any]:
-        """Move a host; whatever fails, it is somewhere: at the new site, or back where it was.
+    def move(self, node: str, site: str, silent: bool) -> dict[str, Any]:
+        """Move a host.
 
         Args:
             node: The host.
@@ -47,21 +46,19 @@ class Moves:
 
         Raises:
             ServerError: It cannot go there; the text says why.
-            LinkError: Its link is not there what it is to be, or gets no carrier; the host is back.
-            OSError: The kernel refused; the host is back.
+            OSError: The kernel refused; the host is where it was.
         """
-        async with self._one_at_a_time:
-            origin = self._origin(node, site)
-            host, target = self._network[node], self._network[self._fabrics[site]]
-            (interface,) = host.intfList()
-            announcement = Announcement(host, interface)
-            try:
-                unplugged, plugged = await self._replug(host, interface, target, self._network[self._fabrics[origin]])
-                self.places[node] = site
-                if not silent:
-                    announcement.send()
-            finally:
-                asyncio.get_running_loop().run_in_executor(None, announcement.close)
+        origin = self._origin(node, site)
+        host = self._network[node]
+        (interface,) = host.intfList()
+        announcement = Announcement(host, interface)
+        try:
+            unplugged, plugged = self._replug(node, _other_end(interface), origin, site)
+            self.places[node] = site
+            if not silent:
+                announcement.send()
+        finally:
+            asyncio.get_running_loop().run_in_executor(None, announcement.close)
         moved = {"origin": origin, "site": site, "unplugged": unplugged, "plugged": plugged}
         self._events.emit("moved", node, silent=silent, **moved)
         return {"node": node, **moved}
@@ -82,46 +79,39 @@ class Moves:
         if site == origin:
             raise ServerError(f"{node} is in {site} already")
         peers = [_other_end(interface).node.name for interface in self._network[node].intfList()]
-        if peers != [self._fabrics.get(origin)]:
-            raise ServerError(
-                f"{node} cannot move: it has to have one link, to the fabric of its site, not to {', '.join(peers)}"
-            )
+        if len(peers) != 1 or peers[0] not in self._fabrics.values():
+            raise ServerError(f"{node} cannot move: it has to have one link, to a fabric, not to {', '.join(peers)}")
         return origin
 
-    async def _replug(self, host: Any, interface: Any, target: Any, origin: Any) -> tuple[float, float]:
-        """Plug the other end of a host's interface into another fabric; returns when it was pulled, and ready."""
-        end = _other_end(interface)
+    def _replug(self, node: str, end: Any, origin: str, site: str) -> tuple[float, float]:
+        """Plug the cable that ends in ``end`` in elsewhere; returns when it was pulled, and when that was done."""
+        fabric, index = end.node, end.index
+        before, after = self._patch(node, end, origin), self._patch(node, end, site)
+        if after:
+            after.set_up()
         unplugged = time.monotonic()
-        end.go_to(target)
         try:
-            await self._plug(host, interface, end)
-        except (LinkError, OSError):
-            end.go_to(origin)
-            await self._plug(host, interface, end)
+            if before:
+                before.set_up(False)
+            links.set_master(fabric.kernel, index, after.bridge if after else fabric.bridge)
+        except OSError:
+            if before:
+                before.set_up()
+            links.set_master(fabric.kernel, index, before.bridge if before else fabric.bridge)
+            if after:
+                self._patches.pop((node, site)).remove()
             raise
         return unplugged, time.monotonic()
 
-    async def _plug(self, host: Any, interface: Any, end: Any) -> None:
-        """Make an interface that has just come a port of its fabric, and wait until its other end can send."""
-        end.link.impair(end)
-        end.node.attach(end)
-        # With a relay between them, the host's end has to notice first that the cable was out.
-        await self._until(host, interface, running=False)
-        end.isUp(setUp=True)
-        await self._until(host, interface, running=True)
-
-    async def _until(self, host: Any, interface: Any, *, running: bool) -> None:
-        deadline = time.monotonic() + _CARRIER_SECONDS
-        while True:
-            link = links.get(host.kernel, interface.name)
-            if (link.carrier and link.running) if running else not link.carrier:
-                return
-            if time.monotonic() > deadline:
-                raise LinkError(
-                    f"{host.name}: interface {interface.name}: the carrier is not {'back' if running else 'gone'} "
-                    f"within {_CARRIER_SECONDS:g} s"
-                )
-            await asyncio.sleep(_LOOK_SECONDS)
+    def _patch(self, node: str, end: Any, site: str) -> Patch | None:
+        """The patch cable to a site, laid when it is first needed; None where the host's own cable ends."""
+        there = self._network[self._fabrics[site]]
+        if there is end.node:
+            return None
+        if (node, site) not in self._patches:
+            mtu = links.get(end.node.kernel, end.name).mtu
+            self._patches[node, site] = Patch(next(self._numbers), node, mtu, end.node, there)
+        return self._patches[node, site]
 
 
 def _other_end(interface: Any) -> Any:

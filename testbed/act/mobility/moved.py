@@ -13,7 +13,7 @@ class Moved:
         node: The host.
         origin: The site that it left.
         site: The site where it is now.
-        unplugged: When its cable was pulled, and ``plugged``: when it had a carrier again (monotonic seconds).
+        unplugged: When its cable was pulled, and ``plugged``: when it was plugged in again (monotonic seconds).
     """
 
     node: str
