@@ -308,7 +308,7 @@ def restart(_context: Context, node: str, lab: str = "") -> None:
 def move(_context: Context, node: str, site: str, silent: bool = False, lab: str = "") -> None:
     """Move a host to another site with its addresses and open sockets.
 
-    Example: ci/lab move h1 dc2
+    Example: ci/lab move mobile dc2
     """
     from testbed import commands
 

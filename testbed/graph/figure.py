@@ -182,13 +182,14 @@ def _router_lines(topology: Topology, node: Node) -> Iterable[Line]:
         yield Line(f"AS {node.routing.asn}", 9.5)
         yield from (Line(str(address), 9.5) for address in node.routing.loopbacks)
     if node.site != "core":
-        yield from _gateways(one for one in node.interfaces if topology[one.peer].site == node.site)
+        yield from _gateways((one for one in node.interfaces if topology[one.peer].site == node.site), node)
 
 
-def _gateways(interfaces: Iterable[Interface]) -> Iterable[Line]:
-    """The addresses that hosts send to; tenants may share them."""
-    addresses = dict.fromkeys(str(address.ip) for one in interfaces for address in one.addresses)
-    return (Line(f"gateway {address}", 9.5) for address in addresses)
+def _gateways(interfaces: Iterable[Interface], node: Node) -> Iterable[Line]:
+    """The addresses that hosts send to: a gateway's, or else the router's own; tenants may have the same."""
+    gateways = {one.interface: one.addresses for one in node.lisp.gateways} if node.lisp else {}
+    found = chain.from_iterable(gateways.get(one.name) or one.addresses for one in interfaces)
+    return (Line(f"gateway {address}", 9.5) for address in dict.fromkeys(str(one.ip) for one in found))
 
 
 def _look(node: Node) -> Look:
@@ -216,7 +217,7 @@ def _lisp_lines(node: Node) -> Iterable[Line]:
     if Role.PITR in node.lisp.roles:
         aggregates = dict.fromkeys(str(prefix.network) for prefix in node.lisp.eid_aggregates)
         yield from (Line(f"announces {prefix}", 9.5) for prefix in aggregates)
-    yield from _gateways(one for one in node.interfaces if one.side is Side.SITE)
+    yield from _gateways((one for one in node.interfaces if one.side is Side.SITE), node)
 
 
 def _locators(node: Node) -> dict[IPAddress, Locator]:
