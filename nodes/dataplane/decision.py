@@ -64,7 +64,14 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Reencapsulate:
-    """Put a decapsulated packet into another LISP header, as :func:`decide_again` says."""
+    """Put a decapsulated packet into another LISP header, as :func:`decide_again` says.
+
+    Attributes:
+        absent: Whether it is for a host of a dynamic prefix that is not here (requirement X06): then it does not go
+            back to where it came from, and the control plane is told.
+    """
+
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +152,14 @@ class Tables:
         outer = min(self.core_mtu, self.path_mtu.get(locator, self.core_mtu))
         return outer - OVERHEAD[locator.version]
 
+    @property
+    def sent_on_in(self) -> frozenset[int]:
+        """The instance-IDs in which a packet may go out of one LISP header into another."""
+        found = set(self.proxied) if Role.RTR in self.roles else set()
+        if self.roles & {Role.ITR, Role.RTR}:
+            found |= {prefix.instance_id for prefix, _ in self.dynamic.items()}
+        return frozenset(found)
+
     @classmethod
     def of(cls, config: NodeConfig) -> Tables:
         """The tables of a node at start: nothing in the map-cache yet."""
@@ -191,12 +206,21 @@ def decide_outbound(packet: Packet, tables: Tables, source_of: SourceOf, instanc
     return verdict
 
 
-def decide_again(packet: Packet, tables: Tables, source_of: SourceOf, instance_id: int = 0) -> Outbound:
-    """What an RTR does with a packet that it took out of a LISP header with this instance-ID (RFC 9300 section 3).
+def decide_again(
+    packet: Packet, tables: Tables, source_of: SourceOf, instance_id: int = 0, came_from: IPAddress | None = None
+) -> Outbound:
+    """What becomes of a packet that an RTR, or the xTR that its host left, took out of a LISP header.
 
-    Never native: the packet is between two EIDs.
+    Never native: the packet is between two EIDs (RFC 9300 section 3).
+
+    Args:
+        packet: Its headers.
+        tables: What the decision depends on.
+        source_of: Looks up the route to an RLOC.
+        instance_id: The instance-ID in the LISP header.
+        came_from: The outer source, if it is not to go back there: whose mapping leads here has none that is newer.
     """
-    return _inside_aggregates(packet, tables, instance_id, source_of)
+    return _inside_aggregates(packet, tables, instance_id, source_of, came_from)
 
 
 def is_of_the_site(address: IPAddress, instance_id: int, tables: Tables) -> bool:
@@ -224,21 +248,25 @@ def _with_status_bits(verdict: Outbound, packet: Packet, tables: Tables) -> Outb
     return replace(verdict, status_bits=status_bits(found[1], tables.down, verdict.instance_id))
 
 
-def _inside_aggregates(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
-    """What a PITR or RTR does with a packet for the aggregates."""
-    verdict = _by_map_cache(packet, tables, instance_id, source_of)
+def _inside_aggregates(
+    packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf, came_from: IPAddress | None = None
+) -> Outbound:
+    """What a PITR or RTR does with a packet for the aggregates, and an xTR with one for a host that left it."""
+    verdict = _by_map_cache(packet, tables, instance_id, source_of, came_from)
     # M24: natively it would come straight back to a PITR, which announces the aggregate.
     return Drop("unregistered EID", Unreachable.HOST) if isinstance(verdict, Native) else verdict
 
 
-def _by_map_cache(packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf) -> Outbound:
+def _by_map_cache(
+    packet: Packet, tables: Tables, instance_id: int, source_of: SourceOf, came_from: IPAddress | None = None
+) -> Outbound:
     """S04: the map-cache decides."""
     found = tables.map_cache.lookup_address(instance_id, packet.destination)
     if found is None:
         return Drop("no map-cache entry", Unreachable.NETWORK)
     entry = found[1]
     if entry.forwarding is Forwarding.ENCAPSULATE:
-        return _encapsulate(packet, tables, entry.locators, instance_id, source_of)
+        return _encapsulate(packet, tables, entry.locators, instance_id, source_of, came_from)
     if entry.forwarding is Forwarding.SEND_MAP_REQUEST:
         return Hold(host_prefix(packet.destination, instance_id))
     if entry.forwarding is Forwarding.NATIVE:
@@ -249,14 +277,22 @@ def _by_map_cache(packet: Packet, tables: Tables, instance_id: int, source_of: S
 
 
 def _encapsulate(
-    packet: Packet, tables: Tables, locators: Sequence[Locator], instance_id: int, source_of: SourceOf
+    packet: Packet,
+    tables: Tables,
+    locators: Sequence[Locator],
+    instance_id: int,
+    source_of: SourceOf,
+    came_from: IPAddress | None = None,
 ) -> Encapsulate | Drop:
     if any(locator.address in tables.own for locator in locators):
         # The mapping leads here and the site has no route: encapsulating would bring the packet back.
         return Drop("mapping leads to this node", Unreachable.HOST)
     # S05: the route to the RLOC comes first; it gives the interface and so the source RLOC.
     # RFC 9301 section 7: a locator that is down is not used, as if its priority were 255.
-    usable = [locator for locator in locators if locator.address not in tables.down]
+    usable = [one for one in locators if one.address not in tables.down and one.address != came_from]
+    if not usable and any(locator.address == came_from for locator in locators):
+        # Two routers that each take the other one for the host's would send it to and fro; news are on their way.
+        return Drop("mapping leads back to where it came from")
     reachable = {locator: source for locator in usable if (source := source_of(locator.address)) is not None}
     flow = packet.flow_hash()
     chosen = choose(tuple(reachable), flow)
@@ -295,8 +331,11 @@ def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
     if _not_unicast(packet):
         return Drop("not unicast")
     destination = packet.destination
-    if Role.ETR in tables.roles and tables.local.lookup_address(instance_id, destination):
-        return Deliver()
+    if Role.ETR in tables.roles:
+        if _is_here(destination, instance_id, tables):
+            return Deliver()
+        if tables.dynamic.lookup_address(instance_id, destination):
+            return _for_absent(packet, instance_id, tables)
     if Role.RTR in tables.roles and _is_in_transit(packet, instance_id, tables):
         return Reencapsulate()
     if Role.PETR not in tables.roles:
@@ -311,6 +350,42 @@ def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
     if tables.rloc_space.lookup_address(0, destination) or destination in tables.own:
         return Drop("destination is an RLOC", Unreachable.PROHIBITED)
     return Native()
+
+
+def _is_here(address: IPAddress, instance_id: int, tables: Tables) -> bool:
+    """Whether an address is an EID of this site, and not that of a host that is known to be elsewhere now."""
+    found = tables.local.lookup_address(instance_id, address)
+    if found is None or _is_found(address, instance_id, tables):
+        return found is not None
+    # X10: a home site, whose hosts need not be found one by one; what was learned of one that went away counts.
+    return not _leads_away(address, instance_id, tables)
+
+
+def _is_found(address: IPAddress, instance_id: int, tables: Tables) -> bool:
+    """Whether an address is an EID of this site; of a dynamic prefix, one whose host was found here."""
+    found = tables.local.lookup_address(instance_id, address)
+    return found is not None and (
+        found[0].mask_len == address.max_prefixlen or not tables.dynamic.lookup_address(instance_id, address)
+    )
+
+
+def _leads_away(address: IPAddress, instance_id: int, tables: Tables) -> bool:
+    """Whether the map-cache says that an EID is behind other routers."""
+    found = tables.map_cache.lookup_address(instance_id, address)
+    return (
+        found is not None
+        and found[1].forwarding is Forwarding.ENCAPSULATE
+        and not any(locator.address in tables.own for locator in found[1].locators)
+    )
+
+
+def _for_absent(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
+    """X06: who sends it goes by an old mapping. It goes on by a newer one; where there is none, that is asked for."""
+    if not tables.roles & {Role.ITR, Role.RTR}:
+        return Drop("not an EID of this site")
+    if _is_found(packet.source, instance_id, tables):
+        return Drop("source is a host of this site")  # forged: it does not send through the core
+    return Reencapsulate(absent=True)
 
 
 def _is_in_transit(packet: Packet, instance_id: int, tables: Tables) -> bool:
@@ -330,12 +405,15 @@ def _is_in_transit(packet: Packet, instance_id: int, tables: Tables) -> bool:
 
 
 def reached_by_tunnel(address: IPAddress, instance_id: int, tables: Tables) -> bool:
-    """Whether what this node itself sends to an address has to go inside a LISP header: an RTR's word to an EID."""
-    return (
-        Role.RTR in tables.roles
-        and tables.aggregates.lookup_address(instance_id, address) is not None
-        and not is_of_the_site(address, instance_id, tables)
-    )
+    """Whether what this node itself sends to an address has to go inside a LISP header.
+
+    An RTR's word to an EID; and that of an xTR, which sends on what hosts elsewhere sent to one that left it.
+    """
+    if is_of_the_site(address, instance_id, tables):
+        return False
+    if Role.RTR in tables.roles and tables.aggregates.lookup_address(instance_id, address):
+        return True
+    return bool(len(tables.dynamic)) and _leads_away(address, instance_id, tables)
 
 
 def proxies_for(destination: IPAddress, tables: Tables) -> bool:

@@ -9,7 +9,7 @@ from nodes.dataplane.context import PathContext
 from nodes.dataplane.counts import Count
 from nodes.dataplane.decision import Drop, Encapsulate
 from nodes.dataplane.encapsulation import header_writer
-from nodes.dataplane.holding import Holding, Waiting
+from nodes.dataplane.holding import Handle, Holding, Waiting
 from nodes.dataplane.packet import fragments
 
 MOST_FLOWS = 8192
@@ -52,12 +52,12 @@ def fragmenting(whole: Flow, mtu: int) -> Flow:
     return forward
 
 
-def holding(waiting: Waiting, held: Holding, context: PathContext) -> Flow:
-    """Keeps the packets until what they wait for is known."""
+def holding(waiting: Waiting, held: Holding, handle: Handle, context: PathContext) -> Flow:
+    """Keeps the packets until what they wait for is known; then ``handle`` takes them."""
     statistics = context.statistics
 
     def forward(packet: bytes, tos: int, ttl: int) -> None:  # noqa: ARG001
-        if held.hold(waiting, packet):
+        if held.hold(waiting, packet, handle):
             statistics.held += 1
         else:
             statistics.drops["holding queue full"] += 1

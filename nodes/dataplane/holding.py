@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from nodes.lisp.eid import EidPrefix
@@ -13,6 +13,9 @@ MOST_EIDS = 4096
 SECONDS = 12.0
 """How long packets wait: past ten retransmissions of the Map-Request (RFC 9301 section 5.2) nothing comes any more."""
 
+Handle = Callable[[bytes], None]
+"""Takes a packet again."""
+
 
 @dataclass(slots=True)
 class Waiting:
@@ -21,14 +24,22 @@ class Waiting:
     Attributes:
         eid: The host prefix of their destination.
         expires: When they are given up, in the clock of the caller.
-        handle: Takes the packets again when the mapping is known.
-        packets: Oldest first.
+        entries: Each packet with what takes it again, oldest first.
     """
 
     eid: EidPrefix
     expires: float
-    handle: Callable[[bytes], None]
-    packets: list[bytes] = field(default_factory=list)
+    entries: list[tuple[Handle, bytes]] = field(default_factory=list)
+
+    @property
+    def packets(self) -> Iterator[bytes]:
+        """The packets alone."""
+        return (packet for _, packet in self.entries)
+
+    def handle_again(self) -> None:
+        """What they waited for is known: each goes where it came from, in order."""
+        for handle, packet in self.entries:
+            handle(packet)
 
 
 class Holding:
@@ -48,13 +59,8 @@ class Holding:
         self.in_all = 0
         self.overflows = 0
 
-    def queue(self, eid: EidPrefix, now: float, handle: Callable[[bytes], None]) -> tuple[Waiting | None, bool]:
+    def queue(self, eid: EidPrefix, now: float) -> tuple[Waiting | None, bool]:
         """The queue of an EID, and whether it is new: then the control plane has to be told.
-
-        Args:
-            eid: The EID.
-            now: The time.
-            handle: Takes the packets of a new queue again when the mapping is known.
 
         A host that scans a prefix would make one for each address: when there are too many, there is no new one.
         """
@@ -64,15 +70,15 @@ class Holding:
         if len(self._waiting) >= self._eids:
             self.overflows += 1
             return None, False
-        found = self._waiting[eid] = Waiting(eid, now + self._seconds, handle)
+        found = self._waiting[eid] = Waiting(eid, now + self._seconds)
         return found, True
 
-    def hold(self, waiting: Waiting, packet: bytes) -> bool:
-        """Add a packet to a queue; False when a bound is reached and the packet is lost."""
-        if len(waiting.packets) >= self._per_eid or self.in_all >= self._bound:
+    def hold(self, waiting: Waiting, packet: bytes, handle: Handle) -> bool:
+        """Add a packet to a queue, and what takes it again; False when a bound is reached and the packet is lost."""
+        if len(waiting.entries) >= self._per_eid or self.in_all >= self._bound:
             self.overflows += 1
             return False
-        waiting.packets.append(packet)
+        waiting.entries.append((handle, packet))
         self.in_all += 1
         return True
 
@@ -80,7 +86,7 @@ class Holding:
         """Take out the queue of one EID; None when nothing waits."""
         waiting = self._waiting.pop(eid, None)
         if waiting is not None:
-            self.in_all -= len(waiting.packets)
+            self.in_all -= len(waiting.entries)
         return waiting
 
     def covered(self, prefix: EidPrefix) -> list[EidPrefix]:

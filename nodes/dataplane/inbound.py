@@ -1,4 +1,7 @@
-"""Out of LISP headers: into the TUN device of the packet's instance, or, at an RTR, into another LISP header."""
+"""Out of LISP headers: into the TUN device of the packet's instance, or into another LISP header.
+
+Into another one go the packets of an RTR, and those for a host that left this site.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +35,31 @@ _RECEIVE = 65536
 _NO_OPTIONS = 0x45
 """First byte of an IPv4 packet whose header has no options."""
 
-Again = Callable[[bytes, int], None]
-"""Takes a packet that is to be put into another LISP header, its TTL decremented, and its instance-ID."""
+Again = Callable[[bytes, int, IPAddress | None], None]
+"""Takes a packet that is to be put into another LISP header, its TTL decremented; its instance-ID; and the RLOC that it
+does not go back to."""
 
 
 @dataclass(slots=True, eq=False)
 class _Accepted:
-    """What becomes of the packets of one inner source and destination from one outer source."""
+    """What becomes of the packets of one inner source and destination from one outer source.
+
+    Attributes:
+        tun: The device that they are written to.
+        natively: Whether a PETR forwards them.
+        contact: Their EID of this site and the outer source.
+        source: The inner source.
+        again: Whether they go into another LISP header.
+        absence: Of what the control plane is to be told while they come.
+        status_bits: The last Locator-Status-Bits that came with them.
+    """
 
     tun: int
     natively: bool
     contact: Contact
     source: IPAddress
     again: bool = False
+    absence: Absence | None = None
     status_bits: int | None = None
 
 
@@ -57,7 +72,7 @@ class Inbound:
         Args:
             context: What the data path shares.
             tuns: The descriptor of each instance's TUN device, by instance-ID.
-            again: Takes what an RTR encapsulates again.
+            again: Takes what is encapsulated again.
             unfinished: Whether checksums may be left to complete: the kernel's programs run here too, and they need no
                 complete ones, so that nobody before this router completes any.
         """
@@ -134,7 +149,7 @@ class Inbound:
         if self._unfinished:
             finish(buffer, start, end)
         if accepted.again:
-            self._send_again(start, end, new_tos, ttl, instance_id)
+            self._send_again(start, end, new_tos, ttl, instance_id, accepted.absence)
             return
         try:
             os.write(accepted.tun, self._view[start:end])
@@ -151,19 +166,21 @@ class Inbound:
             said = StatusBits(host_prefix(accepted.source, instance_id), ip_address(sender), bits)
             self._context.heard.note(said)
 
-    def _send_again(self, start: int, end: int, tos: int, ttl: int, instance_id: int) -> None:
+    def _send_again(self, start: int, end: int, tos: int, ttl: int, instance_id: int, absence: Absence | None) -> None:
         """RFC 9300 section 3: put the packet at ``start`` into another LISP header, as a router on its way does.
 
-        Its TTL falls by one, so that mappings that lead round among RTRs come to an end. DSCP and ECN are those that it
-        has after decapsulation; encapsulation copies them (requirement D14).
+        Its TTL falls by one, so that mappings that lead round come to an end. DSCP and ECN are those that it has after
+        decapsulation; encapsulation copies them (requirement D14).
         """
+        if absence is not None:
+            self._context.absences.note(absence, self._context.now)
         if ttl <= 1:
             data = bytes(self._view[start:end])
             self._context.drop(Drop("TTL exceeded", Unreachable.TTL), data, instance_id)
             return
         set_tos_and_ttl(self._buffer, start, tos, ttl - 1)
         self._context.statistics.reencapsulated += 1
-        self._again(bytes(self._view[start:end]), instance_id)
+        self._again(bytes(self._view[start:end]), instance_id, absence.rloc if absence is not None else None)
 
     def _accept(self, length: int, instance_id: int, sender: str, key: object) -> _Accepted | None:
         context = self._context
@@ -177,18 +194,19 @@ class Inbound:
             context.statistics.drops["malformed"] += 1
             return None
         verdict = decide_inbound(packet, instance_id, context.tables)
+        rloc = ip_address(sender)
         if isinstance(verdict, Drop):
             if context.tables.dynamic.lookup_address(instance_id, packet.destination):
-                # X06: whoever sends it here goes by an old mapping.
-                eid = host_prefix(packet.destination, instance_id)
-                context.absences.note(Absence(eid, ip_address(sender)), context.now)
+                context.absences.note(Absence(host_prefix(packet.destination, instance_id), rloc), context.now)
             context.drop(verdict, bytes(data[: packet.length]), instance_id, packet)
             return None
-        contact = context.contacts.between(instance_id, packet.destination, ip_address(sender), context.now)
+        contact = context.contacts.between(instance_id, packet.destination, rloc, context.now)
         # D20: into the device of its own instance. Natively there is one address space only.
         natively, again = isinstance(verdict, Native), isinstance(verdict, Reencapsulate)
         tun = -1 if again else self._tuns[0 if natively else instance_id]
         accepted = _Accepted(tun, natively, contact, packet.source, again)
+        if isinstance(verdict, Reencapsulate) and verdict.absent:
+            accepted.absence = Absence(host_prefix(packet.destination, instance_id), rloc)
         if len(self._accepted) >= flows.MOST_FLOWS:
             self._accepted.clear()
         self._accepted[key] = accepted

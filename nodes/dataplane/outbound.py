@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import partial
 
 from nodes.dataplane import flows
 from nodes.dataplane.context import PathContext
 from nodes.dataplane.counts import Count
-from nodes.dataplane.decision import OVERHEAD, Drop, Encapsulate, Hold, Native, decide_again, decide_outbound
+from nodes.dataplane.decision import (
+    OVERHEAD,
+    Drop,
+    Encapsulate,
+    Hold,
+    Native,
+    decide_again,
+    decide_outbound,
+)
+from nodes.dataplane.decision import Outbound as Verdict
 from nodes.dataplane.gates import Gate
 from nodes.dataplane.packet import (
     ANY_FRAGMENT,
@@ -44,13 +54,12 @@ class Outbound:
             instance_id: The instance-ID of the hosts whose packets are routed into the device.
             tun: The device's descriptor.
             gate: Told how far the reading has come; None without a fast path.
-            transit: Whether the packets come out of LISP headers instead: an RTR puts them into others. They are for
-                EIDs of other sites, and never leave natively.
+            transit: Whether the packets come out of LISP headers instead: an RTR, or the xTR that a host left, puts
+                them into others. They are for EIDs of other sites, and never leave natively.
         """
         self._context = context
         self._gate = gate
         self._transit = transit
-        self._decision = decide_again if transit else decide_outbound
         self._held = context.transit if transit else context.held
         self._instance_id = instance_id
         self._tun = tun
@@ -91,8 +100,13 @@ class Outbound:
         statistics.reencapsulated += 1
         self.handle(packet)
 
-    def handle(self, packet: bytes) -> None:
-        """Handle one packet, whose TTL is decremented: a host's by the kernel."""
+    def handle(self, packet: bytes, came_from: IPAddress | None = None) -> None:
+        """Handle one packet, whose TTL is decremented: a host's by the kernel.
+
+        Args:
+            packet: The packet.
+            came_from: The RLOC that sent it here, if it is not to go back there.
+        """
         key: object
         try:
             # The last fragment of a packet can be shorter than the ports: read zeros there.
@@ -113,21 +127,27 @@ class Outbound:
                 fragment = DONT_FRAGMENT
             if len(packet) > self._always_fits:  # D16, D19: size, locator and whether DF is set matter then
                 key = (key, fragment & DONT_FRAGMENT, len(packet))
+            if came_from is not None:
+                key = (key, came_from)
             flow = self._flows.get(key)
             if flow is None:
-                flow = self._decide(packet, key)
+                flow = self._decide(packet, key, came_from)
         except (struct.error, IndexError, DecodeError):
             self._context.statistics.drops["malformed"] += 1
             return
         flow(packet, tos, ttl)
 
-    def _decide(self, packet: bytes, key: object) -> flows.Flow:
+    def _decide(self, packet: bytes, key: object, came_from: IPAddress | None) -> flows.Flow:
         context = self._context
         headers = parse(packet)
         if not self._transit and self._is_stranger(headers.source):
             # Not remembered: it is to be decided anew as soon as the host is found.
             return self._hold_until_found(host_prefix(headers.source, self._instance_id))
-        verdict = self._decision(headers, context.tables, context.source_of, self._instance_id)
+        verdict: Verdict
+        if self._transit:
+            verdict = decide_again(headers, context.tables, context.source_of, self._instance_id, came_from)
+        else:
+            verdict = decide_outbound(headers, context.tables, context.source_of, self._instance_id)
         flow: flows.Flow
         if isinstance(verdict, Encapsulate):
             contact = context.contacts.between(verdict.instance_id, headers.source, verdict.locator, context.now)
@@ -138,13 +158,14 @@ class Outbound:
             if len(packet) > mtu:  # D17, D19: the kernel cut it for an IPv4 locator over the whole core's MTU
                 flow = flows.fragmenting(flow, mtu)
         elif isinstance(verdict, Hold):
-            waiting, new = self._held.queue(verdict.eid, context.clock(), self.handle)
+            waiting, new = self._held.queue(verdict.eid, context.clock())
             if waiting is None:
                 # Not remembered: there may be room again for the next packet.
                 return flows.dropping(Drop("holding queue full"), context, self._instance_id)
             if new:
                 context.misses.append(Miss(verdict.eid, headers.source))
-            flow = flows.holding(waiting, self._held, context)
+            handle = self.handle if came_from is None else partial(self.handle, came_from=came_from)
+            flow = flows.holding(waiting, self._held, handle, context)
         elif isinstance(verdict, Native):
             flow = self._forward_natively
         else:
@@ -165,12 +186,12 @@ class Outbound:
     def _hold_until_found(self, stranger: EidPrefix) -> flows.Flow:
         # Anybody can write this source: the packet goes nowhere until the host itself has answered for it.
         context = self._context
-        waiting, new = context.unfound.queue(stranger, context.clock(), self.handle)
+        waiting, new = context.unfound.queue(stranger, context.clock())
         if waiting is None:
             return flows.dropping(Drop("holding queue full"), context, self._instance_id)
         if new:
             context.strangers.append(stranger)
-        return flows.holding(waiting, context.unfound, context)
+        return flows.holding(waiting, context.unfound, self.handle, context)
 
     def _forward_natively(self, packet: bytes, tos: int, ttl: int) -> None:
         # The kernel decremented the TTL on the way into the device and will do so again.

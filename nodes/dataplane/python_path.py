@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
 from nodes.dataplane.absences import Absences
-from nodes.dataplane.context import PathContext
+from nodes.dataplane.context import MOST_STRANGERS, PER_STRANGER, PathContext
 from nodes.dataplane.counts import Counts
 from nodes.dataplane.decision import Drop, SourceOf, Tables, Unreachable
 from nodes.dataplane.gates import Gate
@@ -50,6 +50,8 @@ class PythonPath:
         """
         sender = Sender(versions)
         self._context = PathContext(tables, source_of, clock, sender, self._encapsulate)
+        if Role.RTR not in tables.roles:  # what waits for hosts that left is caused from outside
+            self._context.transit = Holding(PER_STRANGER, eids=MOST_STRANGERS)
         self._gates = dict(gates or {})
         transits = transits or {}
         self._gated = [*self._gates.values(), *(gate for _, gate in transits.values())]
@@ -57,10 +59,8 @@ class PythonPath:
             instance: Outbound(self._context, instance, tun, self._gates.get(instance))
             for instance, tun in tuns.items()
         }
-        # RFC 9300 section 3: an RTR has no hosts, and so no device, in the instances that it carries.
-        instances = tables.proxied if Role.RTR in tables.roles else ()
         self._transit = {
-            one: Outbound(self._context, one, *transits.get(one, (-1, None)), transit=True) for one in instances
+            one: Outbound(self._context, one, *transits.get(one, (-1, None)), transit=True) for one in tables.sent_on_in
         }
         self._transit_tuns = {one: tun for one, (tun, _) in transits.items()}
         self._inbound = Inbound(self._context, tuns, self._encapsulate_again, unfinished=gates is not None)
@@ -106,15 +106,21 @@ class PythonPath:
         context = self._context
         context.tables.map_cache.set(entry.prefix, entry)
         self._forget_outbound()
+        self._inbound.forget()
+        sent_on = context.transit.covered(entry.prefix)
         for held in (context.held, context.transit):
             for eid in held.covered(entry.prefix):
-                self._handle_again(held.release(eid))
+                _handle_again(held.release(eid))
+        if sent_on and self._gates:  # what came behind it goes before the kernel takes over
+            for port in self._ports:
+                self._inbound.read(port)
 
     def remove(self, prefix: EidPrefix) -> None:
         """Take an entry out of the map-cache."""
         self._context.tables.map_cache.pop(prefix)
         self._context.counts.forget(prefix)
         self._forget_outbound()
+        self._inbound.forget()
 
     def unresolved(self, eid: EidPrefix) -> None:
         """Drop what waits for an EID: nobody answered."""
@@ -150,7 +156,7 @@ class PythonPath:
         self._context.tables.local.set(eid, True)
         self._forget_outbound()
         self._inbound.forget()
-        self._handle_again(self._context.unfound.release(eid))
+        _handle_again(self._context.unfound.release(eid))
 
     def remove_host(self, eid: EidPrefix) -> None:
         """A dynamic-EID is here no longer."""
@@ -163,11 +169,6 @@ class PythonPath:
         self._context.routes_changed()
         self._forget_outbound()
 
-    def _handle_again(self, waiting: Waiting | None) -> None:
-        if waiting is not None:
-            for packet in waiting.packets:
-                waiting.handle(packet)
-
     def _forget_outbound(self) -> None:
         for outbound in (*self._outbound.values(), *self._transit.values()):
             outbound.forget()
@@ -179,8 +180,8 @@ class PythonPath:
         else:
             self._outbound[0].handle(packet)
 
-    def _encapsulate_again(self, packet: bytes, instance_id: int) -> None:
-        self._transit[instance_id].handle(packet)
+    def _encapsulate_again(self, packet: bytes, instance_id: int, came_from: IPAddress | None) -> None:
+        self._transit[instance_id].handle(packet, came_from)
 
     def take_misses(self) -> list[Miss]:
         """The EIDs for which packets began to wait since the last call."""
@@ -226,3 +227,8 @@ class PythonPath:
         self._context.sender.close()
         for port in self._ports:
             port.close()
+
+
+def _handle_again(waiting: Waiting | None) -> None:
+    if waiting is not None:
+        waiting.handle_again()

@@ -130,8 +130,7 @@ def test_packets_of_a_stranger_wait_until_it_is_found(bench: Bench) -> None:
     bench.tables.local.set(host_prefix("192.168.1.11"), True)
     waiting = bench.context.unfound.release(host_prefix("192.168.1.11"))
     assert waiting is not None
-    for packet in waiting.packets:
-        waiting.handle(packet)
+    waiting.handle_again()
     bench.send(ip_packet("192.168.1.11", "192.168.2.22"))
     assert [ip_address(packet[48:52]) for packet in bench.network.sent] == [ip_address("192.168.1.11")] * 3
 

@@ -1,106 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
 // Out of LISP headers: what decide_inbound in nodes/dataplane/decision.py would deliver, forward natively (PETR) or
-// encapsulate again (RTR). What is left to the stack arrives at the daemon's socket; what is malformed arrives nowhere.
+// encapsulate again (RTR, or for a host that left). What is left to the stack arrives at the daemon's socket; what is
+// malformed arrives nowhere.
 #pragma once
 
-#include "known_again.h"
-
-enum ecn { NOT_ECT, ECT1, ECT0, CE };
-
-static __always_inline int drop(enum statistic reason)
-{
-	count(reason, 1);
-	return TC_ACT_SHOT;
-}
-
-// For whomever it is.
-static __always_inline bool is_lisp_data(const struct packet *packet)
-{
-	return packet->protocol == IPPROTO_UDP && !packet->fragment && (packet->ports & 0xFFFF) == LISP_PORT;
-}
-
-// What DSCP, ECN and TTL become.
-static __always_inline void join(struct arrived *arrived)
-{
-	__u8 outside = arrived->outer.tos & 3, inside = arrived->inner.tos & 3;
-
-	// RFC 6040 section 4.2, figure 4.
-	arrived->congested = outside == CE && !inside;
-	if (outside == CE || (outside == ECT1 && inside == ECT0))
-		inside = outside;
-	arrived->tos = (arrived->outer.tos & 0xFC) | inside; // the outer DSCP: RFC 9300 section 5.3
-	// The same section: the outer TTL, where it is the smaller one, so that loops end.
-	arrived->ttl = arrived->inner.ttl < arrived->outer.ttl ? arrived->inner.ttl : arrived->outer.ttl;
-}
-
-// Read what is behind the outer IP header. PARSED, or what is wrong with it; `skb` is not changed.
-__noinline int parse_lisp(struct __sk_buff *skb, struct arrived *arrived)
-{
-	const struct {
-		struct udphdr udp;
-		struct lisp_header lisp;
-	} *header;
-	const struct udphdr *udp;
-	__u32 at, length;
-	int parsed;
-
-	if (!arrived)
-		return ODD;
-	at = ETH_HLEN + arrived->outer.header;
-	udp = find(skb, at, sizeof(*udp));
-	if (!udp)
-		return ODD;
-	length = bpf_ntohs(udp->len);
-	if (length < sizeof(*udp) || arrived->outer.header + length > arrived->outer.length)
-		return ODD; // no UDP packet: the kernel counts it as such
-	header = find(skb, at, sizeof(*header));
-	if (!header || length <= sizeof(*header))
-		return MALFORMED;
-	if (header->lisp.flags & LISP_KK)
-		return ENCRYPTED;
-	// Requirements D06 to D08: nonce, versions and the reserved bits are not looked at.
-	arrived->tells = header->lisp.flags & LISP_L;
-	arrived->status_bits = bpf_ntohl(header->lisp.instance);
-	if (header->lisp.flags & LISP_I) {
-		arrived->instance = arrived->status_bits >> 8;
-		arrived->status_bits |= 0xFFFFFF00;
-	}
-	arrived->room = arrived->outer.header + sizeof(*header);
-	length -= sizeof(*header);
-	at += sizeof(*header);
-	parsed = parse(skb, at, length, &arrived->inner);
-	if (parsed == PARSED && !measure(skb, at, length, &arrived->inner))
-		return ODD;
-	return parsed;
-}
-
-// Take off the outer headers, write DSCP, ECN and TTL. TC_ACT_OK: done; otherwise it is dropped or the stack's.
-static __always_inline int strip(struct __sk_buff *skb, const struct arrived *arrived, bool insist)
-{
-	const struct packet *inner = &arrived->inner;
-
-	if (trim(skb, ETH_HLEN + arrived->room + inner->length) ||
-	    shrink(skb, arrived->room, arrived->outer.version, inner->version, insist))
-		return TC_ACT_UNSPEC;
-	if (rewrite(skb, ETH_HLEN, inner, arrived->tos, arrived->ttl))
-		return drop(STAT_DROP_KERNEL);
-	return TC_ACT_OK;
-}
-
-__noinline int account_arrived(const struct arrived *arrived)
-{
-	const struct packet *inner;
-
-	if (!arrived)
-		return 0;
-	inner = &arrived->inner;
-	count(STAT_DECAPSULATED, inner->count);
-	count(STAT_DECAPSULATED_BYTES, bytes_of(inner));
-	note_contact(scope_of(arrived->instance, inner->version), inner->destination, arrived->outer.version,
-		     arrived->outer.source, bpf_ktime_get_ns());
-	return 0;
-}
+#include "again.h"
 
 // To where the stack would route the packet out of the TUN device. It does that itself where there is more to do than to
 // pass it on: ICMP, fragmentation, delivery to this router, a host that does not answer yet and perhaps never will.
@@ -164,96 +69,6 @@ static __always_inline int forward_natively(struct __sk_buff *skb, struct arrive
 	return verdict;
 }
 
-// The outer header of the same IP version is written over the old one; another version's needs room of another size.
-__noinline int replace_outer(struct __sk_buff *skb, const struct arrived *arrived, const struct tunnel *tunnel)
-{
-	const struct packet *inner;
-	bool refused;
-
-	if (!arrived || !tunnel)
-		return TC_ACT_UNSPEC;
-	inner = &arrived->inner;
-	if (make_room_again(skb, arrived, tunnel->version, &refused) && !refused)
-		return TC_ACT_UNSPEC;
-	if (refused || rewrite(skb, ETH_HLEN + overhead_over(tunnel->version), inner, arrived->tos, arrived->ttl) ||
-	    write_outer(skb, inner, tunnel, arrived->tos, arrived->ttl))
-		return drop(STAT_DROP_KERNEL);
-	return take(skb, tunnel->found, &tunnel->way, tunnel->version);
-}
-
-// What an RTR does about a packet: called from where the stack is not deep (the kernel allows 512 bytes in all).
-#define REENCAPSULATE -3
-#define HAND_OVER -4 // to the daemon, by the instance's transit device
-
-// What an RTR does not send on by itself waits in the daemon.
-__noinline int hand_over(struct __sk_buff *skb, const struct arrived *arrived)
-{
-	struct transit *transit;
-	int verdict;
-
-	if (!arrived)
-		return TC_ACT_UNSPEC;
-	transit = transit_of(arrived->instance);
-	if (!transit)
-		return TC_ACT_UNSPEC;
-	verdict = strip(skb, arrived, false);
-	if (verdict != TC_ACT_OK)
-		return verdict;
-	note_contact(scope_of(arrived->instance, arrived->inner.version), arrived->inner.destination,
-		     arrived->outer.version, arrived->outer.source, bpf_ktime_get_ns());
-	return bpf_redirect(transit->device, 0);
-}
-
-// An RTR: out of one LISP header, into another (requirement D14: decapsulation, then encapsulation, for ECN and TTL).
-__noinline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived)
-{
-	struct eid_key destination;
-	struct mapping *mapping;
-	struct transit *transit;
-	struct tunnel *tunnel;
-	int verdict;
-
-	if (!arrived)
-		return TC_ACT_UNSPEC;
-	tunnel = new_tunnel(arrived->instance);
-	transit = transit_of(arrived->instance);
-	// Without a hop left it is the daemon's by its socket: it tells the sender.
-	if (!tunnel || !transit || arrived->ttl <= 1 || !is_alive(skb, transit->device))
-		return TC_ACT_UNSPEC;
-	if (arrived->congested)
-		return drop(STAT_DROP_CONGESTION);
-	arrived->ttl--;
-	destination = host_key(arrived->instance, arrived->inner.version, arrived->inner.destination);
-	mapping = bpf_map_lookup_elem(&map_cache, &destination);
-	if (!mapping || mapping->action != ACTION_ENCAPSULATE ||
-	    !passes(&mapping->open, mapping->open_until, transit->gate, transit->beside) ||
-	    !plan(skb, &arrived->inner, mapping, tunnel))
-		return HAND_OVER;
-	verdict = replace_outer(skb, arrived, tunnel);
-	if (is_passed(verdict)) {
-		account(&arrived->inner, mapping, tunnel, bpf_ktime_get_ns());
-		account_arrived(arrived);
-		count(STAT_REENCAPSULATED, arrived->inner.count);
-		know_again(skb, arrived, mapping, tunnel);
-	}
-	return verdict;
-}
-
-// Requirement X06: whoever sends it here goes by an old mapping.
-__noinline int tell_absent(struct __sk_buff *skb, const struct arrived *arrived)
-{
-	struct event event = {.kind = EVENT_ABSENT, .interface = skb->ifindex};
-
-	if (!arrived)
-		return TC_ACT_UNSPEC;
-	event.about.scope = scope_of(arrived->instance, arrived->inner.version);
-	event.about.rloc_version = arrived->outer.version;
-	__builtin_memcpy(event.about.eid, arrived->inner.destination, sizeof(event.about.eid));
-	__builtin_memcpy(event.about.rloc, arrived->outer.source, sizeof(event.about.rloc));
-	tell(&event);
-	return TC_ACT_UNSPEC;
-}
-
 // RFC 9300 section 10: a change of the Locator-Status-Bits. The daemon knows which locators they are of.
 __noinline int hear(const struct arrived *arrived)
 {
@@ -294,6 +109,20 @@ static __always_inline bool is_impossible(const struct packet *outer)
 	return !is_unicast(outer) || is_own(outer->version, outer->source) || is_behind_us(&source);
 }
 
+// Whether the host of an address that is `entry`'s is elsewhere, or nobody knows where. A home site (requirement X10) has
+// its hosts here, whether they were found or not, until it learns where else one is.
+static __always_inline bool is_absent(const struct local *entry, const struct eid_key *destination)
+{
+	struct mapping *mapping;
+
+	if (!(entry->flags & LOCAL_DYNAMIC) || entry->flags & LOCAL_HOST)
+		return false;
+	if (!(entry->flags & LOCAL_EID))
+		return true;
+	mapping = bpf_map_lookup_elem(&map_cache, destination);
+	return mapping && mapping->action == ACTION_ENCAPSULATE;
+}
+
 __noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 roles, const struct port *port)
 {
 	struct eid_key destination, source;
@@ -310,8 +139,8 @@ __noinline int decide(struct __sk_buff *skb, struct arrived *arrived, __u32 role
 	if (entry) {
 		if (!(roles & ROLE_ETR))
 			return TC_ACT_UNSPEC;
-		if (entry->flags & LOCAL_DYNAMIC && !(entry->flags & LOCAL_HOST))
-			return tell_absent(skb, arrived);
+		if (is_absent(entry, &destination))
+			return is_behind_us(&source) ? TC_ACT_UNSPEC : SEND_ON;
 		return entry->flags & LOCAL_EID && !is_behind_us(&source) ? deliver(skb, arrived) : TC_ACT_UNSPEC;
 	}
 	// Proxies serve the EIDs of others: what has no EID, and what would come straight back, is the daemon's to refuse.
@@ -356,6 +185,10 @@ static __always_inline int inbound(struct __sk_buff *skb, const struct settings 
 		verdict = reencapsulate(skb, arrived);
 	if (verdict == HAND_OVER)
 		verdict = hand_over(skb, arrived);
+	if (verdict == SEND_ON) {
+		tell_absent(skb, arrived);
+		verdict = send_on(skb, arrived);
+	}
 	if (verdict == TC_ACT_UNSPEC)
 		count(STAT_TO_STACK, 1);
 	return verdict;

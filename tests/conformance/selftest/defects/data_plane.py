@@ -66,7 +66,7 @@ DEFECTS = (
                 "return None if ecn == _ECN_DROP else inner & 0xFC | ecn",
             ),
             Edit(
-                f"{_BPF}inbound.h",
+                f"{_BPF}decapsulate.h",
                 "arrived->tos = (arrived->outer.tos & 0xFC) | inside;",
                 "arrived->tos = (arrived->inner.tos & 0xFC) | inside;",
             ),
@@ -79,7 +79,7 @@ DEFECTS = (
         (
             Edit(f"{_PATH}encapsulation.py", "ect0: (ect0, ect1, ect0, ce),", "ect0: (ect0, ect1, ect0, ect0),"),
             Edit(
-                f"{_BPF}inbound.h",
+                f"{_BPF}decapsulate.h",
                 "if (outside == CE || (outside == ECT1 && inside == ECT0))",
                 "if ((outside == CE && inside != ECT0) || (outside == ECT1 && inside == ECT0))",
             ),
@@ -92,7 +92,7 @@ DEFECTS = (
         (
             Edit(f"{_PATH}encapsulation.py", "ect0: (ect0, ect1, ect0, ce),", "ect0: (ect0, ect1, ect0, ect0),"),
             Edit(
-                f"{_BPF}inbound.h",
+                f"{_BPF}decapsulate.h",
                 "if (outside == CE || (outside == ECT1 && inside == ECT0))",
                 "if ((outside == CE && inside != ECT0) || (outside == ECT1 && inside == ECT0))",
             ),
