@@ -20,6 +20,7 @@ from nodes.daemon.icmp_socket import IcmpErrors
 from nodes.daemon.jobs import Jobs
 from nodes.daemon.journal import Journal
 from nodes.daemon.loop import Loop
+from nodes.daemon.path_tables import installed_row
 from nodes.daemon.plumbing import DATA_ROLES, QUEUE, Plumbing
 from nodes.daemon.ports import ControlPorts
 from nodes.daemon.requests import Requests
@@ -298,12 +299,14 @@ class Daemon:
     def _install(self, effect: Install) -> None:
         if self._path is not None:
             self._path.install(effect.entry)
+            self._journal.write("map-cache-installed", partial(installed_row, effect.entry))
         if self._dynamic is not None:
             self._dynamic.installed(effect.entry.prefix)
 
     def _remove(self, effect: Remove) -> None:
         if self._path is not None:
             self._path.remove(effect.prefix)
+            self._journal.write("map-cache-removed", lambda: {"eid": str(effect.prefix)})
 
     def _unresolved(self, effect: Unresolved) -> None:
         if self._path is not None:

@@ -1,4 +1,8 @@
-"""The daemon's log: one JSON object a line, with time, node, event and fields."""
+"""The daemon's log: one JSON object a line, with time, monotonic, node, event and fields.
+
+``time`` is for people; ``monotonic``, seconds of CLOCK_MONOTONIC, orders the lines of several nodes and packets between
+them.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +42,13 @@ class Journal:
         self._clock = clock
         self._windows: dict[str, tuple[float, int]] = {}
 
-    def write(self, event: str, fields: Mapping[str, Any] | None = None) -> None:
-        """Write one line."""
+    def write(self, event: str, fields: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = None) -> None:
+        """Write one line; ``fields`` that take time are made only if it is written."""
         self.expire()
         since, count = self._windows.get(event, (self._clock(), 0))
         self._windows[event] = (since, count + 1)
         if count < self._burst:
-            self._append(event, dict(fields or {}))
+            self._append(event, dict((fields() if callable(fields) else fields) or {}))
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has a line to write, on the clock; None if it has none."""
@@ -71,7 +75,8 @@ class Journal:
             self._append("suppressed", {"of": event, "lines": count - self._burst, "seconds": self._seconds})
 
     def _append(self, event: str, fields: dict[str, Any]) -> None:
-        line = {"time": timestamp(), "node": self._node, "event": event, "fields": fields}
+        now = round(time.monotonic(), 6)
+        line = {"time": timestamp(), "monotonic": now, "node": self._node, "event": event, "fields": fields}
         # A full disk costs lines, not the router.
         with suppress(OSError):
             self._file.append(json.dumps(line, default=str).encode() + b"\n")

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from nodes.dataplane.path import NEVER, DataPath
+from nodes.lisp.effects import ForwardingEntry
 from nodes.lisp.eid import EidPrefix, IPAddress
 
 NOT_PROBED = {
@@ -70,3 +71,9 @@ def verification(path: DataPath | None) -> dict[str, Any]:
         return {"runs": "none", "why": "this node forwards nothing", "rows": []}
     found = path.differences() or ()
     return {"runs": path.running.runs, "why": path.running.why, "rows": [asdict(one) for one in found]}
+
+
+def installed_row(entry: ForwardingEntry) -> dict[str, Any]:
+    """What the log says of a map-cache entry that the data path has taken."""
+    locators = [str(locator.address) for locator in entry.locators]
+    return {"eid": str(entry.prefix), "forwarding": entry.forwarding.value, "locators": locators}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,18 +46,21 @@ def secrets(lab: Lab) -> list[str]:
 
 
 def test_every_line_of_every_log_is_a_record(used: Lab) -> None:
-    """Time, node, event, fields; times in UTC that do not run backwards."""
+    """Time, node, event, fields; times in UTC and of the monotonic clock that do not run backwards."""
     for node in used.topology.lisp_routers:
         lines = log_lines(used, node.name)
         assert lines
         for line in lines:
-            assert set(line) == {"time", "node", "event", "fields"}
+            assert set(line) == {"time", "monotonic", "node", "event", "fields"}
             assert line["node"] == node.name
             assert TIME.fullmatch(line["time"])
             assert re.fullmatch(r"[a-z-]+", line["event"])
             assert isinstance(line["fields"], dict)
         times = [datetime.fromisoformat(line["time"]) for line in lines]
         assert times == sorted(times)
+        monotonic = [line["monotonic"] for line in lines]
+        assert monotonic == sorted(monotonic)
+        assert 0 <= time.monotonic() - monotonic[-1] < 300
         assert abs(datetime.now(UTC) - times[-1]) < timedelta(minutes=5)
         assert [line["event"] for line in lines if line["event"] == "crash"] == []
 

@@ -314,7 +314,7 @@ def test_logs_are_json_and_hold_no_key(world: World) -> None:
     for name in ("ms", "xtr1", "xtr2"):
         lines = world.log(name)
         assert {"listening", "ready"} <= {line["event"] for line in lines}
-        assert all(set(line) == {"time", "node", "event", "fields"} for line in lines)
+        assert all(set(line) == {"time", "monotonic", "node", "event", "fields"} for line in lines)
         assert "a secret of the test" not in str(lines)
 
 
