@@ -190,6 +190,7 @@ class NodeConfig:
         gateways: What it is to the hosts behind site interfaces, where it is more than its own addresses say.
         database: The EID-prefixes of its site (ETR), also the sources it encapsulates for (ITR).
         dynamic_eids: The prefixes in which hosts are registered one by one, as they are seen.
+        roaming: Prefixes inside those of its database in which other sites find hosts: those are then away from home.
         map_resolvers: Where the ITR, PITR or RTR asks.
         map_servers: Where the ETR registers.
         petrs: PETRs that the ITR hands packets for non-LISP destinations to (RFC 6832 section 6), best first.
@@ -223,6 +224,7 @@ class NodeConfig:
     gateways: tuple[Gateway, ...] = ()
     database: tuple[DatabaseMapping, ...] = ()
     dynamic_eids: tuple[DynamicEid, ...] = ()
+    roaming: tuple[EidPrefix, ...] = ()
     map_resolvers: tuple[IPAddress, ...] = ()
     map_servers: tuple[MapServerPeer, ...] = ()
     petrs: tuple[IPAddress, ...] = ()
@@ -368,6 +370,7 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
             )
             for item in data.get("dynamic_eids", ())
         ),
+        "roaming": tuple(_prefix(item) for item in data.get("roaming", ())),
         "map_resolvers": addresses("map_resolvers"),
         "map_servers": tuple(
             MapServerPeer(

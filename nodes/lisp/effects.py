@@ -364,12 +364,37 @@ class RemoveHost:
 
 
 @dataclass(frozen=True, slots=True)
+class HostAway:
+    """A host of the site's own EID-prefix is at another site (requirement X10).
+
+    It is not local to the data path any more: what its site and the core still send it is encapsulated, the site's
+    network asks for it in vain, and its first frame here is told (:class:`HostSeen`).
+
+    Attributes:
+        eid: The host prefix.
+    """
+
+    eid: EidPrefix
+
+
+@dataclass(frozen=True, slots=True)
+class HostHome:
+    """A host that was away is one of its subnet's again (requirement X10).
+
+    Attributes:
+        eid: The host prefix.
+    """
+
+    eid: EidPrefix
+
+
+@dataclass(frozen=True, slots=True)
 class FindHost:
     """Ask for a host on the site's network: if it is there, it is seen (:class:`HostSeen`).
 
     Attributes:
         eid: The host prefix.
-        interface: The site interface that it was last seen on.
+        interface: The site interface that it was last seen on; "" for the one whose subnet it is of.
     """
 
     eid: EidPrefix
@@ -429,6 +454,8 @@ Effect = (
     | PathMtu
     | AddHost
     | RemoveHost
+    | HostAway
+    | HostHome
     | FindHost
     | Persist
     | Answer

@@ -12,7 +12,7 @@ from nodes.lisp.config import Locator
 from nodes.lisp.effects import Forwarding, ForwardingEntry, Install, Remove
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
-from nodes.lisp.locators import next_hop, usable
+from nodes.lisp.locators import last_hop, next_hop, usable
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Action, EidRecord, LocatorRecord
 
@@ -252,17 +252,21 @@ class MapCache:
         return len(self._learned)
 
     def _forwarding(self, record: EidRecord) -> ForwardingEntry:
+        # A host that is nowhere now, or that the mapping says is here and is not found, may be found at any moment: it is
+        # asked for again, at the pace of Map-Requests.
+        leads_here = any(last_hop(one.address) in self._rlocs for one in record.locators)
+        nobody = not record.locators and record.action == Action.NATIVELY_FORWARD
         found = usable(record.locators, self._rlocs)
-        nobody = bool(record.locators) or record.action == Action.NATIVELY_FORWARD
-        # A host that is nowhere now, or was here and is not found any more, may be found at any moment: it is asked for
-        # again, at the pace of Map-Requests.
-        if not found and nobody and any(one.covers(record.prefix) for one in self._dynamic):
+        if (leads_here or nobody or (record.locators and not found)) and self._is_dynamic(record.prefix):
             return ForwardingEntry(record.prefix, Forwarding.SEND_MAP_REQUEST)
         # RFC 9301 section 5.4: the action bits speak only when the locator-set is empty.
         if not record.locators:
             forwarding, reason = ACTIONS.get(record.action, ACTIONS[Action.NO_ACTION])
             return ForwardingEntry(record.prefix, forwarding, reason=reason)
         return _towards(record.prefix, found)
+
+    def _is_dynamic(self, prefix: EidPrefix) -> bool:
+        return any(one.covers(prefix) for one in self._dynamic)
 
     def _expires_at(self, record: EidRecord, now: float) -> float:
         # RFC 9301 section 5.4: the Record TTL is in minutes; all ones leave it to the receiver.

@@ -31,6 +31,8 @@ from nodes.lisp.effects import (
     Effect,
     FindHost,
     ForwardingEntry,
+    HostAway,
+    HostHome,
     HostSeen,
     Input,
     Install,
@@ -98,6 +100,7 @@ class Node:
     reports: list[Report] = field(default_factory=list)
     hosts: dict[EidPrefix, str] = field(default_factory=dict)
     present: set[EidPrefix] = field(default_factory=set)
+    away: set[EidPrefix] = field(default_factory=set)
     contacts: set[IPAddress] = field(default_factory=set)
     in_use: set[IPAddress] = field(default_factory=set)
     down: set[IPAddress] = field(default_factory=set)
@@ -272,6 +275,10 @@ class World:
                     node.hosts[eid] = interface
                 case RemoveHost(eid, interface):
                     assert node.hosts.pop(eid) == interface
+                case HostAway(eid):
+                    node.away.add(eid)
+                case HostHome(eid):
+                    node.away.remove(eid)
                 case FindHost(eid, interface):
                     if eid in node.present:
                         answer = node.config.name, HostSeen(eid, interface)

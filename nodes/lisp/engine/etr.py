@@ -23,6 +23,7 @@ from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database, Host, RefusedError
 from nodes.lisp.engine.handover import Handover, Learn, Resolve
+from nodes.lisp.engine.home import Home
 from nodes.lisp.engine.notices import Notices
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
@@ -58,11 +59,15 @@ class Etr:
         self._registrar = Registrar(context, durable, start_time)
         self._solicitor = Solicitor(context)
         self._notices = Notices(context, durable)
-        self._handover = Handover(context, self._database, self._registrar, self._solicitor, learn, resolve, contacts)
+        self._home = Home(context.config, self._database, durable)
+        self._handover = Handover(
+            context, self._database, self._home, self._registrar, self._solicitor, learn, resolve, contacts
+        )
 
     def start(self, now: float) -> Iterator[Effect]:
         """Send the first Map-Registers."""
         yield from self._registrar.register(self._database.records(), now)
+        yield from self._handover.start(now)
 
     def verdict(self, eid: EidPrefix, probed: IPAddress | None = None) -> tuple[EidPrefix, EidRecord] | None:
         """The site's mapping for ``eid``, as an ETR tells it, and its prefix; None if the EID is not of this site.
@@ -87,6 +92,11 @@ class Etr:
 
     def host_seen(self, seen: HostSeen, now: float) -> Iterator[Effect]:
         """A host showed itself: inside a permitted prefix it becomes a dynamic-EID (requirements X01, X02)."""
+        if self._home.covers(seen.eid):
+            # X10: a host of the subnet is not registered; one that was away is back.
+            if self._home.is_away(seen.eid):
+                yield from self._handover.seen(seen.eid, now)
+            return
         before = self._database.host(seen.eid)
         if before is not None and before.interface == seen.interface:
             return
@@ -180,6 +190,7 @@ class Etr:
                 yield from self._handover.moved(record, now)
             return
         yield from self._registrar.map_notify(notify, arrival, now)
+        yield from self._home.settle(self._registrar.acknowledged)
         yield from self._solicitor.settle(self._registrar.acknowledged, now)
 
     def map_request(self, request: MapRequest) -> None:

@@ -9,6 +9,7 @@ from nodes.lisp.effects import Effect, FindHost, RemoveHost, Report, StrayData
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database
+from nodes.lisp.engine.home import Home
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
 from nodes.lisp.locators import rlocs_of
@@ -59,6 +60,7 @@ class Handover:
         self,
         context: Context,
         database: Database,
+        home: Home,
         registrar: Registrar,
         solicitor: Solicitor,
         learn: Learn,
@@ -70,6 +72,7 @@ class Handover:
         Args:
             context: What the node's roles share.
             database: The hosts that are here.
+            home: The hosts of the site's own prefixes that are not here.
             registrar: Tells the Map-Servers.
             solicitor: Tells those who send data here.
             learn: Takes a mapping into the map-cache, so that what still arrives goes on to the new place.
@@ -78,6 +81,7 @@ class Handover:
         """
         self._context = context
         self._database = database
+        self._home = home
         self._registrar = registrar
         self._solicitor = solicitor
         self._learn = learn
@@ -92,12 +96,22 @@ class Handover:
         """A Map-Server says that another xTR has registered this (requirement X03)."""
         eid = record.prefix
         if self._is_own(record):
+            if record.ttl_minutes == 0 and self._home.is_away(eid):
+                # X10: the site that had it has withdrawn it, and no other one has it.
+                yield from self._comes_home(eid, now)
+            return
+        if eid.mask_len < eid.network.max_prefixlen:
+            # What a host is part of that has gone home.
+            yield from self._learn(record, now)
             return
         # What still arrives here is sent on: the new mapping first, then the host route goes.
         yield from self._learn(record, now)
         before = self._away.pop(eid, None)
         if before is None and len(self._away) >= MAX_MOVED:
-            del self._away[next(iter(self._away))]
+            oldest = next(iter(self._away))
+            if self._home.is_away(oldest):
+                yield from self._comes_home(oldest, now)
+            self._away.pop(oldest, None)
         going_on = before is not None and now - before.last < CONTEST
         self._away[eid] = Away(record, before.claimed if before and going_on else 0, now)
         host = self._database.remove(eid)
@@ -108,8 +122,11 @@ class Handover:
             )
             if kept := self._registrar.forget(eid):
                 self._withdrawn[eid] = kept
-            self._sought.set(eid, now + ABSENT_AFTER)
-            yield FindHost(eid, host.interface)
+            yield from self._seek(eid, host.interface, now)
+        elif self._home.covers(eid) and record.ttl_minutes:
+            self._registrar.forget(eid)  # what is not acknowledged yet of an earlier return is over
+            yield from self._home.leaves(record)
+            yield from self._seek(eid, "", now)
         peers = [one for one in self._contacts(eid) if one not in _rlocs(record)]
         yield from self._solicitor.solicit(record, peers, now)
 
@@ -155,7 +172,17 @@ class Handover:
             yield Report(
                 "dynamic-eid-taken-back", {"eid": str(eid), "also_at": [str(one) for one in _rlocs(away.record)]}
             )
-        yield from self._learn(replace(EidRecord.of(eid, 0, ()), authoritative=True), now)
+        yield from self._forget(eid, now)
+        if self._home.is_away(eid):
+            yield from self._home.returns(eid)
+            # X10: nothing is left of the other place but the subnet's own mapping (requirement X14).
+            yield from self._registrar.register([self._home.withdrawal(eid)], now)
+
+    def start(self, now: float) -> Iterator[Effect]:
+        """Hosts that were away before a restart are so, or have come home meanwhile."""
+        yield from self._home.start()
+        for record in self._home.away():
+            yield from self.moved(record, now)
 
     def tick(self, now: float) -> Iterator[Effect]:
         """A host that was looked for is not here: its registration here ends (requirements X04 and X05)."""
@@ -167,6 +194,22 @@ class Handover:
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
         return self._sought.deadline()
+
+    def _seek(self, eid: EidPrefix, interface: str, now: float) -> Iterator[Effect]:
+        """Whoever is said to be elsewhere can show that it is here."""
+        self._sought.set(eid, now + ABSENT_AFTER)
+        yield FindHost(eid, interface)
+
+    def _comes_home(self, eid: EidPrefix, now: float) -> Iterator[Effect]:
+        self._away.pop(eid, None)
+        self._sought.cancel(eid)
+        yield from self._home.returns(eid)
+        yield from self._home.settle(self._registrar.acknowledged)
+        yield from self._forget(eid, now)
+
+    def _forget(self, eid: EidPrefix, now: float) -> Iterator[Effect]:
+        """What was learned of another place ends."""
+        yield from self._learn(replace(EidRecord.of(eid, 0, ()), authoritative=True), now)
 
     def _give_up(self, eid: EidPrefix) -> None:
         self._sought.cancel(eid)

@@ -61,7 +61,7 @@ class Itr:
         self._is_rtr = Role.RTR in config.roles
         self._keeps_mappings = self._is_itr or self._is_pitr or self._is_rtr
         self._requests = MapRequester(context, request_port)
-        dynamic = tuple(permitted.prefix for permitted in config.dynamic_eids)
+        dynamic = (*(permitted.prefix for permitted in config.dynamic_eids), *config.roaming)
         self.map_cache = MapCache(
             _defaults(config), frozenset(config.rlocs), now, config.map_cache_entries, dynamic=dynamic
         )

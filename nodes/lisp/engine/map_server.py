@@ -11,21 +11,20 @@ from nodes.lisp.config import Key, RegistrationSite
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context
-from nodes.lisp.engine.notifier import Notifier, Receiver
+from nodes.lisp.engine.moves import Moves, proxied
+from nodes.lisp.engine.notifier import Notifier
 from nodes.lisp.engine.verdict import Forward, Verdict, elsewhere, negative
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import least_specific_hole
 from nodes.lisp.locators import forbidden, last_hop
-from nodes.lisp.registrations import Registration, Registrations, merged
+from nodes.lisp.registrations import Registration, Registrations
 from nodes.lisp.wire import (
-    Action,
     EidRecord,
     MapNotify,
     MapNotifyAck,
     MapRegister,
     every_mac,
     sign,
-    sorted_locators,
     verify,
 )
 
@@ -50,6 +49,7 @@ class MapServer:
         self._context = context
         self._notifier = Notifier(context, start_time)
         self._registrations = Registrations(context.config.sites, context.config.registration_timeout)
+        self._moves = Moves(self._registrations, self._notifier)
         # RFC 9301 section 5.6: the last nonce of each xTR and key is saved in persistent storage.
         self._nonces: dict[str, int] = {}
         self._xtrs: Counter[str] = Counter()
@@ -113,7 +113,7 @@ class MapServer:
         if not all(self._registrations.room_to_merge(one) for one in registrations):
             yield from self._context.drop("map-register-too-many-locators", now, source=source, site=site.name)
             return
-        yield from self._take(registrations, site, now)
+        yield from self._take(registrations, now)
         # RFC 9301 section 5.7: a Map-Notify only if the M-bit asks for it; it is not retransmitted.
         if register.want_notify:
             notify = MapNotify(register.nonce, register.key_id, register.algorithm_id, register.records)
@@ -142,7 +142,7 @@ class MapServer:
             return prefix, negative(hole, NOT_REGISTERED_TTL)
         # RFC 9301 section 8.3: an ETR asked for proxy replies: the Map-Server answers.
         if registration.proxy_reply and not by_site:
-            return prefix, _proxied(registration)
+            return prefix, proxied(registration)
         # RFC 9301 section 8.3: otherwise the Map-Request goes to the ETR. Section 5.2: so it does with the A-bit.
         return prefix, Forward(tuple(dict.fromkeys(part.etr for part in self._registrations.parts(prefix))))
 
@@ -150,7 +150,7 @@ class MapServer:
         """The records of all known more-specifics of ``prefix``; those that others answer for are to be asked for."""
         for known in self._registrations.known_inside(prefix):
             registration = self._registrations.get(known)
-            yield _proxied(registration) if registration and registration.proxy_reply else elsewhere(known)
+            yield proxied(registration) if registration and registration.proxy_reply else elsewhere(known)
 
     def configured(self) -> Iterator[EidPrefix]:
         """Every configured EID-prefix."""
@@ -162,6 +162,9 @@ class MapServer:
             prefix = registration.record.prefix
             yield self._kept(prefix)
             yield Report("registration-expired", {"site": registration.site, "eid": str(prefix)})
+            if not self._registrations.parts(prefix):
+                self._moves.ended(prefix)
+        yield from self._moves.tell(now)
         yield from self._notifier.tick(now)
 
     def deadline(self) -> float | None:
@@ -173,28 +176,19 @@ class MapServer:
         """The registrations as a table."""
         return self._registrations.rows(now)
 
-    def _take(self, registrations: Iterable[Registration], site: RegistrationSite, now: float) -> Iterator[Effect]:
+    def _take(self, registrations: Iterable[Registration], now: float) -> Iterator[Effect]:
         """Take in what one Map-Register says, and tell the xTRs whose hosts another one has now (requirement X03)."""
-        news: dict[Receiver, list[EidRecord]] = {}
         for registration in registrations:
             prefix = registration.record.prefix
             before = self._registrations.parts(prefix)
             yield from self._register(registration)
+            if self._moves.is_return(registration):
+                for other in self._registrations.parts(prefix):
+                    yield from self._register(replace(other, record=registration.record))
             # Whoever registers a host has it: what it was told of another place is over.
             self._notifier.forget(registration.etr, prefix)
-            after = self._registrations.parts(prefix)
-            is_host = prefix.mask_len == prefix.network.max_prefixlen
-            if not is_host or registration not in after or registration.xtr in {one.xtr for one in before}:
-                continue
-            losers = [one for one in before if one.xtr not in {part.xtr for part in after}]
-            # X10: the site that the host's subnet belongs to sends on what still comes there.
-            losers += [one for one in self._registrations.around(prefix) if one.xtr != registration.xtr]
-            for one in losers:
-                # A key that the site no longer has is heard by nobody; with its next Map-Register the ETR has another.
-                key = site.keys[one.key % len(site.keys)]
-                news.setdefault(Receiver(one.etr, key), []).append(_proxied(merged(after)))
-        for receiver, records in news.items():
-            yield from self._notifier.tell(receiver, records, now)
+            self._moves.note(registration, before)
+        yield from self._moves.tell(now)
 
     def _register(self, registration: Registration) -> Iterator[Effect]:
         prefix = registration.record.prefix
@@ -248,13 +242,6 @@ class MapServer:
         for one in registrations:
             self._registrations.register(one)
         return bool(registrations)
-
-
-def _proxied(registration: Registration) -> EidRecord:
-    """What the Map-Server says for an ETR: neither A nor L is set (RFC 9301 section 5.4)."""
-    record = registration.record
-    locators = sorted_locators(replace(one, local=False, probed=False) for one in record.locators)
-    return replace(record, locators=locators, authoritative=False, action=Action.NO_ACTION)
 
 
 def _key(site: RegistrationSite, register: MapRegister, payload: bytes) -> Key | None:

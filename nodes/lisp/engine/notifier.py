@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from nodes.lisp.config import Key
 from nodes.lisp.effects import Datagram, Effect, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
-from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sign, verify
 
 REPEAT_INTERVAL = 3.0
 REPEATS, DOUBLING_REPEATS = 3, 3
 MAX_OUTSTANDING = 4096
+MAX_KNOWN = 16_384
+MAX_RECORDS = 255
 UNASKED = 1 << 63
 
 
@@ -67,22 +69,32 @@ class Notifier:
         self._outstanding: dict[int, News] = {}
         self._told: dict[tuple[IPAddress, EidPrefix], int] = {}
         self._timers: Timers[int] = Timers()
+        self._known: dict[tuple[IPAddress, EidPrefix], None] = {}
 
     def tell(self, receiver: Receiver, records: Iterable[EidRecord], now: float) -> Iterator[Effect]:
         """Tell an xTR of mappings at once; what it has not acknowledged yet about the same prefixes is overtaken."""
-        news = News(receiver, {record.prefix: record for record in records})
+        for fitting in _messages(receiver, list(records)):
+            yield from self._tell(News(receiver, {record.prefix: record for record in fitting}), now)
+
+    def knows(self, rloc: IPAddress, prefix: EidPrefix) -> bool:
+        """Whether this xTR has acknowledged what it was told last of a prefix, or is being told."""
+        return (rloc, prefix) in self._known or (rloc, prefix) in self._told
+
+    def _tell(self, news: News, now: float) -> Iterator[Effect]:
+        rloc = news.receiver.rloc
         for prefix in news.records:
-            self.forget(receiver.rloc, prefix)
+            self.forget(rloc, prefix)
         if len(self._outstanding) >= MAX_OUTSTANDING:
             # It would not be missed if the one that waits longest arrived long ago, and only its answer is lost.
             self._end(next(iter(self._outstanding)))
         self._nonce += 1
         self._outstanding[self._nonce] = news
-        self._told.update(((receiver.rloc, prefix), self._nonce) for prefix in news.records)
+        self._told.update(((rloc, prefix), self._nonce) for prefix in news.records)
         yield from self._send(self._nonce, news, now)
 
     def forget(self, rloc: IPAddress, prefix: EidPrefix) -> None:
         """What this xTR was told of a prefix is no longer so, and is not repeated."""
+        self._known.pop((rloc, prefix), None)
         nonce = self._told.pop((rloc, prefix), None)
         if nonce is not None:
             del self._outstanding[nonce].records[prefix]
@@ -102,6 +114,10 @@ class Notifier:
         ):
             yield from self._context.drop("map-notify-ack-authentication", now, source=arrival.source)
             return
+        for prefix in news.records:
+            if len(self._known) >= MAX_KNOWN:  # it is told once more
+                del self._known[next(iter(self._known))]
+            self._known[news.receiver.rloc, prefix] = None
         self._end(ack.nonce)
 
     def tick(self, now: float) -> Iterator[Effect]:
@@ -136,3 +152,20 @@ class Notifier:
         self._timers.cancel(nonce)
         for prefix in news.records:
             self._told.pop((news.receiver.rloc, prefix), None)
+
+
+def _messages(receiver: Receiver, records: list[EidRecord]) -> Iterator[list[EidRecord]]:
+    """The records in as many parts as there have to be messages (RFC 9301 sections 5 and 5.7)."""
+    key = receiver.key
+    empty = len(sign(MapNotify(0, key.key_id, key.algorithm, ()), key.secret).encode())
+    room = limit = payload_limit(receiver.rloc) - empty
+    part: list[EidRecord] = []
+    for record in records:
+        size = len(record.encode())
+        if part and (size > room or len(part) == MAX_RECORDS):
+            yield part
+            part, room = [], limit
+        part.append(record)
+        room -= size
+    if part:
+        yield part
