@@ -252,8 +252,8 @@ class MapCache:
         return len(self._learned)
 
     def _forwarding(self, record: EidRecord) -> ForwardingEntry:
-        # A host that is nowhere now, or that the mapping says is here and is not found, may be found at any moment: it is
-        # asked for again, at the pace of Map-Requests.
+        # A host that is nowhere now, or here by the mapping and not found, may be found at any moment: it is asked for
+        # again, at the pace of Map-Requests.
         leads_here = any(last_hop(one.address) in self._rlocs for one in record.locators)
         nobody = not record.locators and record.action == Action.NATIVELY_FORWARD
         found = usable(record.locators, self._rlocs)

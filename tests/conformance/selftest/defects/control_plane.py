@@ -113,7 +113,7 @@ DEFECTS = (
         "the Map-Server sets the A-bit when it answers for a site",
         (
             Edit(
-                f"{_ENGINE}map_server.py",
+                f"{_ENGINE}moves.py",
                 "return replace(record, locators=locators, authoritative=False, action=Action.NO_ACTION)",
                 "return replace(record, locators=locators, authoritative=True, action=Action.NO_ACTION)",
             ),
