@@ -42,7 +42,10 @@ class Look(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A node: its lines, and what a pointer over it is told. Or many small sites: a card each, side by side."""
+    """A node: its lines, and what a pointer over it is told. Or many small sites: a card each, side by side.
+
+    One that is marked is what the drawing is about.
+    """
 
     name: str
     look: Look
@@ -50,6 +53,7 @@ class Box:
     hint: str
     tenant: int = 0
     cards: tuple[Box, ...] = ()
+    marked: bool = False
 
     @property
     def width(self) -> int:

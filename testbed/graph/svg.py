@@ -24,6 +24,9 @@ _COLOURS: dict[Look, tuple[str, str, str, str]] = {
     Look.HOST: ("#ffffff", "#ffffff", "#1f2933", "#1f2933"),
 }
 
+_MARKED = ("#ffe3cc", "#c2410c")
+"""Fill and stroke of what a drawing is about."""
+
 _TENANTS = (
     "#fff3bf",
     "#d0ebff",
@@ -59,7 +62,7 @@ def _document(figure: Figure, placed: Placed, width: float, height: float, head:
     size = f'width="{width:.0f}" height="{height:.0f}"'
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" {size}>'
     yield f"<title>{escape(figure.title[0].text)}</title>"
-    yield from _style()
+    yield from _style(any(box.marked for box in figure.boxes.values()))
     yield f'<rect {size} fill="#ffffff"/>'
     yield from _lines(figure.title, _MARGIN, _MARGIN, "title")
     shift = (width - placed.width) / 2
@@ -78,7 +81,7 @@ def _document(figure: Figure, placed: Placed, width: float, height: float, head:
     yield "</svg>"
 
 
-def _style() -> Iterator[str]:
+def _style(marked: bool) -> Iterator[str]:
     yield "<style>"
     yield "text { font-family: 'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif; fill: #1f2933 }"
     yield ".bold { font-weight: bold }"
@@ -90,6 +93,8 @@ def _style() -> Iterator[str]:
             f".area.{look} rect {{ fill: {area}; stroke: {stroke} }} .area.{look} text {{ fill: {text} }}"
             f" .box.{look} rect {{ fill: {box}; stroke: {stroke} }}"
         )
+    if marked:
+        yield f".box.marked rect {{ fill: {_MARKED[0]}; stroke: {_MARKED[1]}; stroke-width: 3 }}"
     yield "</style>"
 
 
@@ -108,7 +113,7 @@ def _area(area: Area, frame: Frame, placed: Placed) -> Iterator[str]:
 
 def _box(box: Box, frame: Frame) -> Iterator[str]:
     """A node; a box of cards has no frame of its own."""
-    yield f'<g class="box {box.look}"><title>{escape(box.hint)}</title>'
+    yield f'<g class="box {box.look}{" marked" if box.marked else ""}"><title>{escape(box.hint)}</title>'
     fill = f' style="fill: {_TENANTS[box.tenant % len(_TENANTS)]}"' if box.tenant else ""
     if not box.cards:
         yield _rect(frame, 6, fill)

@@ -24,12 +24,13 @@ STYLES = ("page", "evidence")
 SCRIPTS = ("unpack", "figures", "evidence", "page")
 
 
-def render(template: Path, styles: Iterable[Path] = (), **values: Any) -> str:
+def render(template: Path, styles: Iterable[Path] = (), scripts: Iterable[Path] = (), **values: Any) -> str:
     """A page.
 
     Args:
         template: Its template.
         styles: Style sheets of its own, besides those here.
+        scripts: Scripts of its own, after those here.
         values: What it shows.
     """
     places = [template.parent, _HERE / "templates"]
@@ -39,7 +40,8 @@ def render(template: Path, styles: Iterable[Path] = (), **values: Any) -> str:
     )  # fmt: skip
     sheets = [*(_HERE / "static" / f"{one}.css" for one in STYLES), *styles]
     style = "".join(one.read_text(encoding="utf-8") for one in sheets)
-    script = "".join((_HERE / "static" / f"{one}.js").read_text(encoding="utf-8") for one in SCRIPTS)
+    sources = [*(_HERE / "static" / f"{one}.js" for one in SCRIPTS), *scripts]
+    script = "".join(one.read_text(encoding="utf-8") for one in sources)
     files = {"style": Markup(style), "script": Markup(script)}
     return environment.get_template(template.name).render(**files, policy=_policy(style, script), **values)
 

@@ -8,7 +8,7 @@ from typing import Any
 from scapy.fields import PadField
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import ARP
+from scapy.layers.l2 import ARP, Ether
 from scapy.packet import NoPayload, Packet, Raw
 
 from testbed.observe.scapy_lisp.data import LISPGPE, LISPData
@@ -105,6 +105,11 @@ def _plain(packet: Packet) -> tuple[str, str]:
     if isinstance(kind, int):
         what = f"{what} {above.get_field('type').i2repr(above, kind)}" if what == "ICMP" else what
     return what, f"{ends}, {what}"
+
+
+def dissected(frame: bytes) -> list[dict[str, Any]]:
+    """The layers of an Ethernet frame, as :func:`layers` tells them."""
+    return list(layers(Ether(frame)))
 
 
 def layers(packet: Packet) -> Iterator[dict[str, Any]]:

@@ -55,8 +55,9 @@ function hexDump(parent, hex, from, to) {
   }
 }
 
-// What was seen of a test or a move: timeline, ladder, packets.
-function evidenceView(parent, found) {
+// What was seen of a test or a move: timeline, ladder, packets; `brief` has no timeline, and the packets folded away.
+// What is no packet (it has no layers) is told in a line.
+function evidenceView(parent, found, {brief} = {}) {
   if (!found.packets.length) {
     make(parent, "p", {class: "note"}, "No LISP packet was seen.");
     return;
@@ -66,30 +67,33 @@ function evidenceView(parent, found) {
     title: `${span(one.at)}, ${one.from} to ${one.to}: ${one.kind}${one.words ? ` ${one.words}` : ""}${one.count > 1 ? `, ${one.count} of them` : ""}`,
   }));
   const items = [];
-  let groups = [];
+  let groups = [], fold = null;
   const choose = (number) => {
-    items[number].open = true;
+    const item = items[number], packet = item.tagName === "DETAILS";
+    if (fold) fold.open = true;
+    if (packet) item.open = true;
     groups.forEach((group, other) => group.classList.toggle("open", other === number));
-    items[number].firstChild.focus({preventScroll: true});
-    items[number].scrollIntoView({block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth"});
+    (packet ? item.firstChild : item).focus({preventScroll: true});
+    item.scrollIntoView({block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth"});
   };
   const times = events.map((one) => one.at);
   const to = Math.max(found.end, ...times), first = Math.min(...times);
-  timeline(parent, events, {from: Math.min(first, Math.max(0, first - (to - first) / 8)), to, bands: found.bands, choose});
+  if (!brief) timeline(parent, events, {from: Math.min(first, Math.max(0, first - (to - first) / 8)), to, bands: found.bands, choose});
   groups = ladder(parent, found.nodes, events, {choose});
   const missing = found.left_out + found.lost;
   make(parent, "p", {class: "note"}, `${missing ? `${missing} more packets are not shown here. ` : ""}All that were kept: ${found.file}`);
-  const list = make(parent, "ol", {class: "packets", "aria-label": "Packets"});
+  if (brief) make(fold = make(parent, "details", {class: "fold"}), "summary", {}, brief);
+  const list = make(fold || parent, "ol", {class: "packets", "aria-label": "Packets"});
   events.forEach((one) => {
-    const box = make(make(list, "li"), "details", {class: "seen"});
+    const item = make(list, "li"), box = one.layers ? make(item, "details", {class: "seen"}) : make(item, "div", {class: "seen", tabindex: -1});
     items.push(box);
-    const line = make(box, "summary");
+    const line = make(box, one.layers ? "summary" : "div", {class: "line"});
     make(line, "span", {class: "when"}, span(one.at));
     make(line, "span", {class: "ends"}, `${one.from} → ${one.to}`);
     const what = make(line, "span", {class: "what"});
     make(what, "b", {class: `k-${one.color}`}, one.kind);
     what.append(" ");
     make(what, "span", {}, one.words + (one.count > 1 ? ` and ${one.count - 1} more like it` : ""));
-    box.addEventListener("toggle", () => { if (box.open && box.children.length === 1) packetView(box, one); });
+    if (one.layers) box.addEventListener("toggle", () => { if (box.open && box.children.length === 1) packetView(box, one); });
   });
 }

@@ -53,8 +53,8 @@ function timeline(parent, events, {from, to, bands, choose}) {
 
 // Messages between nodes, top to bottom: {at, from, to, kind, words, color, title}.
 function ladder(parent, nodes, rows, {choose}) {
-  const room = Math.min(1080, parent.clientWidth || 1080), time = 84, step = 34, top = 46;
-  const gap = Math.max(92, Math.min(280, (room - time) / nodes.length));
+  const wide = Math.min(1080, parent.clientWidth || 1080), time = 84, step = 34, top = 46;
+  const gap = Math.max(92, Math.min(280, (wide - time) / nodes.length));
   const width = time + gap * nodes.length, height = top + rows.length * step + 14;
   const box = make(parent, "div", {class: "figure"});
   const svg = make(box, "svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Messages between nodes, in the order of time"});
@@ -72,15 +72,19 @@ function ladder(parent, nodes, rows, {choose}) {
     groups.push(group);
     make(group, "rect", {class: "hit", x: 0, y: y - 21, width, height: step, rx: 3});
     make(group, "text", {class: "soft", x: time - 16, y: y + 1, "font-size": 11, "text-anchor": "end", "font-family": "var(--mono)"}, span(row.at));
-    const middle = a === b ? a : (a + b) / 2;
-    if (a === b) make(group, "circle", {class: "head", cx: a, cy: y - 2, r: 4});
+    const times = row.count > 1 ? ` × ${row.count}` : "", words = row.kind + (row.words ? ` ${row.words}` : "");
+    const alone = a === b, away = alone && a > time + (width - time) / 2 ? -1 : 1;
+    // What stands beside a dot has the room to the edge; what stands on an arrow may be a bit longer than that.
+    const room = alone ? (away > 0 ? width - a : a - time) - 14 : Math.min(Math.max(Math.abs(b - a), gap * 2.2), width - time);
+    const letters = Math.floor(room / 5.8), half = (Math.min(words.length, letters) + times.length) * 2.9;
+    if (alone) make(group, "circle", {class: "head", cx: a, cy: y - 4, r: 4});
     else {
       make(group, "line", {class: "arrow", x1: a, x2: b - way * 7, y1: y, y2: y});
       make(group, "path", {class: "head", d: `M${b} ${y}l${-way * 9} -4.5v9z`});
     }
-    const times = row.count > 1 ? ` × ${row.count}` : "", words = row.kind + (row.words ? ` ${row.words}` : ""), letters = Math.floor(Math.min(Math.max(Math.abs(b - a), gap * 1.5), width - time) / 5.8);
-    const half = (Math.min(words.length, letters) + times.length) * 2.9;
-    const label = make(group, "text", {x: Math.max(Math.min(middle, width - half), time + half), y: y - 6, "font-size": 11, "text-anchor": "middle", "paint-order": "stroke", stroke: "var(--paper)", "stroke-width": 3});
+    const place = alone ? {x: a + away * 10, y, "text-anchor": away > 0 ? "start" : "end"}
+      : {x: Math.max(Math.min((a + b) / 2, width - half), time + half), y: y - 6, "text-anchor": "middle"};
+    const label = make(group, "text", {...place, "font-size": 11, "paint-order": "stroke", stroke: "var(--paper)", "stroke-width": 3});
     label.textContent = (words.length > letters ? `${words.slice(0, letters - 1)}…` : words) + times;
     make(group, "title", {}, row.title);
     const open = () => choose(number);

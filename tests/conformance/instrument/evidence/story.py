@@ -9,7 +9,7 @@ from scapy.layers.l2 import Ether
 
 from testbed.observe.capture import Frame
 from testbed.observe.hops import Journey, journeys
-from testbed.observe.scapy_lisp.telling import layers, told
+from testbed.observe.scapy_lisp.telling import dissected, told
 
 CORE = "core"
 FIRST, LAST = 22, 10
@@ -83,7 +83,7 @@ def _together(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _detail(frame: Frame) -> dict[str, Any]:
-    return {"hex": frame.data[:_KEPT].hex(), "layers": list(layers(Ether(frame.data)))}
+    return {"hex": frame.data[:_KEPT].hex(), "layers": dissected(frame.data)}
 
 
 def _lanes(nodes: Mapping[str, Mapping[str, Any]], inner: set[str], used: set[str]) -> list[dict[str, Any]]:
