@@ -215,6 +215,9 @@ class Lab(LabClient):
             with suppress(OSError, LabError), Channel.open(self._files.control) as channel:
                 if self._box is None:
                     self._box = Box(parent_of(channel.peer))
+                # Is it deaf? To end may take it longer than an answer does: a router that is not ours has its time.
+                for descriptor in channel.ask("status", ANSWER_SECONDS)[1]:
+                    os.close(descriptor)
                 stubborn, _ = channel.ask("stop", END_SECONDS)
                 self._box.ended(STOP_SECONDS)
         self._end()
