@@ -17,7 +17,7 @@ _MODULO, _IF_EQUAL, _IF_SET, _RETURN = 0x94, 0x15, 0x45, 0x06
 _RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 
 _IPV4, _IPV6, _UDP = 0x0800, 0x86DD, 17
-_ETHERTYPE, _ETHERNET, _PROTOCOL, _FRAGMENT, _NEXT_HEADER, _BEHIND_IPV6 = 12, 14, 23, 20, 20, 54
+_SOURCE, _ETHERTYPE, _ETHERNET, _PROTOCOL, _FRAGMENT, _NEXT_HEADER, _BEHIND_IPV6 = 6, 12, 14, 23, 20, 20, 54
 """Where fields are in a frame."""
 
 
@@ -56,6 +56,18 @@ def udp_port(port: int, octets: int) -> list[Instruction]:
         (_IF_EQUAL, 2, 0, port),
         (_LOAD_HALF, 0, 0, _BEHIND_IPV6 + 2),
         (_IF_EQUAL, 0, 1, port),
+        (_RETURN, 0, 0, octets),
+        (_RETURN, 0, 0, 0),
+    ]
+
+
+def from_mac(mac: bytes, octets: int) -> list[Instruction]:
+    """Frames from a MAC address, and no more than the first ``octets`` of each."""
+    return [
+        (_LOAD_WORD, 0, 0, _SOURCE),
+        (_IF_EQUAL, 0, 3, int.from_bytes(mac[:4], "big")),
+        (_LOAD_HALF, 0, 0, _SOURCE + 4),
+        (_IF_EQUAL, 0, 1, int.from_bytes(mac[4:], "big")),
         (_RETURN, 0, 0, octets),
         (_RETURN, 0, 0, 0),
     ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from testbed import commands
+from testbed.act.mobility.probes import Probes
 from testbed.act.ping import first_reply
 from testbed.lab import Lab, LabError
 from testbed.observe.capture import Capture, Frame
@@ -98,6 +99,24 @@ def test_who_left_is_forgotten_where_it_was(lab: Lab) -> None:
     first_reply(lab, "near", "far", within=5)
     lab.move("near", "left", silent=True)
     assert first_reply(lab, "far", "near", within=5) < 1
+
+
+def test_probes_notice_a_move_and_lose_no_session(lab: Lab) -> None:
+    with Probes(lab, "plain", ["near", "far"], interval_ns=2_000_000) as probes:
+        moved = lab.move("plain", "right")
+        lab.move("plain", "left")
+        seen = probes.stop()
+    ways = {(one, way, version) for one in ("near", "far") for way in ("to", "from") for version in (4, 6)}
+    assert {(one.correspondent, one.direction, one.version) for one in seen.flows} == ways
+    assert {(one.correspondent, one.direction, one.version) for one in seen.streams} == ways
+    for flow in seen.flows:
+        probe = flow.probe(round(moved.unplugged * 1e9))
+        assert probe.sent == len(seen.late)
+        assert 0 < probe.received == probe.sent - probe.lost
+        assert probe.blackout_s < 2
+    for stream in seen.streams:
+        assert (stream.lost, stream.wrong) == ("", 0)
+        assert 0 < stream.received == stream.sent
 
 
 @pytest.mark.parametrize(

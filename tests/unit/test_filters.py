@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
@@ -16,11 +17,11 @@ SIX = ip_address("2001:db8::1"), ip_address("2001:db8::2")
 PORT, OCTETS = 4342, 64
 
 
-def taken(*frames: bytes) -> list[bytes]:
+def taken(*frames: bytes, program: Sequence[filters.Instruction] = filters.udp_port(PORT, OCTETS)) -> list[bytes]:
     """What of the frames gets through."""
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with left, right:
-        filters.attach(right, filters.udp_port(PORT, OCTETS))
+        filters.attach(right, program)
         right.setblocking(False)
         for one in frames:
             left.send(one)
@@ -60,3 +61,10 @@ def test_options_are_skipped_and_later_fragments_left() -> None:
 def test_other_protocols_are_left(ends: tuple[packets.IPAddress, packets.IPAddress]) -> None:
     tcp = packets.ip(*ends, struct.pack("!HH", PORT, PORT) + bytes(16), protocol=6)
     assert taken(frame(tcp), bytes(12) + b"\x08\x06" + struct.pack("!HH", PORT, PORT) * 12, b"") == []
+
+
+def test_frames_from_a_mac_address_are_taken_and_no_others() -> None:
+    mac, other = bytes.fromhex("020000000a0b"), bytes.fromhex("020000000a0c")
+    frames = [mac + other, other + mac, mac[:4] + other[4:] + mac[4:] + other[:4], bytes(6) + b"\x03" + mac[1:]]
+    found = taken(*(one + bytes(60) for one in frames), program=filters.from_mac(mac, OCTETS))
+    assert found == [(other + mac + bytes(60))[:OCTETS]]

@@ -145,12 +145,13 @@ class Seen:
     Attributes:
         flows: Datagrams, a flow for each correspondent, direction and IP version.
         streams: TCP, likewise.
-        late: How much later than planned each datagram of a flow was sent, in nanoseconds: a probe's own lateness.
+        late: How much later than planned each turn of the prober was, in nanoseconds; it sends a datagram of each flow
+            in a turn. A gap of that length is its own.
     """
 
     flows: tuple[Flow, ...]
     streams: tuple[Stream, ...]
-    late: tuple[int, ...]
+    late: array[int]
 
 
 class Probes:
@@ -298,6 +299,7 @@ def _read(path: Path, ways: list[tuple[str, int, str]]) -> Seen:
             found.frombytes(file.read(count * _NUMBER))
             return found
 
+        late = numbers(told["late"])
         flows = tuple(
             Flow(one, way, version, numbers(sent), numbers(arrived), numbers(arrived))
             for (one, version, way), (sent, arrived) in zip(ways, told["flows"], strict=True)
@@ -307,6 +309,4 @@ def _read(path: Path, ways: list[tuple[str, int, str]]) -> Seen:
             flat = numbers(length)
             progress = tuple(zip(flat[::2], flat[1::2], strict=True))
             streams.append(Stream(one, way, version, sent, received, wrong, lost, progress))
-    planned = range(told["began"], told["began"] + (1 << 62), told["interval"])
-    late = tuple(at - plan for at, plan in zip(flows[0].sent, planned, strict=False)) if flows else ()
     return Seen(flows, tuple(streams), late)
