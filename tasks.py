@@ -299,14 +299,14 @@ def restart(_context: Context, node: str, lab: str = "") -> None:
 @task(
     positional=("node", "site"),
     help={
-        "node": "a host on the fabric of a site",
-        "site": "the site with the fabric where it goes",
+        "node": "a host on the fabric of a site, or a mobile node",
+        "site": "the site with the fabric where it goes; of a mobile node, the access network",
         "silent": "the host does not say where it is",
         "lab": LAB_HELP,
     },
 )
 def move(_context: Context, node: str, site: str, silent: bool = False, lab: str = "") -> None:
-    """Move a host to another site with its addresses and open sockets.
+    """Move a host to another site with its addresses and open sockets, or a mobile node to another network.
 
     Example: ci/lab move mobile dc2
     """

@@ -8,6 +8,7 @@ from testbed.address import allot
 from testbed.drivers.checks import implementations
 from testbed.language.checks import check
 from testbed.language.document import decode, parse, read
+from testbed.language.mobile import with_mobile_nodes
 from testbed.language.problems import Problems, TopologyError, one_of
 from testbed.language.shapes import Table
 from testbed.language.tables import TopologyRow
@@ -66,6 +67,7 @@ def _loads(text: str, problems: Problems, name: str, directory: Path) -> Topolog
     if row is None:
         problems.raise_any()
         raise AssertionError("a file that cannot be read has a mistake")
+    row = with_mobile_nodes(row)
     check(row, problems)
     plan = allot(row, problems)
     foreign = implementations(row, directory, problems)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -23,6 +24,7 @@ class NodeKind(StrEnum):
     FABRIC = "fabric"  # a Linux bridge: the switch inside a data centre
     ROUTER = "router"  # a plain IP router: the core, or the edge of a non-LISP site
     LISP_ROUTER = "lisp-router"  # any node that runs the LISP daemon
+    MOBILE_NODE = "mobile-node"  # a host that is its own xTR
 
 
 class Side(StrEnum):
@@ -127,6 +129,8 @@ class Node:
         routing: What BIRD does here, or None where all routes are static.
         lisp: The daemon's configuration; only for LISP routers.
         implementation: What runs there as a LISP router, a name or a driver file; "" for our own daemon.
+        eids: The addresses that a mobile node keeps wherever it is.
+        networks: A mobile node's access networks, each with the interface that leads there; it starts at the first.
     """
 
     name: str
@@ -137,6 +141,8 @@ class Node:
     routing: RoutingDaemon | None = None
     lisp: NodeConfig | None = None
     implementation: str = ""
+    eids: tuple[IPAddress, ...] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
 
     def link_to(self, peer: str) -> Interface:
         """The (first) interface of this node towards ``peer``.
@@ -154,10 +160,15 @@ class Node:
     @property
     def address(self) -> IPAddress:
         """Its first address: a host's EID, a router's first interface address."""
-        for interface in self.interfaces:
-            for address in interface.addresses:
-                return address.ip
+        for address in self.addresses:
+            return address
         raise KeyError(f"{self.name} has no address")
+
+    @property
+    def addresses(self) -> Iterator[IPAddress]:
+        """Its addresses: a mobile node's EIDs, then those of its interfaces."""
+        yield from self.eids
+        yield from (address.ip for interface in self.interfaces for address in interface.addresses)
 
     def address_of(self, version: int) -> IPAddress:
         """Its first address of one IP version, 4 or 6.
@@ -165,10 +176,9 @@ class Node:
         Raises:
             KeyError: It has none.
         """
-        for interface in self.interfaces:
-            for address in interface.addresses:
-                if address.version == version:
-                    return address.ip
+        for address in self.addresses:
+            if address.version == version:
+                return address
         raise KeyError(f"{self.name} has no IPv{version} address")
 
 
@@ -276,8 +286,9 @@ class Topology:
 
     @cached_property
     def hosts(self) -> tuple[Node, ...]:
-        """The hosts, in order."""
-        return tuple(node for node in self.nodes.values() if node.kind is NodeKind.HOST)
+        """The hosts, mobile nodes among them, in order."""
+        kinds = (NodeKind.HOST, NodeKind.MOBILE_NODE)
+        return tuple(node for node in self.nodes.values() if node.kind in kinds)
 
     @cached_property
     def lisp_routers(self) -> tuple[Node, ...]:

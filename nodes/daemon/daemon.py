@@ -25,11 +25,13 @@ from nodes.daemon.plumbing import DATA_ROLES, QUEUE, Plumbing
 from nodes.daemon.ports import ControlPorts
 from nodes.daemon.requests import Requests
 from nodes.daemon.state import DurableState
+from nodes.daemon.uplinks import present_rlocs
 from nodes.daemon.waiters import Waiters
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.kernel.loading import FastPathError, Loading
 from nodes.dataplane.opening import OpenedPath, Surroundings, open_data_path
 from nodes.dataplane.path import DataPath
+from nodes.linux import netlink
 from nodes.lisp.config import DataPlane, NodeConfig
 from nodes.lisp.effects import (
     AddHost,
@@ -44,6 +46,7 @@ from nodes.lisp.effects import (
     Remove,
     RemoveHost,
     Report,
+    RlocsChanged,
     Send,
     StrayData,
     Tick,
@@ -110,7 +113,11 @@ class Daemon:
 
     def __init__(self, config: NodeConfig, arguments: Arguments, journal: Journal) -> None:
         """Open everything: kernel plumbing, sockets, state. Nothing is sent yet."""
+        if config.mobile:  # it may have been moved before it was started
+            with netlink.Connection() as kernel:
+                config = config.at(present_rlocs(kernel, config) or config.rlocs)
         self._config = config
+        self._rlocs = config.rlocs
         self._journal = journal
         self._report_pipe = arguments.report
         self._scale = config.time_scale
@@ -180,8 +187,7 @@ class Daemon:
         for descriptor, receive_errors in self._icmp.readers.items() if self._icmp is not None else ():
             self._loop.add(descriptor, partial(self._datagrams, receive_errors))
         if self._path is not None and self._plumbing is not None:
-            for descriptor, read in self._path.readers.items():
-                self._loop.add(descriptor, partial(_ignore_events, read))
+            self._read_path(self._path)
             self._loop.add(self._plumbing.native.fileno(), self._routes)
             self._own_links()
         if self._dynamic is not None:
@@ -193,6 +199,10 @@ class Daemon:
         self._tell("listening")
         self._do(self._engine.start(self._now()))
         self._loop.run(self._timeout, self._turn)
+
+    def _read_path(self, path: DataPath) -> None:
+        for descriptor, read in path.readers.items():
+            self._loop.add(descriptor, partial(_ignore_events, read))
 
     def close(self) -> None:
         """Close everything that was opened."""
@@ -347,6 +357,25 @@ class Daemon:
             self._journal.write("route-refused", {"error": refused})
         self._path.routes_changed()
         self._own_links()
+        if self._config.mobile:
+            self._follow(self._plumbing, self._path)
+
+    def _follow(self, plumbing: Plumbing, path: DataPath) -> None:
+        """S15: a mobile node's RLOCs are those of the network that it is in; first it can receive there."""
+        rlocs = present_rlocs(plumbing.kernel, self._config)
+        if rlocs == self._rlocs:
+            return
+        self._rlocs = rlocs
+        if rlocs:
+            self._ports.move(rlocs)
+            if self._icmp is not None:
+                self._icmp.move(rlocs)
+            before = path.readers
+            path.move(frozenset(rlocs))
+            for descriptor in before:
+                self._loop.remove(descriptor)
+            self._read_path(path)
+        self._step(RlocsChanged(rlocs))
 
     def _own_links(self) -> None:
         """D09: the packets tell of the site's RLOCs, so the data path has to know which of ours have a link."""

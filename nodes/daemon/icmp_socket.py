@@ -28,6 +28,10 @@ class IcmpErrors:
         versions: set[int] = {rloc.version for rloc in self._own}
         self._sockets = {version: _open(version) for version in sorted(versions)}
 
+    def move(self, rlocs: Collection[IPAddress]) -> None:
+        """Take what is sent to these RLOCs from now on, and to no others."""
+        self._own = frozenset(rlocs)
+
     @property
     def readers(self) -> Mapping[int, Callable[[], Iterator[Unreachable | TooBig]]]:
         """For each descriptor, what gives the errors about LISP packets of ours that have arrived on it."""

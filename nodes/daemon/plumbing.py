@@ -13,6 +13,9 @@ A packet that comes in by a core interface passes the first of these, at a PITR 
     90   from the site's EIDs        dropped: its hosts are behind its own interfaces, the packet is forged
     300  proxy                       the EID aggregates: lisp0; without the daemon, unreachable
 
+A mobile node is its own site: what it sends itself (``lo``) passes the rules of a site interface, but goes to the RLOC
+space by the table main.
+
 Everything else goes by the tables local and main, what comes out of ``lisp0`` included. What comes out of the device of
 another instance stays in that instance, and so does what the router itself says to its hosts: packets that come in
 carry a mark, the answers to them carry it too.
@@ -41,6 +44,7 @@ PROXY_TABLE = 3_000_000_000
 _SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _LOCAL = 90, 100, 150, 200, 300, 500
 _MARKED_NATIVE, _MARKED_CANDIDATES = 400, 410
 _OURS = (_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _MARKED_NATIVE, _MARKED_CANDIDATES, _LOCAL)
+_LOOPBACK = "lo"
 _WORSE = 4096  # a metric behind the kernel's own: taken when the device is gone
 QUEUE = 8192
 """Packets that wait in a TUN device for the daemon to read."""
@@ -173,8 +177,8 @@ class Plumbing:
             route = routes.get_route(self._kernel, locator)
         except netlink.NetlinkError:
             return None
-        if route.source in self._tables.own:
-            return route.source
+        if route.source in self._tables.own or self._config.mobile:
+            return route.source if route.source in self._tables.own else None
         own = [one for one in self._config.rlocs if one.version == locator.version]
         for rloc, name in zip(own, self._config.core_interfaces, strict=False):
             if self._core.get(route.interface) == name:
@@ -198,6 +202,8 @@ class Plumbing:
         and another for others: then the data path does that, by each packet's locator (requirements D16, D17).
         """
         overheads = {OVERHEAD[one.version] for one in self._config.rlocs}
+        if self._config.mobile:  # its packets are made here: as small as every locator takes them
+            return max(overheads)
         return overheads.pop() if len(overheads) == 1 else 0
 
     def _set_sysctls(self) -> None:
@@ -219,6 +225,9 @@ class Plumbing:
                 sysctl.write_sysctl(f"net/ipv{version}/conf/{name}/ignore_routes_with_linkdown", 1)
         if 6 in self.versions:
             sysctl.write_sysctl("net/ipv6/conf/all/forwarding", 1)
+        for device in devices if config.mobile else ():
+            # What goes to a non-LISP site natively comes back into the kernel, and is from this node itself.
+            sysctl.write_sysctl(f"net/ipv4/conf/{device}/accept_local", 1)
         for device in devices:
             if 6 in self.versions:
                 # No link-local address, and so no packets of its own.
@@ -255,7 +264,13 @@ class Plumbing:
         for table, prefix, device in prefixes:
             unreachable = Route(prefix, type=RouteType.UNREACHABLE, table=table, metric=_WORSE)
             routes.replace_route(self._kernel, unreachable)
-            routes.replace_route(self._kernel, Route(prefix, interface=device, table=table))
+            source = self._own_eid(version)
+            routes.replace_route(self._kernel, Route(prefix, interface=device, table=table, source=source))
+
+    def _own_eid(self, version: int) -> IPAddress | None:
+        """The source of what a mobile node sends: its own EID of an IP version, if it has one."""
+        own = [one.prefix for one in self._config.database if self._config.mobile]
+        return next((one.address for one in own if one.network.version == version), None)
 
     def _wanted_rules(self, version: int) -> Iterator[Rule]:
         config = self._config
@@ -273,6 +288,12 @@ class Plumbing:
             yield Rule(_NATIVE, version, NATIVE_TABLES + instance_id, name)
             if Role.ITR in config.roles:
                 yield Rule(_CANDIDATES, version, CANDIDATE_TABLES + instance_id, name)
+        if self._own_eid(version):
+            for network in config.rloc_space:
+                if network.version == version:
+                    yield Rule(_DENY, version, routes.MAIN_TABLE, _LOOPBACK, destination=network)
+            yield Rule(_NATIVE, version, NATIVE_TABLES, _LOOPBACK)
+            yield Rule(_CANDIDATES, version, CANDIDATE_TABLES, _LOOPBACK)
         for instance_id in self.tuns:
             if instance_id:
                 device, native = device_of(instance_id), NATIVE_TABLES + instance_id

@@ -30,7 +30,7 @@ class ControlPorts:
 
     def __init__(self, rlocs: Iterable[IPAddress]) -> None:
         """Open them in the caller's network namespace."""
-        self._own = frozenset(rlocs)
+        self._own = set(rlocs)
         versions = {rloc.version for rloc in self._own}
         self._control = {version: _open(version, CONTROL_PORT) for version in sorted(versions)}
         self._request: dict[int, socket.socket] = {}
@@ -59,6 +59,11 @@ class ControlPorts:
         # and on a virtual link, which has none, captures show a wrong one.
         sockets[version].sendto(effect.payload, socket.MSG_MORE, (str(effect.destination), effect.port))
         sockets[version].send(b"")
+
+    def move(self, rlocs: Iterable[IPAddress]) -> None:
+        """Take what is sent to these RLOCs from now on, and to no others."""
+        self._own.clear()
+        self._own.update(rlocs)
 
     def close(self) -> None:
         """Close the sockets."""

@@ -107,6 +107,11 @@ class KernelPath:
         """The native routes are others (requirement S02)."""
         self._try("native", None, lambda: self._native.sync(prefixes.packed(self._wanted_native())))
 
+    def moved(self) -> None:
+        """The node has other RLOCs, and so have the locators other sources (requirement S15)."""
+        self._try("own", None, lambda: _bring_to(self._maps["own"], self._fixed()["own"]))
+        self._try("locators", None, self._locators.rewrite_all)
+
     def routes_changed(self) -> None:
         """The routes to locators are others (requirement S05)."""
         self._try("locators", None, self._locators.rewrite_all)
@@ -194,7 +199,7 @@ class KernelPath:
         return prefixes.native_routes(self._tables, self._devices.tuns)
 
     def _fixed(self) -> Mapping[str, Mapping[bytes, bytes]]:
-        """The tables that are the same for as long as the daemon runs."""
+        """The tables that are the same for as long as the daemon runs, or, the own RLOCs, until a mobile node moves."""
         devices, gates = self._devices, cells.places(self._devices.tuns)
         transits = cells.places(devices.transits, len(gates))
         instances = {

@@ -143,6 +143,12 @@ class DataPath:
         if self._kernel is not None:
             self._kernel.routes_changed()
 
+    def move(self, rlocs: frozenset[IPAddress]) -> None:
+        """The node has other RLOCs (requirement S15); :attr:`readers` are others then. Raises OSError."""
+        self._python.move(rlocs)
+        if self._kernel is not None:
+            self._kernel.moved()
+
     def set_locator(self, rloc: IPAddress, up: bool) -> None:
         """Use an RLOC no more, or again: its flows move with their next packet (requirement C37)."""
         self._python.set_locator(rloc, up)

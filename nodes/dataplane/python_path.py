@@ -64,7 +64,7 @@ class PythonPath:
         }
         self._transit_tuns = {one: tun for one, (tun, _) in transits.items()}
         self._inbound = Inbound(self._context, tuns, self._encapsulate_again, unfinished=gates is not None)
-        self._ports = [open_data_port(rloc) for rloc in sorted(tables.own, key=str)]
+        self._ports = {rloc: open_data_port(rloc) for rloc in sorted(tables.own, key=str)}
         self._tuns = tuns
 
     @property
@@ -97,7 +97,7 @@ class PythonPath:
         """What to call when which descriptor can be read."""
         found: dict[int, Callable[[], None]] = {self._tuns[one]: out.read for one, out in self._outbound.items()}
         found |= {tun: self._transit[one].read for one, tun in self._transit_tuns.items()}
-        for port in self._ports:
+        for port in self._ports.values():
             found[port.fileno()] = lambda port=port: self._inbound.read(port)  # type: ignore[misc]
         return found
 
@@ -112,7 +112,7 @@ class PythonPath:
             for eid in held.covered(entry.prefix):
                 _handle_again(held.release(eid))
         if sent_on and self._gates:  # what came behind it goes before the kernel takes over
-            for port in self._ports:
+            for port in self._ports.values():
                 self._inbound.read(port)
 
     def remove(self, prefix: EidPrefix) -> None:
@@ -168,6 +168,16 @@ class PythonPath:
         """Look up the routes to locators again, for the next packet of each flow (requirement S05)."""
         self._context.routes_changed()
         self._forget_outbound()
+
+    def move(self, rlocs: frozenset[IPAddress]) -> None:
+        """The node has other RLOCs: receive there, and send from there. Raises OSError."""
+        for rloc in self._ports.keys() - rlocs:
+            self._ports.pop(rloc).close()
+        for rloc in sorted(rlocs - self._ports.keys(), key=str):
+            self._ports[rloc] = open_data_port(rloc)
+        self._context.tables.own = rlocs
+        self._inbound.forget()
+        self.routes_changed()
 
     def _forget_outbound(self) -> None:
         for outbound in (*self._outbound.values(), *self._transit.values()):
@@ -225,7 +235,7 @@ class PythonPath:
     def close(self) -> None:
         """Close its sockets; the TUN devices are the caller's."""
         self._context.sender.close()
-        for port in self._ports:
+        for port in self._ports.values():
             port.close()
 
 

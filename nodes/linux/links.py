@@ -19,7 +19,7 @@ from nodes.linux.netlink import (
 
 RTNLGRP_LINK = 1
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_STATS64, _IFLA_NET_NS_FD = (
     1, 3, 4, 10, 18, 23, 28,
 )  # fmt: skip
@@ -224,6 +224,14 @@ def add_address(
     if flags:
         body += number_attribute(_IFA_FLAGS, flags)
     kernel.request(_RTM_NEWADDR, body, _CREATE, f"add address {address} to interface {index}")
+
+
+def delete_address(kernel: Connection, index: int, address: IPInterface) -> None:
+    """Take an address away from an interface."""
+    family = _AF_INET if address.version == 4 else _AF_INET6
+    body = struct.pack("=BBBBI", family, address.network.prefixlen, 0, 0, index)
+    body += attribute(_IFA_LOCAL, address.packed)
+    kernel.request(_RTM_DELADDR, body, 0, f"take address {address} away from interface {index}")
 
 
 def list_addresses(kernel: Connection) -> dict[int, list[IPInterface]]:

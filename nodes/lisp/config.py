@@ -212,6 +212,8 @@ class NodeConfig:
             7.2). False is the stateless way of section 7.1.
         locator_status_bits: Whether encapsulated packets tell which locators of the site are up (RFC 9300 sections 5.3
             and 10; not for the public Internet, section 4.1).
+        mobile: Whether it is a mobile node (draft-ietf-lisp-mn): a host that is its own xTR. Its EIDs are addresses of
+            its own, its RLOCs are what its core interfaces have at the time; ``rlocs`` are those that it starts with.
         time_scale: How much faster than real time the engine's clock runs.
     """
 
@@ -243,6 +245,7 @@ class NodeConfig:
     probing: float = 10.0
     path_mtu_discovery: bool = False
     locator_status_bits: bool = False
+    mobile: bool = False
     time_scale: float = 1.0
 
     def __post_init__(self) -> None:

@@ -15,8 +15,8 @@ from testbed.act.iperf import Flow, Load, Report
 from testbed.act.passages import Direction, Tunnel, count
 from testbed.client.channel import LabError
 from testbed.client.running import LabClient
-from testbed.model import NodeKind, Topology
 from testbed.model import Path as Via
+from testbed.model import Topology
 from testbed.observe.sampler import Sampler
 
 FILE = "traffic.json"
@@ -225,7 +225,7 @@ def _addresses(lab: LabClient, source: str, destination: str, version: int | Non
 
 def _same_instance(topology: Topology, source: str, destination: str, version: int) -> None:
     """Hosts of different instances do not know each other: an address that one sends to is somebody else's."""
-    if any(topology[one].kind is not NodeKind.HOST for one in (source, destination)):
+    if any(topology[one] not in topology.hosts for one in (source, destination)):
         return
     pairs = {(one.source, one.destination) for one in topology.expectations if one.version == version}
     if pairs and (source, destination) not in pairs:

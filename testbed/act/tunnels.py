@@ -11,7 +11,10 @@ from testbed.model import Node, Topology
 
 def routers_by_rloc(topology: Topology) -> dict[IPAddress, Node]:
     """The LISP node behind each RLOC."""
-    return {rloc: node for node in topology.lisp_routers if node.lisp for rloc in node.lisp.rlocs}
+    found = {rloc: node for node in topology.lisp_routers if node.lisp for rloc in node.lisp.rlocs}
+    # A mobile node may be in any of its networks.
+    roaming = [(one, node) for node in topology.lisp_routers if node.networks for one in node.interfaces]
+    return found | {address.ip: node for one, node in roaming for address in one.addresses}
 
 
 def serves(router: Node, sites: set[str]) -> bool:

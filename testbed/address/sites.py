@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from itertools import chain
 
 from nodes.lisp.eid import IPAddress, IPNetwork
@@ -41,6 +41,8 @@ def allot_prefixes(topology: TopologyRow, plan: Plan, problems: Problems) -> Non
                 prefixes = subnets or _fresh(segment, free, problems)
                 if not prefixes:
                     return
+                if segment.site.mobile:
+                    prefixes = tuple(ip_network(one[1]) for one in prefixes)
             subnets = subnets or (*prefixes, *(one for one in dynamic if not inside(one, prefixes)))
         plan.segments[segment.key] = SegmentPlan(prefixes, dynamic, subnets)
 
@@ -73,6 +75,8 @@ def allot_sites(topology: TopologyRow, plan: Plan, problems: Problems) -> None:
     for segment in places:
         _shared_gateway(segment, plan, problems)
     for segment in places:
+        if segment.site.mobile:
+            plan.hosts[segment.site.mobile] = tuple(map(ip_interface, plan.segments[segment.key].eid_prefixes))
         _routers(segment, plan, problems)
         _hosts(segment, plan, problems)
 

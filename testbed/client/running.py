@@ -281,11 +281,13 @@ class LabClient:
     def move(self, node: str, site: str, *, silent: bool = False) -> Moved:
         """Move a host to the fabric of another site: it keeps its MAC and IP addresses, routes, neighbours and sockets.
 
+        A mobile node moves to another of its access networks: it keeps its EIDs and sockets.
+
         Args:
             node: The host.
-            site: The site.
-            silent: Whether it says nothing of it: otherwise it announces its addresses, by ARP and ND, as soon as it
-                is plugged in.
+            site: The site; for a mobile node, the access network.
+            silent: Whether a host says nothing of it: otherwise it announces its addresses, by ARP and ND, as soon as
+                it is plugged in.
 
         Raises:
             LabError: It cannot go there, or that failed and it is back where it was.
@@ -294,7 +296,7 @@ class LabClient:
         return Moved(**data)
 
     def places(self) -> dict[str, str]:
-        """The site that each host is in, by its name."""
+        """The site that each host is in, by its name; of a mobile node, the access network."""
         data, _ = self._ask("places")
         return dict(data)
 

@@ -35,6 +35,10 @@ def chosen(topology: Topology, wanted: Wanted, otherwise: Wanted) -> dict[str, D
     found = {}
     said = {one.name: one.implementation for one in topology.lisp_routers if one.implementation}
     for node, which in {**otherwise, **said, **wanted}.items():
+        if node in names and topology[node].networks:
+            if node in wanted:
+                raise LabError(f"implementation of {node}: a mobile node runs our own daemon, allowed is {OURS}")
+            continue
         if node not in names:
             raise LabError(f"implementation of {node}: there is no such LISP node, {one_of(names, node)}")
         if isinstance(which, Driver):

@@ -161,6 +161,9 @@ def _box(topology: Topology, node: Node) -> Box:
         case NodeKind.LISP_ROUTER:
             look = _look(node)
             lines += _lisp_lines(node)
+        case NodeKind.MOBILE_NODE:
+            look = Look.SITE
+            lines += _mobile_lines(node)
     return Box(node.name, look, tuple(lines), _interfaces(node), tenant)
 
 
@@ -224,6 +227,15 @@ def _lisp_lines(node: Node) -> Iterable[Line]:
     yield from _gateways((one for one in node.interfaces if one.side is Side.SITE), node)
 
 
+def _mobile_lines(node: Node) -> Iterable[Line]:
+    """A mobile node's EIDs, and its RLOCs in each network."""
+    yield Line("mobile node", 10)
+    yield from (Line(f"EID {address}") for address in node.eids)
+    for network, name in node.networks.items():
+        [interface] = [one for one in node.interfaces if one.name == name]
+        yield from (Line(f"RLOC {address.ip} in {network}", bold=True) for address in interface.addresses)
+
+
 def _locators(node: Node) -> dict[IPAddress, Locator]:
     """The RLOCs of an xTR's own locator-sets; of the first, where they differ."""
     assert node.lisp is not None
@@ -283,7 +295,9 @@ def _wire(topology: Topology, link: Link) -> Wire:
     ends = [_end(topology, *end) for end in (link.a, link.b)]
     a, b = (topology[name] for name, _ in (link.a, link.b))
     mtu = min(one.mtu for one in ends)
+    networks = [name for end in ends for name, used in topology[end.node].networks.items() if used == end.name]
     terms = [
+        *networks,
         f"{link.bandwidth:g} Mbit/s" if link.bandwidth is not None else "",
         f"{link.delay:g} ms" if link.delay else "",
         f"{link.loss:g} % loss" if link.loss else "",

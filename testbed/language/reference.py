@@ -15,7 +15,8 @@ _NAMED_VALUES = (NAME, LAB_NAME, TEXT, PREFIX, INTERFACE, ADDRESS, MAC)
 _INTRODUCTION = """\
 # Topologies
 
-A topology file says which world to build: sites with hosts, the core between them, the mapping system, proxies.
+A topology file says which world to build: sites with hosts, the core between them, the mapping system, proxies, mobile
+nodes.
 `ci/lab up FILE` boots it. `ci/lab validate FILE` only reads it: every mistake is one line, `file:line: what is wrong,
 what is allowed`, and nothing is created.
 
@@ -51,6 +52,11 @@ _RULES = """\
   something else. Sites that share `dynamic-eids` may have the same `gateway`, as in `gateway: 192.168.7.254` of both;
   its MAC address is one for all sites unless `gateway-mac` says something else. So a host that moves finds its gateway
   as it was. Where gateways differ, each router has those of the other sites too, for hosts that came from there.
+- A mobile node is a host and its own xTR (draft-ietf-lisp-mn). Its EIDs are addresses of its `lo`, and the source of
+  what it sends, but for what goes to the RLOC space. It has an interface for each of its networks, with the name of
+  the core router there. The one that it is attached to is up and has addresses, its RLOCs, and default routes:
+  `ci/lab move mn lte` has it lose them and take those of the network `lte`. It runs no other implementation and sends
+  no Locator-Status-Bits.
 - What `ci/lab ping` expects of a pair of hosts follows from the file: `local` inside a site, `encapsulated` between
   LISP sites, `reencapsulated` where they are reached via RTRs, `proxied` between LISP and non-LISP sites through a
   PxTR, `native` without one, else `unreachable`.

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nodes.lisp.config import ROLE_SETS, Role
-from testbed.language.tables import DEFAULT_GATEWAY_MAC, FAMILIES, NodeRow, PortRow, SiteRow, TenantRow, TopologyRow
+from testbed.language.tables import (
+    DEFAULT_GATEWAY_MAC,
+    FAMILIES,
+    LinkRow,
+    NodeRow,
+    PortRow,
+    SiteRow,
+    TenantRow,
+    TopologyRow,
+)
 
 SegmentKey = tuple[str, str]
 """The site's name and the tenant's, "" where the site has no tenants."""
@@ -34,7 +43,7 @@ class Segment:
     @property
     def label(self) -> str:
         """What messages call it."""
-        return f"tenant {self.tenant} of site {self.site.name}" if self.tenant else f"site {self.site.name}"
+        return f"tenant {self.tenant} of {self.site.label}" if self.tenant else self.site.label
 
     @property
     def instance_id(self) -> int:
@@ -42,8 +51,15 @@ class Segment:
         return self.row.instance_id.value if self.row.instance_id else 0
 
     @property
+    def hosts(self) -> list[str]:
+        """The names of the machines that have addresses of it: the hosts, or the mobile node itself."""
+        return [self.site.mobile] if self.site.mobile else [host.name for host in self.row.hosts]
+
+    @property
     def ports(self) -> list[PortRow]:
         """How each router of the site is joined to the hosts here, in the order of the routers."""
+        if self.site.mobile:
+            return []
         given: dict[str, PortRow] = {one.name: one for one in self.row.routers}
         return [given.get(router.name, PortRow(name=router.name, line=self.row.line)) for router in self.site.routers]
 
@@ -53,6 +69,11 @@ def segments(site: SiteRow) -> list[Segment]:
     if site.tenants:
         return [Segment(site, tenant, tenant.name) for tenant in site.tenants]
     return [Segment(site, site)]
+
+
+def first_links(node: NodeRow, site: SiteRow | None) -> tuple[LinkRow, ...]:
+    """The links that are up at first: of a mobile node, the one to the network where it starts."""
+    return node.links[:1] if site is not None and site.mobile else node.links
 
 
 def all_segments(topology: TopologyRow) -> list[Segment]:

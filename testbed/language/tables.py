@@ -96,6 +96,19 @@ class LinkRow(CableRow, NamedRow):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NetworkRow(LinkRow):
+    """An access network of a mobile node: a link to a core router, which is up while the node is attached there.
+
+    Its name is the core router's, unless ``to`` says otherwise.
+    """
+
+    KIND: ClassVar[str] = "network"
+
+    priority: At[int] | None = None  # there is one network at a time, and nothing to choose
+    weight: At[int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoreRouterRow(NamedRow):
     """A router of the core, which knows nothing of LISP but the PITRs' aggregates."""
 
@@ -321,6 +334,59 @@ class SiteRow(SegmentRow):
         One(number("minutes", 1, 2**31 - 1)), "The Record TTL of its mappings in minutes; 1440 if left out"
     )
 
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"site {self.name}"
+
+    @property
+    def mobile(self) -> str:
+        """The mobile node that it is, or "": a place with hosts."""
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileNodeRow(NamedRow):
+    """A host that is its own xTR (draft-ietf-lisp-mn): it keeps its EIDs wherever it is attached."""
+
+    KIND: ClassVar[str] = "mobile node"
+
+    networks: tuple[NetworkRow, ...] = item(
+        Named(NetworkRow),
+        "The access networks that it can be attached to, one at a time; it starts at the first",
+        required=True,
+        default=(),
+    )
+    key: KeyRow | None = item(Table(KeyRow, "secret"), "The secret shared with the Map-Servers", required=True)
+    eids: tuple[At[IPAddress], ...] = item(
+        Many(ADDRESS), "Its EIDs, one of each IP version; the first of a fresh /24 and /64, if left out", default=()
+    )
+    versions: tuple[At[str], ...] = item(
+        Many(word("IP version", FAMILIES)),
+        "Of which IP versions its RLOCs are; of every one of the RLOC space, if left out",
+        default=(),
+    )
+    map_servers: tuple[At[str], ...] = item(
+        Many(NAME), "The Map-Servers it registers with; all, if left out", default=()
+    )
+    map_resolvers: tuple[At[str], ...] = item(Many(NAME), "The Map-Resolvers it asks; all, if left out", default=())
+    petrs: tuple[At[str], ...] = item(Many(NAME), "The PETRs it uses, best first; all, if left out", default=())
+    proxy_reply: At[bool] | None = item(
+        One(BOOLEAN), "Whether the Map-Servers answer for it, so that it is asked nothing; false if left out"
+    )
+    ttl_minutes: At[int] | None = item(
+        One(number("minutes", 1, 2**31 - 1)), "The Record TTL of its mappings in minutes; 1440 if left out"
+    )
+    dataplane: At[str] | None = item(
+        One(_DATAPLANE), "What forwards its packets; what the whole topology says, if left out"
+    )
+    probing: At[float] | None = item(
+        One(_PROBING), "Seconds between its RLOC-probes; what the whole topology says, if left out"
+    )
+    path_mtu_discovery: At[bool] | None = item(
+        One(BOOLEAN), "Whether it learns path MTUs; what the whole topology says, if left out"
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectRow(Row):
@@ -381,6 +447,9 @@ class TopologyRow(Row):
     mapping_system: tuple[NodeRow, ...] = item(Named(NodeRow), "Map-Servers and Map-Resolvers", default=())
     proxies: tuple[NodeRow, ...] = item(Named(NodeRow), "PxTRs, PITRs, PETRs and RTRs", default=())
     sites: tuple[SiteRow, ...] = item(Named(SiteRow), "Sites by name, LISP or not", required=True, default=())
+    mobile_nodes: tuple[MobileNodeRow, ...] = item(
+        Named(MobileNodeRow), "Hosts that are their own xTRs and change their access networks", default=()
+    )
     expect: tuple[ExpectRow, ...] = item(
         Listed(Table(ExpectRow)), "What differs from what the topology itself implies of each pair of hosts", default=()
     )

@@ -37,6 +37,14 @@ def resolve(row: TopologyRow, plan: Plan, name: str, foreign: Mapping[str, str])
     static = routes(row, plan, wiring, frozenset(routers) - lisp)
     configs = node_configs(row, plan, wiring, name)
     nodes: dict[str, Node] = {}
+    networks = {
+        site.mobile: {
+            link.name: end.name for link, end in zip(router.links, wiring.interfaces[site.mobile], strict=True)
+        }
+        for site in row.sites
+        for router in site.routers
+        if site.mobile
+    }
 
     def add(node: str, kind: NodeKind, site: str) -> None:
         interfaces = tuple(wiring.interfaces.get(node, ()))
@@ -49,6 +57,8 @@ def resolve(row: TopologyRow, plan: Plan, name: str, foreign: Mapping[str, str])
             routers.get(node),
             configs.get(node),
             foreign.get(node, ""),
+            tuple(address.ip for address in plan.hosts[node]) if kind is NodeKind.MOBILE_NODE else (),
+            networks.get(node, {}),
         )
 
     for router in row.core.routers:
@@ -58,7 +68,8 @@ def resolve(row: TopologyRow, plan: Plan, name: str, foreign: Mapping[str, str])
             add(member.name, NodeKind.LISP_ROUTER if roles_of(member, default) else NodeKind.ROUTER, "core")
     for site in row.sites:
         for one in site.routers:
-            add(one.name, NodeKind.LISP_ROUTER if is_lisp(site) else NodeKind.ROUTER, site.name)
+            lisp_kind = NodeKind.MOBILE_NODE if site.mobile else NodeKind.LISP_ROUTER
+            add(one.name, lisp_kind if is_lisp(site) else NodeKind.ROUTER, site.name)
         for segment in segments(site):
             if segment.row.fabric:
                 add(segment.row.fabric.value, NodeKind.FABRIC, site.name)

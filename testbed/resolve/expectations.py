@@ -55,7 +55,7 @@ def expectations(topology: TopologyRow, plan: Plan) -> tuple[Expectation, ...]:
     A pair that gets no answer back is unreachable in both directions.
     """
     places = all_segments(topology)
-    hosts = [(host.name, segment) for segment in places for host in segment.row.hosts]
+    hosts = [(name, segment) for segment in places for name in segment.hosts]
     families = {name: {one.version for one in plan.hosts[name]} for name, _ in hosts}
     paths = {version: _paths(topology, places, version in plan.versions) for version in (4, 6)}
     given = dict(_given(topology, [(name, segment.site.name) for name, segment in hosts]))

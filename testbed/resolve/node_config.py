@@ -23,7 +23,7 @@ from nodes.lisp.config import (
 )
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
-from testbed.language.segments import default_roles, is_lisp, proxy_reply, roles_of, segments
+from testbed.language.segments import default_roles, first_links, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
 from testbed.language.tables import ALGORITHMS, DEFAULT_KEY_ID, FAMILIES, NodeRow, SiteRow, TopologyRow
 from testbed.model import Side
@@ -96,7 +96,9 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
         name: The topology's name, from which xTR-IDs are derived.
     """
     nodes = [(node, site, roles_of(node, default)) for node, site, default in default_roles(topology)]
-    rlocs = {node.name: plan.rlocs(node.name, [link.name for link in node.links]) for node, _, _ in nodes}
+    rlocs = {
+        node.name: plan.rlocs(node.name, [link.name for link in first_links(node, site)]) for node, site, _ in nodes
+    }
     having = {role: [node.name for node, _, roles in nodes if role in roles] for role in Role}
     lisp_sites = [site for site in topology.sites if is_lisp(site)]
     members = Members(having, rlocs)
@@ -135,6 +137,7 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             path_mtu_discovery=_said(node.path_mtu_discovery, topology.path_mtu_discovery, False),
             locator_status_bits=_said(node.locator_status_bits, topology.locator_status_bits, False),
             core_mtu=wiring.core_mtu,
+            mobile=bool(site and site.mobile),
             time_scale=float(topology.time_scale.value) if topology.time_scale else 1.0,
         )
     return configs
@@ -184,7 +187,7 @@ def _locators(site: SiteRow, plan: Plan, members: Members) -> tuple[Locator, ...
         )
         for router in site.routers
         if Role.ETR in roles_of(router, "xtr")
-        for link in router.links
+        for link in first_links(router, site)
         for own in plan.uplinks[router.name, link.name][0]
         if own.version in wanted
         for way in (members.ways(via, own.version) if via else [()])

@@ -50,8 +50,9 @@ def routes(topology: TopologyRow, plan: Plan, wiring: Wiring, learning: frozense
     for router in topology.core.routers:
         if router.name not in learning:
             found[router.name] = _core_routes(router.name, topology, wiring, destinations)
-    for node, _, _ in default_roles(topology):
-        if node.name not in learning:
+    for node, site, _ in default_roles(topology):
+        # A mobile node has that of the network where it is, from there.
+        if node.name not in learning and not (site and site.mobile):
             beyond = [plan.uplinks[node.name, link.name][1] for link in node.links]
             found[node.name] = _defaults([one.ip for addresses in beyond for one in addresses])
     for host, gateways in plan.gateways.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from nodes.lisp.config import DataPlane, Key, Role
 from testbed.address import Plan
@@ -81,8 +82,15 @@ def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> I
             yield from _indented(_node(node, plan, roles[node.name], locators=False), 4)
     yield "sites:"
     for site in topology.sites:
-        yield f"  {_word(site.name)}:"
-        yield from _indented(_site(site, plan, wiring, roles), 4)
+        if not site.mobile:
+            yield f"  {_word(site.name)}:"
+            yield from _indented(_site(site, plan, wiring, roles), 4)
+    if topology.mobile_nodes:
+        yield "mobile-nodes:"
+    for site in topology.sites:
+        if site.mobile:
+            yield f"  {_word(site.name)}:"
+            yield from _indented(_mobile_node(site, plan), 4)
     if topology.expect:
         yield "expect:"
     for row in topology.expect:
@@ -122,6 +130,23 @@ def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Ite
             parts.append(f"priority: {link.priority.value if link.priority else DEFAULT_PRIORITY}")
             parts.append(f"weight: {link.weight.value if link.weight else DEFAULT_WEIGHT}")
         yield f"  {_word(link.name)}: {{{', '.join([*parts, *_cable(link)])}}}"
+
+
+def _mobile_node(site: SiteRow, plan: Plan) -> Iterator[str]:
+    [router] = site.routers
+    yield f"key: {_key(site_keys(site)[0])}"
+    yield f"eids: {_list(address.ip for address in plan.hosts[site.mobile])}"
+    for line in _node(replace(router, locator_status_bits=None), plan, [""], locators=False):
+        yield "networks:" if line == "links:" else line
+    for name, chosen in (
+        ("map-servers", site.map_servers),
+        ("map-resolvers", site.map_resolvers),
+        ("petrs", site.petrs),
+    ):
+        if chosen:
+            yield f"{name}: {_names(chosen)}"
+    yield f"proxy-reply: {str(proxy_reply(site)).lower()}"
+    yield f"ttl-minutes: {site.ttl_minutes or DEFAULT_TTL_MINUTES}"
 
 
 def _site(site: SiteRow, plan: Plan, wiring: Wiring, roles: dict[str, list[str]]) -> Iterator[str]:

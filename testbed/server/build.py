@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -14,15 +14,17 @@ from nodes.kinds.host import Host
 from nodes.kinds.impairment import Impairment, by_netem
 from nodes.kinds.link import VethLink
 from nodes.kinds.lisp_router import LispRouter
+from nodes.kinds.mobile_node import Attachment, MobileNode
 from nodes.kinds.router import Router
 from nodes.kinds.stock import Mininet
-from testbed.model import Interface, Link, NodeKind, Topology
+from testbed.model import Interface, Link, Node, NodeKind, Topology
 
 _KINDS: dict[NodeKind, type[Machine]] = {
     NodeKind.HOST: Host,
     NodeKind.FABRIC: Fabric,
     NodeKind.ROUTER: Router,
     NodeKind.LISP_ROUTER: LispRouter,
+    NodeKind.MOBILE_NODE: MobileNode,
 }
 
 
@@ -127,17 +129,33 @@ def build(topology: Topology, plan: LinkPlan = NOTHING_PLANNED) -> Network:
             network.addHost(node.name, cls=kind, ip=None, routes=routes, ipv6=ipv6)
         elif kind is Fabric:
             network.addSwitch(node.name, cls=kind)
+        elif kind is MobileNode:
+            found = _attachments(topology, node)
+            network.add_router(node.name, kind, ipv6=ipv6, loopbacks=node.eids, attachments=found)
         else:
             loopbacks = node.routing.loopbacks if node.routing else ()
             network.add_router(node.name, kind, routes=routes, ipv6=ipv6, loopbacks=loopbacks)
     interfaces = {(one.node, one.name): one for node in topology.nodes.values() for one in node.interfaces}
     for link in topology.links:
-        _connect(network, interfaces[link.a], interfaces[link.b], _impairment(link), plan)
+        ends = (interfaces[one] for one in (link.a, link.b))
+        # A mobile node's addresses are those of the network where it is.
+        a, b = (replace(one, addresses=()) if topology[one.node].networks else one for one in ends)
+        _connect(network, a, b, _impairment(link), plan)
     network.start()
     for node in network.values():
         node.add_routes()
     network.built = True
     return network
+
+
+def _attachments(topology: Topology, node: Node) -> dict[str, Attachment]:
+    """What each access network gives a mobile node, by the interface that leads there, the first one first."""
+    found = {}
+    for name in node.networks.values():
+        [own] = [one for one in node.interfaces if one.name == name]
+        [peer] = [one for one in topology[own.peer].interfaces if one.name == own.peer_interface]
+        found[name] = Attachment(own.addresses, tuple(address.ip for address in peer.addresses))
+    return found
 
 
 def _connect(network: Network, a: Interface, b: Interface, impairment: Impairment, plan: LinkPlan) -> None:

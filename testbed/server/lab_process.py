@@ -14,6 +14,7 @@ from nodes.linux.netlink import Connection
 from nodes.lisp.config import DataPlane, Role
 from testbed.model import Node, Side
 from testbed.order import Order, RunFiles
+from testbed.server.attachments import Attachments
 from testbed.server.build import Network, build, plan_links
 from testbed.server.control import Control, Reply, Request
 from testbed.server.daemons import LispDaemons
@@ -48,6 +49,7 @@ class LabProcess:
         self.relay: Relay | None = None
         self.link_watch: LinkWatch | None = None
         self.moves: Moves | None = None
+        self.attachments: Attachments | None = None
         self.supervisors: tuple[Supervisor, ...] = ()
         self._init = os.pidfd_open(1)
         self._stopped = asyncio.Event()
@@ -118,6 +120,7 @@ class LabProcess:
         self.network.announce()  # now that the routers hear it: they find dynamic-EIDs by it
         self.link_watch = LinkWatch(self.network.values(), self.events)
         self.moves = Moves(self.topology, self.network, self.events)
+        self.attachments = Attachments(self.topology, self.network, self.events)
         self._lap("all daemons")
         self.state = "ready"
         self.events.emit("ready", daemons=len(first) + len(rest) + len(routers), milliseconds=self._milliseconds)
@@ -235,19 +238,22 @@ class LabProcess:
         self._towards_sockets()  # an `auto` daemon may have come back without eBPF
         return Reply()
 
-    def _movable(self) -> Moves:
-        if self.moves is None:
+    def _movable(self) -> tuple[Moves, Attachments]:
+        if self.moves is None or self.attachments is None:
             raise ServerError("the lab is not ready yet; nothing can move")
-        return self.moves
+        return self.moves, self.attachments
 
     async def _move(self, request: Request) -> Reply:
-        """Move a host to another site."""
-        node = self._node(request)
-        return Reply(self._movable().move(node.name, request["site"], bool(request["silent"])))
+        """Move a host to another site, or a mobile node to another access network."""
+        node, (moves, attachments) = self._node(request), self._movable()
+        if node.networks:
+            return Reply(await attachments.move(node.name, request["site"]))
+        return Reply(moves.move(node.name, request["site"], bool(request["silent"])))
 
     async def _places(self, _request: Request) -> Reply:
-        """Which site each host is in."""
-        return Reply(self._movable().places)
+        """Which site each host is in, and which access network each mobile node."""
+        moves, attachments = self._movable()
+        return Reply(moves.places | attachments.places)
 
     async def _stop(self, _request: Request) -> Reply:
         """End the lab; the client waits for the init to be gone."""

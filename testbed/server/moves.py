@@ -25,7 +25,7 @@ class Moves:
 
     def __init__(self, topology: Topology, network: Network, events: Events) -> None:
         """Begin with every host at home."""
-        self.places = {host.name: host.site for host in topology.hosts}
+        self.places = {host.name: host.site for host in topology.hosts if not host.networks}
         self._network = network
         self._events = events
         self._fabrics = {one.site: one.name for one in topology.nodes.values() if one.kind is NodeKind.FABRIC}

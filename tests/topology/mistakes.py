@@ -50,6 +50,9 @@ DUAL_RTRS = (
     "  rtr: {roles: rtr, links: core1, versions: ipv4}\n  rtr2: {roles: rtr, links: core1, versions: ipv6}\n  pxtr: {",
 )
 
+MOBILE = "    hosts: client\nmobile-nodes:\n  mn:\n    key: mobile-secret\n    networks: [core1, core2]\n"
+SPARE = ("    hosts: client\n", MOBILE)
+
 REPLACEMENTS: list[tuple[str, ...]] = [
     ("unknown key", "    fabric: sw1", "    fabrik: sw1"),
     ("unknown key at the top", "proxies:", "proxy:"),
@@ -390,6 +393,30 @@ REPLACEMENTS: list[tuple[str, ...]] = [
         "xtr2: {roles: xtr, links: core2}",
         "xtr2: {versions: ipv6, links: {core2: {address: 10.0.9.2/30}}}",
     ),
+    ("mobile node without a network", *SPARE, "    networks: [core1, core2]\n", ""),
+    ("mobile node without a key", *SPARE, "    key: mobile-secret\n", ""),
+    ("network at no core router", *SPARE, "    networks: [core1, core2]", "    networks: [core1, core3]"),
+    (
+        "network with a priority",
+        *SPARE,
+        "    networks: [core1, core2]",
+        "    networks: {core1: {priority: 2}, core2: }",
+    ),
+    ("EID of a mobile node in no EID space", *SPARE, "    networks:", "    eids: 172.16.0.1\n    networks:"),
+    ("EID of a mobile node in the RLOC space", *SPARE, "    networks:", "    eids: 10.0.9.1\n    networks:"),
+    ("EID of a mobile node inside a site", *SPARE, "    networks:", "    eids: 192.168.1.99\n    networks:"),
+    (
+        "two EIDs of one IP version",
+        *SPARE,
+        "    networks:",
+        "    eids: [192.168.9.1, 192.168.9.2]\n    networks:",
+    ),
+    ("mobile node with the name of a site", *SPARE, "  mn:", "  dc2:"),
+    ("mobile node called core", *SPARE, "  mn:", "  core:"),
+    ("Map-Server of a mobile node", *SPARE, "    networks:", "    map-servers: mr\n    networks:"),
+    ("mobile node with an implementation", *SPARE, "    networks:", "    implementation: oor\n    networks:"),
+    ("versions of a mobile node", *SPARE, "    networks:", "    versions: ipv6\n    networks:"),
+    ("no Map-Server for a mobile node", "roles: map-server", "roles: map-resolver", *SPARE),
     (
         "several mistakes",
         "core2]\nmapping-system:\n  ms: {roles: map-server,",

@@ -6,6 +6,7 @@ Each check looks at what was read; where a mistake was found already, nothing is
 from __future__ import annotations
 
 from testbed.language.checks.core import check_core, check_links
+from testbed.language.checks.mobile import check_mobile_nodes
 from testbed.language.checks.names import check_expectations, check_macs, check_names
 from testbed.language.checks.roles import check_roles
 from testbed.language.checks.sites import check_site
@@ -27,6 +28,7 @@ def check(topology: TopologyRow, problems: Problems) -> None:
     for site in topology.sites:
         if "lisp" not in site.broken:
             check_site(site, problems)
+    check_mobile_nodes(topology, problems)
     check_roles(topology, problems)
     check_expectations(topology, problems)
     check_versions(topology, problems)

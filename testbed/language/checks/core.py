@@ -45,7 +45,7 @@ def check_core(topology: TopologyRow, problems: Problems) -> None:
         _core_link_addresses(link, problems)
         _mtu(link, "core link", topology, problems)
     for router in core.routers:
-        _one_per_version("loopback", f"core router {router.name}", router.loopback, problems)
+        one_per_version("loopback", f"core router {router.name}", router.loopback, problems)
         if router.loopback and "routing" not in topology.broken and not _dynamic_routing(topology):
             what = f"loopback of core router {router.name} with static routing"
             problems.add(router.loopback[0].line, what, "allowed is one with routing: ospf-bgp")
@@ -76,8 +76,8 @@ def check_links(topology: TopologyRow, problems: Problems) -> None:
             beside[link.router] += 1
             _count_parallel(beside[link.router], node.name, link.router, link.line, problems)
             label = f"link to {link.name} of {node.name}"
-            _one_per_version("address", label, link.address, problems)
-            _one_per_version("peer-address", label, link.peer_address, problems)
+            one_per_version("address", label, link.address, problems)
+            one_per_version("peer-address", label, link.peer_address, problems)
             for at in link.address:
                 for peer in link.peer_address:
                     _same_subnet(f"link to {link.name}", at, peer, problems)
@@ -120,7 +120,8 @@ def _count_parallel(count: int, a: str, b: str, line: int, problems: Problems) -
         problems.add(line, f"more than {MAX_PARALLEL} links between {a} and {b}", f"allowed are {MAX_PARALLEL}")
 
 
-def _one_per_version(key: str, label: str, given: Sequence[At[Any]], problems: Problems) -> None:
+def one_per_version(key: str, label: str, given: Sequence[At[Any]], problems: Problems) -> None:
+    """Of several addresses, each is of another IP version."""
     seen: set[int] = set()
     for at in given:
         if at.value.version in seen:
@@ -135,7 +136,7 @@ def _core_link_addresses(link: CoreLinkRow, problems: Problems) -> None:
         what = f"addresses of core link: has {len(given)} value{'s' if len(given) > 1 else ''}"
         problems.add(given[0].line, what, "allowed are 2 for each IP version, in the order of between")
         return
-    _one_per_version("addresses", "core link", given[::2], problems)
+    one_per_version("addresses", "core link", given[::2], problems)
     for one, other in zip(given[::2], given[1::2], strict=True):
         if one.value.version != other.value.version:
             what = f"core link: {one} and {other} are of two IP versions"

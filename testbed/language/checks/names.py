@@ -22,10 +22,13 @@ def check_names(topology: TopologyRow, problems: Problems) -> None:
         take("core router", core_router.name, core_router.line)
     for node in (*topology.mapping_system, *topology.proxies):
         take("node", node.name, node.line)
-    for site in topology.sites:
-        if site.name == "core":
-            problems.add(site.line, "site core: the name is taken", "allowed is any other name")
-        take("site", site.name, site.line)
+    sites = [site for site in topology.sites if not site.mobile]
+    for kind, rows in (("site", sites), ("mobile node", topology.mobile_nodes)):
+        for row in rows:
+            if row.name == "core":
+                problems.add(row.line, f"{kind} core: the name is taken", "allowed is any other name")
+            take(kind, row.name, row.line)
+    for site in sites:
         for router in site.routers:
             take("router", router.name, router.line)
     for segment in all_segments(topology):
@@ -53,8 +56,8 @@ def check_macs(topology: TopologyRow, problems: Problems) -> None:
 
 def check_expectations(topology: TopologyRow, problems: Problems) -> None:
     """What is expected is expected of hosts and sites that are there."""
-    hosts = {host.name for segment in all_segments(topology) for host in segment.row.hosts}
-    known = [*hosts, *(site.name for site in topology.sites)]
+    hosts = {name for segment in all_segments(topology) for name in segment.hosts}
+    known = [*hosts, *(site.name for site in topology.sites if not site.mobile)]
     if "sites" in topology.broken:
         return
     for row in topology.expect:

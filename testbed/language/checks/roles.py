@@ -60,7 +60,7 @@ def _chosen(topology: TopologyRow) -> Iterator[tuple[str, Role, At[str]]]:
             (Role.RTR, site.via),
         ):
             for at in chosen:
-                yield f"site {site.name}", role, at
+                yield site.label, role, at
     for node, _, _ in default_roles(topology):
         for at in node.map_resolvers:
             yield f"{node.KIND} {node.name}", Role.MAP_RESOLVER, at

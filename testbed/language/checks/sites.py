@@ -13,7 +13,7 @@ from testbed.language.tables import DEFAULT_KEY_ID, SiteRow
 
 def check_site(site: SiteRow, problems: Problems) -> None:
     """Note what is wrong with one site."""
-    name = f"site {site.name}"
+    name = site.label
     if is_lisp(site):
         _lisp_site(site, name, problems)
         if site.tenants:

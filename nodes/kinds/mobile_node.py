@@ -1,0 +1,76 @@
+"""A mobile node: a host that is its own xTR (draft-ietf-lisp-mn). Its EIDs are addresses of its loopback interface."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any
+
+from nodes.kinds.lisp_router import LispRouter
+from nodes.linux import links, routes
+from nodes.linux.links import IPInterface
+from nodes.linux.netlink import tolerating
+
+_EVERYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What an access network gives a node that is attached to it.
+
+    Attributes:
+        addresses: Its addresses there: RLOCs.
+        gateways: Its default gateways, one of each IP version.
+    """
+
+    addresses: tuple[IPInterface, ...]
+    gateways: tuple[routes.IPAddress, ...]
+
+
+class MobileNode(LispRouter):
+    """It is attached to one access network at a time, by the interface that leads there; the others are down."""
+
+    def __init__(self, name: str, attachments: Mapping[str, Attachment], **params: Any) -> None:
+        """Make the namespace.
+
+        Args:
+            name: The node's name.
+            attachments: What each network gives it, by the interface that leads there; it starts at the first.
+            params: Those of a machine; ``loopbacks`` are its EIDs.
+        """
+        super().__init__(name, **params)
+        self._attachments = dict(attachments)
+
+    def add_routes(self) -> None:
+        """Attach it to the first network; the links are up by now."""
+        first = next(iter(self._attachments))
+        for interface in self._attachments:
+            if interface != first:
+                links.set_up(self.kernel, links.index_of(self.kernel, interface), up=False)
+        self.take(first)
+
+    def leave(self, interface: str) -> None:
+        """Lose a network: its addresses and routes, then the link.
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        index = links.index_of(self.kernel, interface)
+        for address in self._attachments[interface].addresses:
+            with tolerating(errno.EADDRNOTAVAIL):  # somebody has taken it away already
+                links.delete_address(self.kernel, index, address)
+        links.set_up(self.kernel, index, up=False)
+
+    def take(self, interface: str) -> None:
+        """Take what a network gives; the interface is up.
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        index = links.index_of(self.kernel, interface)
+        for address in self._attachments[interface].addresses:
+            links.add_address(self.kernel, index, address)
+        for gateway in self._attachments[interface].gateways:
+            routes.replace_route(self.kernel, routes.Route(_EVERYWHERE[gateway.version], gateway, index))
