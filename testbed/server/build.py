@@ -124,7 +124,7 @@ def build(topology: Topology, plan: LinkPlan = NOTHING_PLANNED) -> Network:
     for node in topology.nodes.values():
         kind = _KINDS[node.kind]
         routes = tuple((route.prefix, route.via) for route in node.routes)
-        ipv6 = any(address.version == 6 for interface in node.interfaces for address in interface.addresses)
+        ipv6 = any(address.version == 6 for address in node.addresses)
         if kind is Host:
             network.addHost(node.name, cls=kind, ip=None, routes=routes, ipv6=ipv6)
         elif kind is Fabric:

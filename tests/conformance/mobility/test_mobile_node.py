@@ -1,0 +1,86 @@
+"""A host that is its own xTR goes from one access network to another, and its sessions live on (requirement S15)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from testbed.act.mobility.probes import Probes
+from testbed.act.ping import first_reply
+from testbed.lab import Lab, LabError
+from tests.conformance.tester import packets, wire
+from tests.conformance.tester.daemons import registrations
+from tests.conformance.tester.packets import IPAddress
+from tests.conformance.tester.waiting import eventually
+from tests.conformance.tester.watch import Watch
+
+PAIRS = [(4, 4), (6, 6)]
+CORRESPONDENTS = {"b1": "xtr1", "client": "pxtr"}
+"""Hosts that the mobile node talks to, and who encapsulates what they say."""
+
+
+@pytest.fixture(scope="module")
+def roaming(boot: Callable[..., Lab], dataplane: str) -> Lab:
+    """Two mobile nodes, by each data path."""
+    return boot("roaming", dataplane)
+
+
+@pytest.fixture(params=PAIRS, ids=lambda pair: f"v{pair[0]}-over-v{pair[1]}")
+def pair(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """IP versions of EIDs and of RLOCs."""
+    found: tuple[int, int] = request.param
+    return found
+
+
+def rloc_in(lab: Lab, node: str, network: str) -> IPAddress:
+    """A mobile node's RLOC in a network."""
+    name = lab[node].networks[network]
+    (address,) = [one for interface in lab[node].interfaces if interface.name == name for one in interface.addresses]
+    return address.ip
+
+
+def senders(watch: Watch, lab: Lab, rloc: IPAddress) -> set[str]:
+    """Who sent LISP data packets to an RLOC, of those who encapsulate for the correspondents."""
+    of = {own: name for name in CORRESPONDENTS.values() for own in lab[name].lisp.rlocs}  # type: ignore[union-attr]
+    found = [one for _, one in watch.datagrams(packets.DATA) if one.destination == rloc]
+    return {of[one.source] for one in found if one.source in of}
+
+
+def registered(lab: Lab, node: str) -> dict[str, list[Any]]:
+    """The locator-set that the Map-Server has for each of a mobile node's EIDs."""
+    wanted = {f"{eid}/{eid.max_prefixlen}" for eid in lab[node].eids}
+    rows = registrations(lab, "ms")
+    return {eid: [one["rloc"] for one in rows[eid]["locators"]] for eid in wanted}
+
+
+@pytest.mark.requirement("S15")
+def test_sessions_live_on_while_the_rloc_changes(roaming: Lab, pair: tuple[int, int]) -> None:
+    """Three changes under TCP, to a branch behind an xTR and to a host that knows nothing of LISP, both ways."""
+    lab, (inner, outer) = roaming, pair
+    node = f"m{outer}"
+    with Probes(lab, node, list(CORRESPONDENTS), versions=(inner,)) as probes:
+        for network in ("lte", "home", "wifi"):
+            rloc = rloc_in(lab, node, network)
+            interface = lab[node].networks[network]
+            with Watch(lab, [interface]) as watch:
+                assert lab.move(node, network).site == network
+                watch.until(
+                    lambda: senders(watch, lab, rloc) == {*CORRESPONDENTS.values()},
+                    f"who talks to {node} sends to its RLOC in {network}",
+                )
+                registers = [one for one in watch.control(wire.MAP_REGISTER, interface) if one.outer.source == rloc]
+                assert registers, f"{node} registers from {rloc}"
+                solicits = [one for one in watch.control(wire.MAP_REQUEST, interface) if one.outer.source == rloc]
+                assert solicits, f"{node} solicits from {rloc}"
+            assert set(map(tuple, registered(lab, node).values())) == {(str(rloc),)}
+            for one in CORRESPONDENTS:  # a reply: what waited has found the new way too
+                first_reply(lab, one, node, within=5, version=inner)
+        seen = probes.stop()
+    assert len(seen.streams) == 4
+    for stream in seen.streams:
+        told = f"TCP {stream.direction} {stream.correspondent}: {stream.received} of {stream.sent} bytes"
+        assert not stream.lost, f"{told}: {stream.lost}"
+        assert (stream.received, stream.wrong) == (stream.sent, 0), told
+        assert stream.sent > 10_000, told
