@@ -244,11 +244,12 @@ class LabProcess:
         return self.moves, self.attachments
 
     async def _move(self, request: Request) -> Reply:
-        """Move a host to another site, or a mobile node to another access network."""
-        node, (moves, attachments) = self._node(request), self._movable()
-        if node.networks:
-            return Reply(await attachments.move(node.name, request["site"]))
-        return Reply(moves.move(node.name, request["site"], bool(request["silent"])))
+        """Move hosts to another site, mobile nodes to another access network."""
+        nodes = [self._node(Request(node=name)) for name in request["nodes"]]
+        moves, attachments = self._movable()
+        site, hosts = request["site"], [one.name for one in nodes if not one.networks]
+        moved = [await attachments.move(one.name, site) for one in nodes if one.networks]
+        return Reply(moved + moves.move(hosts, site, bool(request["silent"])))
 
     async def _places(self, _request: Request) -> Reply:
         """Which site each host is in, and which access network each mobile node."""

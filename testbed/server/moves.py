@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from nodes.kinds.announcement import Announcement
@@ -33,35 +35,41 @@ class Moves:
         self._patches: dict[tuple[str, str], Patch] = {}
         self._numbers = itertools.count()
 
-    def move(self, node: str, site: str, silent: bool) -> dict[str, Any]:
-        """Move a host.
+    def move(self, nodes: Sequence[str], site: str, silent: bool) -> list[dict[str, Any]]:
+        """Move hosts, one right after the other; what takes time is done for all of them before the first one leaves.
 
         Args:
-            node: The host.
+            nodes: The hosts.
             site: Where to.
-            silent: Whether it keeps quiet about it.
+            silent: Whether they keep quiet about it.
 
         Returns:
-            What :class:`testbed.act.mobility.moved.Moved` holds.
+            For each what :class:`testbed.act.mobility.moved.Moved` holds.
 
         Raises:
-            ServerError: It cannot go there; the text says why.
-            OSError: The kernel refused; the host is where it was.
+            ServerError: One of them cannot go there, and all are where they were; the text says why.
+            OSError: The kernel refused to move one; it and those behind it are where they were.
         """
-        origin = self._origin(node, site)
-        host = self._network[node]
-        (interface,) = host.intfList()
-        announcement = Announcement(host, interface)
-        try:
-            unplugged, plugged = self._replug(node, _other_end(interface), origin, site)
-            self.places[node] = site
-            if not silent:
-                announcement.send()
-        finally:
-            asyncio.get_running_loop().run_in_executor(None, announcement.close)
-        moved = {"origin": origin, "site": site, "unplugged": unplugged, "plugged": plugged}
-        self._events.emit("moved", node, silent=silent, **moved)
-        return {"node": node, **moved}
+        origins = {node: self._origin(node, site) for node in nodes}
+        ends = {node: self._network[node].intfList()[0] for node in origins}
+        for node, interface in ends.items():
+            self._patch(node, _other_end(interface), site)
+        moved = []
+        with ExitStack() as stack:
+            announcements = {
+                node: stack.enter_context(_closing(Announcement(self._network[node], interface)))
+                for node, interface in ends.items()
+            }
+            for node, interface in ends.items():
+                unplugged, plugged = self._replug(node, _other_end(interface), origins[node], site)
+                self.places[node] = site
+                if not silent:
+                    announcements[node].send()
+                one = {"origin": origins[node], "site": site, "unplugged": unplugged, "plugged": plugged}
+                moved.append((node, one))
+        for node, one in moved:
+            self._events.emit("moved", node, silent=silent, **one)
+        return [{"node": node, **one} for node, one in moved]
 
     def _origin(self, node: str, site: str) -> str:
         """The site that a host is to leave, if it may.
@@ -112,6 +120,15 @@ class Moves:
             mtu = links.get(end.node.kernel, end.name).mtu
             self._patches[node, site] = Patch(next(self._numbers), node, mtu, end.node, there)
         return self._patches[node, site]
+
+
+@contextmanager
+def _closing(announcement: Announcement) -> Iterator[Announcement]:
+    """Close it at the end, in a thread: that takes a while, and nobody has to wait for it."""
+    try:
+        yield announcement
+    finally:
+        asyncio.get_running_loop().run_in_executor(None, announcement.close)
 
 
 def _other_end(interface: Any) -> Any:

@@ -108,6 +108,20 @@ def test_who_left_is_forgotten_where_it_was(lab: Lab) -> None:
     lab.move("near", "left")
 
 
+def test_several_move_at_once_or_none(lab: Lab) -> None:
+    with pytest.raises(LabError, match="far is in right already"):
+        lab.move_all(["plain", "near", "far"], "right")
+    assert lab.places()["plain"] == lab.places()["near"] == "left"
+    moves = lab.move_all(["plain", "near"], "right")
+    assert [(one.node, one.origin, one.site) for one in moves] == [
+        ("plain", "left", "right"),
+        ("near", "left", "right"),
+    ]
+    assert moves[0].plugged <= moves[1].unplugged
+    assert first_reply(lab, "near", "plain", within=5) < 1
+    lab.move_all(["near", "plain"], "left")
+
+
 def test_probes_notice_a_move_and_lose_no_session(lab: Lab) -> None:
     with Probes(lab, "plain", ["near", "far"], interval_ns=2_000_000) as probes:
         moved = lab.move("plain", "right")
