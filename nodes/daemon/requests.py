@@ -19,7 +19,7 @@ from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import ChangeKey, ChangeLocator, Effect, Input, Query
 from nodes.lisp.engine import Engine
 
-ENGINE_TABLES = ("map-cache", "locators", "database", "dynamic-eids", "registrations", "roles")
+ENGINE_TABLES = ("map-cache", "locators", "database", "dynamic-eids", "registrations", "subscriptions", "roles")
 TABLES = (*ENGINE_TABLES, "statistics", "interfaces", "contacts")
 _OPERATIONS = ("show", "verify", "lig", "set-locator", "change-key", "add-mappings", "remove-mappings", "stop")
 _LIG_SECONDS = _CHANGE_SECONDS = 5.0

@@ -169,6 +169,24 @@ class RegistrationSite:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscriber:
+    """An xTR that may be told of changes (RFC 9437 sections 1.1 and 3), as Map-Resolvers and Map-Servers know it.
+
+    Attributes:
+        xtr_id: Its 128-bit xTR-ID, as 32 hexadecimal digits.
+        site_id: Its 64-bit Site-ID.
+        rlocs: Where it may be: it asks from there, and is told nothing elsewhere.
+        keys: The secrets that it shares with the Map-Servers for this alone (section 7.1), the first one in use; a
+            Map-Resolver has none of them.
+    """
+
+    xtr_id: str
+    site_id: int
+    rlocs: tuple[IPNetwork, ...]
+    keys: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delegation:
     """A configured EID-prefix and the Map-Server that holds it, as a Map-Resolver knows it (RFC 9301 section 8.4)."""
 
@@ -199,6 +217,11 @@ class NodeConfig:
         rloc_space: Prefixes of the RLOC space; hosts are denied them (requirement S01).
         sites: The sites a Map-Server serves.
         delegations: The configured EID-prefixes a Map-Resolver knows, each with its Map-Server.
+        subscribers: Who may subscribe to mappings (RFC 9437): what a Map-Server and a Map-Resolver check.
+        subscription_resolvers: The Map-Resolvers that a Map-Server takes subscriptions from: they have checked as well.
+        subscription_keys: The secrets by which Map-Servers prove to this ITR, PITR or RTR what it has subscribed to,
+            and it that it wants that; it subscribes to what it resolves if there is one. They are its own, and no
+            others: a Map-Notify that is signed with a site's key is about registrations.
         xtr_id: 128-bit xTR-ID, as 32 hexadecimal digits, or "" to send none.
         site_id: 64-bit Site-ID.
         registration_interval: Seconds between Map-Registers (RFC 9301 section 8.2 suggests 60).
@@ -234,6 +257,9 @@ class NodeConfig:
     rloc_space: tuple[IPNetwork, ...] = ()
     sites: tuple[RegistrationSite, ...] = ()
     delegations: tuple[Delegation, ...] = ()
+    subscribers: tuple[Subscriber, ...] = ()
+    subscription_resolvers: tuple[IPAddress, ...] = ()
+    subscription_keys: tuple[Key, ...] = ()
     xtr_id: str = ""
     site_id: int = 0
     registration_interval: float = 60.0
@@ -259,6 +285,13 @@ class NodeConfig:
             raise ConfigError(f"{self.name}: site_id is {self.site_id!r}; allowed are numbers of 64 bits")
         if self.site_instances and len(self.site_instances) != len(self.site_interfaces):
             raise ConfigError(f"{self.name}: site_instances has to be empty or as long as site_interfaces")
+        if self.subscription_keys and not self.xtr_id:
+            raise ConfigError(f"{self.name}: xtr_id is empty; who subscribes (RFC 9437 section 3) has one")
+        for one in self.subscribers:
+            if not isinstance(one.xtr_id, str) or not _XTR_ID.fullmatch(one.xtr_id):
+                raise ConfigError(
+                    f"{self.name}: xtr_id of a subscriber is {one.xtr_id!r}; allowed are 32 hexadecimal digits"
+                )
         if Role.ETR in self.roles and (self.database or self.dynamic_eids) and not self.map_servers:
             raise ConfigError(
                 f"{self.name}: map_servers is empty; an ETR with EID-prefixes registers with at least one"
@@ -395,6 +428,17 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
             )
             for item in data.get("sites", ())
         ),
+        "subscribers": tuple(
+            Subscriber(
+                one["xtr_id"],
+                int(one["site_id"]),
+                tuple(ip_network(text) for text in one["rlocs"]),
+                tuple(_key(key) for key in one["keys"]),
+            )
+            for one in data.get("subscribers", ())
+        ),
+        "subscription_resolvers": addresses("subscription_resolvers"),
+        "subscription_keys": tuple(_key(one) for one in data.get("subscription_keys", ())),
         "delegations": tuple(
             Delegation(_prefix(item["prefix"]), ip_address(item["map_server"])) for item in data.get("delegations", ())
         ),

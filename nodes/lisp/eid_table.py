@@ -49,6 +49,12 @@ class _Family(Generic[V]):
             self.descending.remove(length)
         return found
 
+    def around(self, prefix: EidPrefix) -> Iterator[tuple[EidPrefix, V]]:
+        address, longest = int(prefix.network.network_address), prefix.network.prefixlen
+        for length in self.descending:
+            if length <= longest and (found := self.lengths[length].get(address >> (self.width - length))):
+                yield found
+
     def match(self, address: int, longest: int) -> tuple[EidPrefix, V] | None:
         for length in self.descending:
             if length <= longest and (found := self.lengths[length].get(address >> (self.width - length))):
@@ -108,6 +114,11 @@ class EidTable(Generic[V]):
         """All stored prefixes inside ``prefix``, itself included, with their values; looks at every longer prefix."""
         family = self._families.get((prefix.instance_id, prefix.network.version))
         return list(family.under(prefix)) if family else []
+
+    def covering(self, prefix: EidPrefix) -> list[tuple[EidPrefix, V]]:
+        """All stored prefixes that cover ``prefix``, itself included, with their values, the longest one first."""
+        family = self._families.get((prefix.instance_id, prefix.network.version))
+        return list(family.around(prefix)) if family else []
 
     def items(self) -> Iterator[tuple[EidPrefix, V]]:
         """Everything, instance by instance and family by family, in address order."""

@@ -114,16 +114,13 @@ class MapCache:
         found = self._learned.lookup(eid)
         return found[0] if found else eid
 
+    def inside(self, prefix: EidPrefix) -> list[MapCacheEntry]:
+        """The cached mappings inside ``prefix``, itself included, but for those that were put in by hand."""
+        return [entry for _, entry in self._learned.covered(prefix) if not entry.static]
+
     def covering(self, eid: EidPrefix) -> Iterator[MapCacheEntry]:
         """The cached mappings that cover ``eid``, the most specific one first."""
-        found = self._learned.lookup(eid)
-        while found:
-            prefix, entry = found
-            yield entry
-            if not prefix.mask_len:
-                return
-            wider = prefix.network.supernet(prefixlen_diff=1)
-            found = self._learned.lookup(EidPrefix(wider, prefix.instance_id))
+        yield from (entry for _, entry in self._learned.covering(eid))
 
     def uses(self, rloc: IPAddress) -> bool:
         """Whether packets are sent to an RLOC by a cached mapping."""

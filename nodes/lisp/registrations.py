@@ -149,6 +149,11 @@ class Registrations:
         """The registration of exactly this prefix."""
         return self._registered.get(prefix)
 
+    def match(self, prefix: EidPrefix) -> EidPrefix | None:
+        """The longest registered prefix that covers this one."""
+        found = self._registered.lookup(prefix)
+        return found[0] if found else None
+
     def lookup(self, eid: EidPrefix) -> tuple[EidPrefix, Registration | None] | None:
         """What is known of ``eid``: the matching prefix and its registration.
 

@@ -13,6 +13,7 @@ from nodes.lisp.effects import ChangeLocator, Datagram, Install, Miss, Remove, U
 from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MapRequester
+from nodes.lisp.engine.subscriptions import Subscriptions
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import (
     DistinguishedName,
@@ -175,7 +176,7 @@ def test_resolutions_are_bounded() -> None:
     """A scan of the address space ends in drops, not in memory; afterwards there is room again."""
     config = NodeConfig("itr", frozenset({Role.ITR}), (XTR1,), map_resolvers=(MS,))
     context = Context(config, random.Random(1).getrandbits)
-    requester = MapRequester(context, 50_000, max_resolutions=100)
+    requester = MapRequester(context, 50_000, Subscriptions(context, 0), max_resolutions=100)
     effects = [e for n in range(150) for e in requester.ask(host_prefix(IPv4Address(n)), 0.0)]
     assert sum(isinstance(e, Unresolved) for e in effects) == 50
     assert context.counters["dropped-too-many-resolutions"] == 50

@@ -16,6 +16,7 @@ from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MAX_SMR_INVOKED, SMR_INVOKED_RETRANSMISSIONS, MapRequester
 from nodes.lisp.engine.solicitations import BURST, INTERVAL, STRANGER_BURST, STRANGER_INTERVAL
+from nodes.lisp.engine.subscriptions import Subscriptions
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapRequest,
@@ -295,7 +296,7 @@ def test_smr_invoked_requests_have_a_small_share_of_the_resolutions() -> None:
     """The rest is for packets; one that a packet waits for as well is counted with those."""
     config = xtr("xtr1", XTR1, DC1)
     context = Context(config, random.Random(1).getrandbits)
-    requester = MapRequester(context, 50_000)
+    requester = MapRequester(context, 50_000, Subscriptions(context, 0))
     eids = hosts(EidPrefix.of("10.0.0.0/8"), 0, MAX_SMR_INVOKED + 2)
     for eid in eids:
         list(requester.ask(eid, 0.0, smr_invoked=True))

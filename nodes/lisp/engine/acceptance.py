@@ -1,16 +1,18 @@
-"""Which Map-Replies are accepted: what they have to say, and may not, once their nonce is one of ours."""
+"""Which answers are accepted: what they have to say, and may not, once their nonce is one of ours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.locators import forbidden, last_hop
-from nodes.lisp.wire import MapReply
+from nodes.lisp.wire import EidRecord, MapReply
 
 
 def refusal(reply: MapReply, asked: EidPrefix) -> str:
     """Why this reply cannot be the answer of the mapping system to a question for ``asked``, or "" if it can."""
     # RFC 9301 section 7.1: a probe reply answers a probe, which never went through the mapping system.
-    return "map-reply-unexpected-probe" if reply.probe else _refusal_of_records(reply, asked)
+    return "map-reply-unexpected-probe" if reply.probe else refusal_of_records(reply.records, asked)
 
 
 def refusal_of_probe(reply: MapReply, asked: EidPrefix, rloc: IPAddress) -> str:
@@ -28,18 +30,19 @@ def refusal_of_probe(reply: MapReply, asked: EidPrefix, rloc: IPAddress) -> str:
     named = [next((last_hop(one.address) for one in record.locators if one.probed), rloc) for record in reply.records]
     if any(one != rloc for one in named):
         return "probe-reply-other-locator"
-    return _refusal_of_records(reply, asked) if reply.records else ""
+    return refusal_of_records(reply.records, asked) if reply.records else ""
 
 
-def _refusal_of_records(reply: MapReply, asked: EidPrefix) -> str:
+def refusal_of_records(records: Sequence[EidRecord], asked: EidPrefix) -> str:
+    """Why these records cannot be an answer to a question for ``asked``, or "" if they can."""
     # RFC 9301 section 5.5: one record covers the EID asked for; others are its more-specifics.
-    covering = [record.prefix for record in reply.records if record.prefix.covers(asked)]
+    covering = [record.prefix for record in records if record.prefix.covers(asked)]
     if not covering:
         return "map-reply-other-eid"
     best = max(covering, key=lambda prefix: prefix.mask_len)
-    if not all(best.covers(record.prefix) for record in reply.records):
+    if not all(best.covers(record.prefix) for record in records):
         return "map-reply-other-eid"
     # RFC 9301 section 5.4: a locator is not a broadcast or multicast address.
-    if any(forbidden(record.locators) for record in reply.records):
+    if any(forbidden(record.locators) for record in records):
         return "map-reply-forbidden-locator"
     return ""

@@ -59,8 +59,12 @@ class Context:
 
     def reply_address(self, itr_rlocs: Iterable[Address]) -> IPAddress | None:
         """The first ITR-RLOC that this node can send to (RFC 9301 section 5.5), or None."""
+        return next(self.reply_addresses(itr_rlocs), None)
+
+    def reply_addresses(self, itr_rlocs: Iterable[Address]) -> Iterator[IPAddress]:
+        """Every ITR-RLOC that this node can send to."""
         versions = {rloc.version for rloc in self.config.rlocs}
-        return next((one for one in itr_rlocs if is_unicast(one) and one.version in versions), None)
+        yield from (one for one in itr_rlocs if is_unicast(one) and one.version in versions)
 
 
 def _in_words(fields: dict[str, Any]) -> dict[str, Any]:

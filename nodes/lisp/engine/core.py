@@ -96,12 +96,13 @@ class Engine:
         self._context = context = Context(config, random)
         self.counters = context.counters
         # Any node with a Map-Resolver can ask by hand; only an ITR, PITR or RTR keeps the answers.
-        self._itr = Itr(context, request_port, now, in_use) if config.map_resolvers else None
+        self._itr = Itr(context, request_port, now, start_time, in_use) if config.map_resolvers else None
         learn, resolve = (self._itr.learn, self._itr.resolve) if self._itr else (_nothing, _unknown)
         self._etr = Etr(context, durable, start_time, learn, resolve, contacts) if Role.ETR in roles else None
         self._map_server = MapServer(context, durable, now, start_time) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
-        replier = MapReplier(context, Mappings(self._etr, self._map_server, map_resolver), self._etr, self._itr)
+        mappings = Mappings(self._etr, self._map_server, map_resolver)
+        replier = MapReplier(context, mappings, self._etr, self._itr, self._map_server, map_resolver)
         # While nothing has happened since the deadline was asked for, it is the same.
         self._deadline_known = False
         self._deadline: float | None = None
@@ -128,7 +129,7 @@ class Engine:
             MapRequest: replier.map_request,
             MapReply: self._itr.map_reply if self._itr else None,
             MapRegister: self._map_server.map_register if self._map_server else None,
-            MapNotify: self._etr.map_notify if self._etr else None,
+            MapNotify: self._map_notify if self._etr or self._itr else None,
             MapNotifyAck: self._map_server.map_notify_ack if self._map_server else None,
             EncapsulatedControlMessage: replier.encapsulated,
         }
@@ -172,7 +173,7 @@ class Engine:
         """A table for people, JSON values only.
 
         Args:
-            what: "map-cache", "locators", "database", "dynamic-eids", "registrations" or "roles".
+            what: "map-cache", "locators", "database", "dynamic-eids", "registrations", "subscriptions" or "roles".
             now: Seconds of the clock.
 
         Raises:
@@ -184,6 +185,10 @@ class Engine:
             "database": lambda: self._etr.rows(now) if self._etr else [],
             "dynamic-eids": lambda: self._etr.host_rows(now) if self._etr else [],
             "registrations": lambda: self._map_server.rows(now) if self._map_server else [],
+            "subscriptions": lambda: [
+                *(self._map_server.subscription_rows(now) if self._map_server else []),
+                *(self._itr.subscription_rows(now) if self._itr else []),
+            ],
             "roles": self._roles,
         }
         return tables[what]()
@@ -205,6 +210,15 @@ class Engine:
                 yield from handler(message, arrival, now)
         except DecodeError as error:
             yield from self._context.drop("malformed", now, source=source, error=str(error))
+
+    def _map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Iterator[Effect]:
+        """What the ITR subscribed to (RFC 9437 section 6), or what the ETR registered or had."""
+        if self._itr and (yield from self._itr.map_notify(notify, arrival, now)):
+            return
+        if self._etr:
+            yield from self._etr.map_notify(notify, arrival, now)
+        else:
+            yield from self._context.drop("map-notify-unknown-nonce", now, source=arrival.source)
 
     def _rlocs_changed(self, changed: RlocsChanged, now: float) -> Iterator[Effect]:
         """Requirement S15: the roles of this node go on from its new RLOCs."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
-from nodes.lisp.config import NodeConfig, Role
+from nodes.lisp.config import Key, NodeConfig, Role
 from nodes.lisp.effects import (
     AddMappings,
     Answer,
@@ -23,16 +23,18 @@ from nodes.lisp.effects import (
     Unresolved,
 )
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
-from nodes.lisp.engine.acceptance import refusal, refusal_of_probe
+from nodes.lisp.engine.acceptance import refusal, refusal_of_probe, refusal_of_records
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.path_mtus import PathMtus
 from nodes.lisp.engine.probing import Prober
 from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
+from nodes.lisp.engine.subscription import newer
+from nodes.lisp.engine.subscriptions import Subscribed, Subscriptions, acknowledgement, is_refusal
 from nodes.lisp.holes import everything
-from nodes.lisp.locators import is_unicast, last_hop
+from nodes.lisp.locators import forbidden, is_unicast, last_hop
 from nodes.lisp.map_cache import LOCAL_TTL_MINUTES, MapCache
-from nodes.lisp.wire import EidRecord, MapReply, MapRequest
+from nodes.lisp.wire import EidRecord, MapNotify, MapReply, MapRequest
 
 LOCATOR_STATUS_BITS = 32
 """As many locators of a mapping have one (RFC 9300 section 5.3)."""
@@ -42,7 +44,12 @@ class Itr:
     """Resolves EIDs for the data path (ITR, PITR, RTR) and for people (``lig``, on any node with a Map-Resolver)."""
 
     def __init__(
-        self, context: Context, request_port: int, now: float, in_use: Callable[[], Collection[IPAddress]]
+        self,
+        context: Context,
+        request_port: int,
+        now: float,
+        start_time: int,
+        in_use: Callable[[], Collection[IPAddress]],
     ) -> None:
         """Make one that has sent nothing.
 
@@ -50,6 +57,7 @@ class Itr:
             context: What the node's roles share.
             request_port: The UDP port that Map-Replies come back to.
             now: Seconds of the engine's clock.
+            start_time: Wall-clock seconds.
             in_use: The RLOCs that data went to or came from within the last minute.
         """
         config = context.config
@@ -60,7 +68,9 @@ class Itr:
         self._is_pitr = Role.PITR in config.roles
         self._is_rtr = Role.RTR in config.roles
         self._keeps_mappings = self._is_itr or self._is_pitr or self._is_rtr
-        self._requests = MapRequester(context, request_port)
+        self._in_use = in_use
+        self._subscriptions = Subscriptions(context, start_time)
+        self._requests = MapRequester(context, request_port, self._subscriptions)
         dynamic = (*(permitted.prefix for permitted in config.dynamic_eids), *config.roaming)
         self.map_cache = MapCache(
             _defaults(config), frozenset(config.rlocs), now, config.map_cache_entries, dynamic=dynamic
@@ -133,6 +143,7 @@ class Itr:
         """The node has other RLOCs: from which locators are reached, and where answers have to go."""
         yield from self.map_cache.move(frozenset(self._context.config.rlocs))
         self._requests.moved()
+        self._subscriptions.renew_all(now)
         yield from self._prober.moved(now)
 
     def unreachable(self, error: Unreachable, now: float) -> Iterator[Effect]:
@@ -169,34 +180,129 @@ class Itr:
         if reason := refusal(reply, resolution.eid):
             yield from self._context.drop(reason, now, source=arrival.source, eid=resolution.eid)
             return
-        sent = resolution.sent[reply.nonce]
+        # RFC 9437 section 5: a subscription is refused by a negative Map-Reply, which says nothing of the mapping.
+        if is_refusal(reply.records) and self._subscriptions.open(now) and not resolution.plain:
+            self._subscriptions.refused(now)
+            self._requests.ask_plainly(resolution)
+            yield Report("subscription-refused", {"eid": str(resolution.eid), "by": str(arrival.source)})
+            return
+        self._subscriptions.end(reply.records[0].prefix)
+        if resolution.plain:
+            self._subscriptions.later(resolution.eid, now)
+        yield from self._resolved(reply, resolution, arrival, now)
+
+    def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Generator[Effect, None, bool]:
+        """A Map-Server confirms a subscription, or publishes (RFC 9437); returns whether it was that."""
+        resolution, subscribed = self._requests.match(notify.nonce), self._subscriptions.find(notify)
+        ended = self._subscriptions.was_unsubscribed(notify.nonce)
+        if resolution is None and subscribed is None and not ended:
+            return False
+        # RFC 9437 section 6: the security association proves that the Map-Server says so.
+        key = self._subscriptions.key_of(notify, arrival)
+        if key is None:
+            yield from self._context.drop("map-notify-authentication", now, source=arrival.source)
+        elif ended:
+            yield acknowledgement(notify, key, arrival.source)
+        elif resolution is not None:
+            if is_refusal(notify.records):  # it gave up to wait for the acknowledgement of an earlier answer
+                yield from self._context.drop("subscription-unconfirmed", now, source=arrival.source)
+            elif reason := refusal_of_records(notify.records, resolution.eid):
+                yield from self._context.drop(reason, now, source=arrival.source, eid=resolution.eid)
+            else:
+                asked = resolution.sent
+                self._subscriptions.confirmed(notify, resolution.eid, asked, arrival.source, now)
+                yield from self._resolved(notify, resolution, arrival, now)
+                yield acknowledgement(notify, key, arrival.source)
+        elif subscribed is not None:
+            yield from self._told(notify, subscribed, key, arrival, now)
+        return True
+
+    def _told(
+        self, notify: MapNotify, subscribed: Subscribed, key: Key, arrival: Datagram, now: float
+    ) -> Iterator[Effect]:
+        """A Map-Server says something of what this node has subscribed to."""
+        records = notify.records
+        if is_refusal(records):
+            # RFC 9437 section 5: the subscription is lost, and the mapping may be old: it is asked for again.
+            self._subscriptions.end(subscribed.prefix)
+            yield from self._ask(subscribed.eid, now)
+            return
+        foreign = any(not subscribed.prefix.covers(record.prefix) for record in records)
+        if foreign or any(forbidden(record.locators) for record in records):
+            yield from self._context.drop("publication-foreign-prefix", now, source=arrival.source)
+            return
+        if newer(notify.nonce, subscribed.nonce):
+            for record in records:
+                # An EID that is at this site now needs no mapping here.
+                here = any(last_hop(one.address) in self._context.config.rlocs for one in record.locators)
+                yield from self._store(EidRecord.of(record.prefix, 0) if here else record, now)
+            if notify.nonce in subscribed.asked:
+                self._subscriptions.confirmed(notify, subscribed.eid, subscribed.asked, arrival.source, now)
+            subscribed.nonce = notify.nonce
+            # A subscription to a prefix without EIDs ends: an EID that came there gets one of its own.
+            if subscribed.temporary:
+                for record in records:
+                    if record.locators and record.prefix != subscribed.prefix:
+                        yield from self._ask(record.prefix, now)
+        elif notify.nonce != subscribed.nonce:
+            # RFC 9437 section 6: a publication that is not newer than the last one may be a replay; it is logged.
+            yield from self._context.drop("publication-replay", now, source=arrival.source, eid=subscribed.prefix)
+            return
+        # The last one comes again if its acknowledgement was lost.
+        yield acknowledgement(notify, key, arrival.source)
+
+    def _resolved(
+        self, answer: MapReply | MapNotify, resolution: Resolution, arrival: Datagram, now: float
+    ) -> Iterator[Effect]:
+        """An answer that is accepted: it is cached, and told to those who asked."""
+        sent = resolution.sent[answer.nonce]
         tokens = self._requests.finish(resolution)
         if self._keeps_mappings:
             cached = self.map_cache.cached_prefix(resolution.eid)
-            for record in reply.records:
+            for record in answer.records:
                 yield from self._store(record, now)
             # RFC 9301 section 5.5: a less-specific prefix replaces what was cached for the EID that was asked for.
-            yield from self.map_cache.replace(resolution.eid, [record.prefix for record in reply.records])
+            yield from self.map_cache.replace(resolution.eid, [record.prefix for record in answer.records])
             if self.map_cache.cached_prefix(resolution.eid) != cached:
                 self._solicitations.confirmed(cached, now)
-            yield from self._settle(reply, resolution)
+            yield from self._settle(answer, resolution)
         for token in tokens:
-            yield Answer(token, _answer(reply, resolution.eid, arrival, now - sent))
+            yield Answer(token, _answer(answer, resolution.eid, arrival, now - sent))
+
+    def _look_after_subscriptions(self, now: float) -> Iterator[Effect]:
+        """Renew those whose mappings are in use, for a Map-Server can lose them; end those that nobody needs."""
+        for eid in self._subscriptions.wanted(now):
+            if self.map_cache.cached_prefix(eid) != eid or self.map_cache.inside(eid):
+                yield from self._ask(eid, now)
+        in_use = self._in_use()
+        for one in self._subscriptions.due(now):
+            entries = self.map_cache.inside(one.prefix)
+            if not entries:
+                self._subscriptions.end(one.prefix)
+                yield from self._requests.unsubscribe(one.prefix)
+            elif any(locator.address in in_use for entry in entries for locator in entry.forwarding.locators):
+                yield from self._ask(one.eid, now)
+
+    def _ask(self, eid: EidPrefix, now: float) -> Iterator[Effect]:
+        yield from self._requests.ask(eid, now, pitr=self._is_pitr and not self._is_itr)
 
     def tick(self, now: float) -> Iterator[Effect]:
         """End mappings, ask again for what was solicited, retransmit requests."""
         yield from self.map_cache.expire(now)
+        yield from self._look_after_subscriptions(now)
         yield from self._ask_again(now)
         yield from self._requests.tick(now)
         yield from self._prober.tick(now)
         for prefix in self._prober.take_doubted():
             # RFC 9301 section 7: where no locator answers, the mapping system is asked by a Map-Request as any other.
-            yield from self._requests.ask(prefix, now, pitr=self._is_pitr and not self._is_itr)
+            yield from self._ask(prefix, now)
         yield from self._path_mtus.tick(now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        parts = (self.map_cache, self._solicitations, self._requests, self._prober, self._path_mtus)
+        parts = (
+            self.map_cache, self._solicitations, self._requests, self._prober, self._path_mtus, self._subscriptions,
+        )  # fmt: skip
         deadlines = (part.deadline() for part in parts)
         return min((one for one in deadlines if one is not None), default=None)
 
@@ -238,17 +344,22 @@ class Itr:
     def _is_eid(self, address: IPAddress | None, instance_id: int) -> bool:
         return address is not None and self._in_aggregates(host_prefix(address, instance_id))
 
+    def subscription_rows(self, now: float) -> list[dict[str, Any]]:
+        """What this node has subscribed to, as a table."""
+        return self._subscriptions.rows(now)
+
     def _store(self, record: EidRecord, now: float) -> Iterator[Effect]:
         yield from self.map_cache.store(record, now)
         yield _updated(record)
 
-    def _settle(self, reply: MapReply, resolution: Resolution) -> Iterator[Effect]:
+    def _settle(self, reply: MapReply | MapNotify, resolution: Resolution) -> Iterator[Effect]:
         """End what the reply answers as well, and let go of packets that it does not help."""
         if self._undecided(resolution.eid):
             yield Unresolved(resolution.eid)
         for record in reply.records:
             for other in self._requests.under_way(record.prefix):
                 if not self._undecided(other.eid):
+                    self._subscriptions.expect(reply.records[0].prefix, other.sent)
                     self._requests.finish(other)
 
     def _undecided(self, eid: EidPrefix) -> bool:
@@ -284,7 +395,7 @@ def _updated(record: EidRecord) -> Report:
     )
 
 
-def _answer(reply: MapReply, eid: EidPrefix, arrival: Datagram, round_trip: float) -> dict[str, Any]:
+def _answer(reply: MapReply | MapNotify, eid: EidPrefix, arrival: Datagram, round_trip: float) -> dict[str, Any]:
     """What ``lig`` shows."""
     return {
         "eid": str(eid.network),

@@ -13,6 +13,7 @@ from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.moves import Moves, proxied
 from nodes.lisp.engine.notifier import Notifier
+from nodes.lisp.engine.publisher import Publisher
 from nodes.lisp.engine.verdict import Forward, Verdict, elsewhere, negative
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import least_specific_hole
@@ -56,11 +57,13 @@ class MapServer:
         for key, value in durable.items():
             if key.startswith(NONCES) and isinstance(value, int):
                 self._remember_nonce(key, value)
+        self.publisher = Publisher(context, durable, now, self._word, self._registrations.match)
         self._lost = [key for key in durable if key.startswith(REGISTRATIONS) and not self._restore(durable[key], now)]
 
-    def start(self, _now: float) -> Iterator[Effect]:
-        """Forget kept registrations that the configuration no longer allows."""
+    def start(self, now: float) -> Iterator[Effect]:
+        """Forget kept registrations that the configuration no longer allows; say what an earlier run could not."""
         yield from (Persist(key, None) for key in self._lost)
+        yield from self.publisher.start(now)
         if len(self._registrations):
             yield Report("registrations-restored", {"count": len(self._registrations)})
 
@@ -122,7 +125,8 @@ class MapServer:
 
     def map_notify_ack(self, ack: MapNotifyAck, arrival: Datagram, now: float) -> Iterator[Effect]:
         """An xTR has heard what it was told unasked (RFC 9301 section 5.7)."""
-        yield from self._notifier.map_notify_ack(ack, arrival, now)
+        if not (yield from self.publisher.map_notify_ack(ack, arrival, now)):
+            yield from self._notifier.map_notify_ack(ack, arrival, now)
 
     def verdict(self, eid: EidPrefix, *, by_site: bool = False) -> tuple[EidPrefix, Verdict] | None:
         """Who answers for ``eid``, and the prefix that decides it; None outside every configured prefix.
@@ -149,8 +153,7 @@ class MapServer:
     def inside(self, prefix: EidPrefix) -> Iterator[EidRecord]:
         """The records of all known more-specifics of ``prefix``; those that others answer for are to be asked for."""
         for known in self._registrations.known_inside(prefix):
-            registration = self._registrations.get(known)
-            yield proxied(registration) if registration and registration.proxy_reply else elsewhere(known)
+            yield self._word(known) or elsewhere(known)
 
     def configured(self) -> Iterator[EidPrefix]:
         """Every configured EID-prefix."""
@@ -158,7 +161,9 @@ class MapServer:
 
     def tick(self, now: float) -> Iterator[Effect]:
         """Forget ETRs that fell silent (RFC 9301 section 8.2)."""
-        for registration in self._registrations.expire(now):
+        expired = self._registrations.expire(now)
+        yield from self.publisher.publish({one.record.prefix: None for one in expired}, now)
+        for registration in expired:
             prefix = registration.record.prefix
             yield self._kept(prefix)
             yield Report("registration-expired", {"site": registration.site, "eid": str(prefix)})
@@ -166,29 +171,48 @@ class MapServer:
                 self._moves.ended(prefix)
         yield from self._moves.tell(now)
         yield from self._notifier.tick(now)
+        yield from self.publisher.tick(now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        deadlines = (self._registrations.deadline(), self._notifier.deadline())
+        deadlines = (self._registrations.deadline(), self._notifier.deadline(), self.publisher.deadline())
         return min((one for one in deadlines if one is not None), default=None)
 
     def rows(self, now: float) -> list[dict[str, Any]]:
         """The registrations as a table."""
         return self._registrations.rows(now)
 
+    def subscription_rows(self, now: float) -> list[dict[str, Any]]:
+        """The subscriptions as a table."""
+        return self.publisher.rows(now)
+
+    def _word(self, prefix: EidPrefix) -> EidRecord | None:
+        """What is said of a prefix that is registered: its mapping, or that its ETR answers; None if it is not."""
+        registration = self._registrations.get(prefix)
+        if registration is None:
+            return None
+        return proxied(registration) if registration.proxy_reply else elsewhere(prefix)
+
     def _take(self, registrations: Iterable[Registration], now: float) -> Iterator[Effect]:
         """Take in what one Map-Register says, and tell the xTRs whose hosts another one has now (requirement X03)."""
+        changed: list[EidPrefix] = []
+        done: list[Effect] = []
         for registration in registrations:
             prefix = registration.record.prefix
-            before = self._registrations.parts(prefix)
-            yield from self._register(registration)
+            before, word = self._registrations.parts(prefix), self._word(prefix)
+            done += self._register(registration)
             if self._moves.is_return(registration):
                 for other in self._registrations.parts(prefix):
-                    yield from self._register(replace(other, record=registration.record))
+                    done += self._register(replace(other, record=registration.record))
+            if self._word(prefix) != word:
+                changed.append(prefix)
             # Whoever registers a host has it: what it was told of another place is over.
             self._notifier.forget(registration.etr, prefix)
             self._moves.note(registration, before)
+        # Others send to the old place until they hear of it: they come first, files and logs last.
+        yield from self.publisher.publish(changed, now)
         yield from self._moves.tell(now)
+        yield from done
 
     def _register(self, registration: Registration) -> Iterator[Effect]:
         prefix = registration.record.prefix

@@ -49,6 +49,23 @@ class Mappings:
         # RFC 9301 section 5.5: the best match comes with all its more-specifics. A hole has none.
         return filled(verdict, *(role.inside(prefix) for role in self._roles)) if verdict.locators else (verdict,)
 
+    def published(self, eid: EidPrefix) -> tuple[EidRecord, ...] | None:
+        """What the Map-Server of this node answers itself, and can tell the changes of; None if it is not the one.
+
+        Whose site has no proxy replies tells its mappings itself (RFC 9437 section 3).
+        """
+        try:
+            found = self._map_server.verdict(eid) if self._map_server else None
+        except NoHoleError:
+            return None
+        if self._map_server is None or found is None:
+            return None
+        prefix, record = found
+        delegated = self._map_resolver.verdict(eid) if self._map_resolver else None
+        if isinstance(record, Forward) or (delegated and delegated[0].mask_len > prefix.mask_len):
+            return None
+        return filled(record, self._map_server.inside(prefix)) if record.locators else (record,)
+
     def answer_about_mac(self, address: Address) -> EidRecord | None:
         """What is said to a question for a MAC address: the same as to one for an EID outside every EID-prefix.
 

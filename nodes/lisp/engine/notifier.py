@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nodes.lisp.config import Key
 from nodes.lisp.effects import Datagram, Effect, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context, payload_limit
+from nodes.lisp.engine.repetition import Repetition
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sign, verify
 
-REPEAT_INTERVAL = 3.0
-REPEATS, DOUBLING_REPEATS = 3, 3
 MAX_OUTSTANDING = 4096
 MAX_KNOWN = 16_384
 MAX_RECORDS = 255
@@ -40,14 +39,12 @@ class News:
     Attributes:
         receiver: Who is told.
         records: The mappings; one that is overtaken by later news leaves.
-        interval: Seconds until the next repetition.
-        repeated: How often it has been repeated.
+        repetition: When it is sent again.
     """
 
     receiver: Receiver
     records: dict[EidPrefix, EidRecord]
-    interval: float = REPEAT_INTERVAL
-    repeated: int = 0
+    repetition: Repetition = field(default_factory=Repetition)
 
 
 class Notifier:
@@ -124,17 +121,13 @@ class Notifier:
         """Repeat what was not acknowledged; give up in the end."""
         for nonce in self._timers.due(now):
             news = self._outstanding[nonce]
-            if news.repeated >= REPEATS + DOUBLING_REPEATS:
+            if not news.repetition.again():
                 self._end(nonce)
                 yield Report(
                     "map-notify-unacknowledged",
                     {"rloc": str(news.receiver.rloc), "eids": sorted(str(prefix) for prefix in news.records)},
                 )
                 continue
-            news.repeated += 1
-            # RFC 9301 section 5.7: three times each 3 seconds, then three times with an interval that doubles.
-            if news.repeated >= REPEATS:
-                news.interval *= 2
             yield from self._send(nonce, news, now)
 
     def deadline(self) -> float | None:
@@ -144,7 +137,7 @@ class Notifier:
     def _send(self, nonce: int, news: News, now: float) -> Iterator[Effect]:
         key = news.receiver.key
         notify = MapNotify(nonce, key.key_id, key.algorithm, tuple(news.records.values()))
-        self._timers.set(nonce, now + news.interval)
+        self._timers.set(nonce, now + news.repetition.interval)
         yield Send(sign(notify, key.secret).encode(), news.receiver.rloc, from_control_port=True)
 
     def _end(self, nonce: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from nodes.lisp.config import Role
 from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Send
@@ -10,7 +10,10 @@ from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.etr import Etr
 from nodes.lisp.engine.itr import Itr
+from nodes.lisp.engine.map_resolver import MapResolver
+from nodes.lisp.engine.map_server import MapServer
 from nodes.lisp.engine.mappings import Mappings, filled, narrowed
+from nodes.lisp.engine.subscribers import Subscribers, is_withdrawal, wants_notification
 from nodes.lisp.engine.turns import Turns
 from nodes.lisp.engine.verdict import Forward
 from nodes.lisp.rate_limit import RateLimit
@@ -28,6 +31,9 @@ MAX_QUESTIONS = 32
 MAX_RECORDS = 255
 PROBE_BURST, PROBE_INTERVAL = 10, 0.5
 FLOOD_BURST, FLOOD_INTERVAL = 300, 0.01
+REFUSAL_TTL = 1
+NOTIFY_OVERHEAD = 4 + 20
+"""How much longer a Map-Notify is than a Map-Reply of the same records, in bytes: its authentication."""
 
 Group = tuple[EidPrefix | None, tuple[EidRecord, ...]]
 """The EID asked for, None for a MAC address, and the records that answer: the one that covers it first."""
@@ -36,8 +42,18 @@ Group = tuple[EidPrefix | None, tuple[EidRecord, ...]]
 class MapReplier:
     """Answers Map-Requests out of what the node knows, forwards them, or has the ITR act on them."""
 
-    def __init__(self, context: Context, mappings: Mappings, etr: Etr | None, itr: Itr | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        mappings: Mappings,
+        etr: Etr | None,
+        itr: Itr | None,
+        map_server: MapServer | None,
+        map_resolver: MapResolver | None,
+    ) -> None:
         self._context = context
+        self._subscribers = Subscribers(context.config) if map_server or map_resolver else None
+        self._publisher = map_server.publisher if map_server else None
         self._mappings = mappings
         self._etr = etr
         self._itr = itr
@@ -94,6 +110,8 @@ class MapReplier:
             return
         if self._etr:
             self._etr.map_request(request)
+        if wants_notification(request) and (yield from self._subscription(request, arrival, inner.source_port, now)):
+            return
         groups: list[Group] = []
         onward: set[IPAddress] = set()
         for question in request.records[:MAX_QUESTIONS]:  # answers to more would not fit a Map-Reply
@@ -120,6 +138,42 @@ class MapReplier:
         # RFC 9301 section 8.3: encapsulated again and not altered, so that the Map-Reply goes straight to the ITR.
         for destination in sorted(onward, key=str) if len(onward) > 1 else onward:
             yield Send(EncapsulatedControlMessage(ecm.inner).encode(), destination)
+
+    def _subscription(
+        self, request: MapRequest, arrival: Datagram, port: int, now: float
+    ) -> Generator[Effect, None, bool]:
+        """A Map-Request that subscribes (RFC 9437 section 5); returns whether that is all that becomes of it."""
+        question = request.records[0]
+        if self._subscribers is None or every_mac(question.address):
+            return False
+        eid, records = question.prefix, self._mappings.published(question.prefix)
+        if records is None and self._etr and self._etr.verdict(eid):
+            return False  # it has arrived where it is answered by a Map-Reply
+        # RFC 9437 section 1.1: Map-Resolver and Map-Server look whether the xTR may do that, and be who it says.
+        action = self._subscribers.refusal(request, arrival.source)
+        if action is not None:
+            yield from self._context.drop("subscription-refused", now, source=arrival.source, eid=eid)
+            # Section 5: a negative Map-Reply, Drop/Policy-Denied or Drop/Auth-Failure.
+            if not is_withdrawal(request):
+                refusal = EidRecord.of(eid, REFUSAL_TTL, action=action)
+                yield from self._reply(request, [(eid, (refusal,))], port, now)
+            return True
+        if self._publisher is None or records is None:
+            return False
+        if is_withdrawal(request):
+            yield from self._publisher.request(request, (), now)
+            return True
+        destination = self._context.reply_address(request.itr_rlocs)
+        if destination is None or not self._publisher.has_room(request, records[0].prefix):
+            return False
+        records = fitting([(eid, records)], payload_limit(destination) - NOTIFY_OVERHEAD)
+        # RFC 9437 section 7.2: as often as Map-Replies.
+        limits = self._flood_limit.allows(destination, now), self._limit.allows((destination, eid), now, records[0])
+        if all(limits):
+            yield from self._publisher.request(request, records, now)
+        else:
+            yield from self._context.drop("map-reply-rate", now, destination=destination, eid=eid)
+        return True
 
     def _loops(self, destination: IPAddress, request: MapRequest, arrival: Datagram) -> bool:
         """Whether forwarding there would send the request round: to this node, or back to who forwarded it.

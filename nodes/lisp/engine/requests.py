@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from nodes.lisp.effects import CONTROL_PORT, Answer, Effect, Send, Unresolved
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.subscriptions import Subscriptions
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Address, EncapsulatedControlMessage, MapRequest, NoAddress, RequestRecord, in_instance
 
 INTERVAL = 1.0
 RETRANSMISSIONS = 10
 SMR_INVOKED_RETRANSMISSIONS = 3
+SUBSCRIBING_TRANSMISSIONS = 3
+"""How many Map-Requests of a resolution subscribe; when nobody answers, the question goes on alone."""
 SILENCE = 30.0
 MAX_RESOLUTIONS = 4096
 MAX_SMR_INVOKED = 256
@@ -37,6 +41,7 @@ class Resolution:
         again: It is to be asked once more after the pause.
         failed: The last round got no reply; until the pause is over, nobody asks.
         tokens: Queries that wait for the outcome.
+        plain: It is not to subscribe: that was refused, or not answered.
     """
 
     eid: EidPrefix
@@ -50,21 +55,30 @@ class Resolution:
     again: bool = False
     failed: bool = False
     tokens: list[int] = field(default_factory=list)
+    plain: bool = False
 
 
 class MapRequester:
     """Asks the configured Map-Resolvers, one request per EID and second at most."""
 
-    def __init__(self, context: Context, request_port: int, max_resolutions: int = MAX_RESOLUTIONS) -> None:
+    def __init__(
+        self,
+        context: Context,
+        request_port: int,
+        subscriptions: Subscriptions,
+        max_resolutions: int = MAX_RESOLUTIONS,
+    ) -> None:
         """Make one with nothing under way.
 
         Args:
             context: What the node's roles share.
             request_port: The UDP port that Map-Replies come back to.
+            subscriptions: Whether to subscribe to what is asked for.
             max_resolutions: The bound on EIDs under way and resting together.
         """
         self._context = context
         self._port = request_port
+        self._subscriptions = subscriptions
         self._max = max_resolutions
         self._by_eid: EidTable[Resolution] = EidTable()
         self._by_nonce: dict[int, Resolution] = {}
@@ -139,6 +153,21 @@ class MapRequester:
                 resolution.again = bool(resolution.tokens)
                 self._rest(resolution, resolution.last + INTERVAL)
 
+    def ask_plainly(self, resolution: Resolution) -> None:
+        """The mapping system lets this node not subscribe: the question itself is asked again, at its pace."""
+        resolution.plain = resolution.again = True
+        self._rest(resolution, resolution.last + INTERVAL)
+
+    def unsubscribe(self, prefix: EidPrefix) -> Iterator[Send]:
+        """Tell the mapping system that this node is to be told of a prefix no more."""
+        nonce = self._subscriptions.next_nonce()
+        self._subscriptions.unsubscribing(nonce)
+        # RFC 9437 section 5: one ITR-RLOC, with AFI 0.
+        request = MapRequest(
+            nonce, NoAddress(), (NoAddress(),), (RequestRecord.of(prefix, notify=True),), **self._identity()
+        )
+        yield Send(self._encapsulated(request, prefix), self._context.config.map_resolvers[0])
+
     def under_way(self, prefix: EidPrefix) -> list[Resolution]:
         """The resolutions inside ``prefix`` that wait for a reply, for the sake of packets alone: no query, no SMR."""
         found = (resolution for _, resolution in self._by_eid.covered(prefix))
@@ -195,11 +224,14 @@ class MapRequester:
 
     def _transmit(self, resolution: Resolution, now: float) -> Iterator[Send]:
         # RFC 9301 section 5.2: each Map-Request has a nonce of its own, as random as the source of randomness is.
-        nonce = self._context.nonce()
+        # Whoever is not heard may be understood without.
+        resolution.plain |= len(resolution.sent) >= SUBSCRIBING_TRANSMISSIONS
+        subscribes = self._subscriptions.open(now) and not resolution.plain
+        nonce = self._subscriptions.next_nonce() if subscribes else self._context.nonce()
         resolvers = self._context.config.map_resolvers
         resolver = resolvers[len(resolution.sent) % len(resolvers)]
         # First the message, then the memory of it: what cannot be said (ValueError) is not tried again by each tick.
-        message = self._message(resolution, nonce)
+        message = self._message(resolution, nonce, subscribes)
         self._by_eid.set(resolution.eid, resolution)
         resolution.sent[nonce] = resolution.last = now
         self._by_nonce[nonce] = resolution
@@ -207,17 +239,26 @@ class MapRequester:
         self._timers.set(resolution.eid, now + INTERVAL)
         yield Send(message, resolver)
 
-    def _message(self, resolution: Resolution, nonce: int) -> bytes:
+    def _message(self, resolution: Resolution, nonce: int, subscribes: bool) -> bytes:
         eid = resolution.eid
-        rlocs = self._context.config.rlocs
         request = MapRequest(
             nonce,
             _source_eid(resolution),
-            rlocs[:MAX_ITR_RLOCS],
-            (RequestRecord.of(eid),),  # RFC 9301 section 5.2: a sender puts exactly one record
+            self._context.config.rlocs[:MAX_ITR_RLOCS],
+            # RFC 9301 section 5.2: a sender puts exactly one record. RFC 9437 section 5: N-bit, I-bit and both IDs.
+            (RequestRecord.of(eid, notify=subscribes),),
             pitr=resolution.pitr,
             smr_invoked=resolution.smr_invoked,  # RFC 9301 section 6.1: and through the mapping system, as any other
+            **(self._identity() if subscribes else {}),
         )
+        return self._encapsulated(request, eid)
+
+    def _identity(self) -> dict[str, Any]:
+        config = self._context.config
+        return {"xtr_id": bytes.fromhex(config.xtr_id), "site_id": config.site_id}
+
+    def _encapsulated(self, request: MapRequest, eid: EidPrefix) -> bytes:
+        rlocs = self._context.config.rlocs
         # RFC 9301 section 5.8: the inner destination is the EID; the inner source is an RLOC, or an EID where no RLOC
         # is of that family. The reply goes to an ITR-RLOC, never to this address.
         inside = [rloc for rloc in rlocs if rloc.version == eid.version]
