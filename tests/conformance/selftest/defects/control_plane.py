@@ -54,8 +54,8 @@ DEFECTS = (
         (
             Edit(
                 f"{_ENGINE}context.py",
-                "return next((one for one in itr_rlocs if",
-                "return next((one for one in reversed(tuple(itr_rlocs)) if",
+                "return next(self.reply_addresses(itr_rlocs), None)",
+                "return next(self.reply_addresses(reversed(tuple(itr_rlocs))), None)",
             ),
         ),
         roles=("etr",),
@@ -160,7 +160,7 @@ DEFECTS = (
         (
             Edit(
                 f"{_ENGINE}acceptance.py",
-                "if any(forbidden(record.locators) for record in reply.records):",
+                "if any(forbidden(record.locators) for record in records):",
                 "if False:",
             ),
         ),
