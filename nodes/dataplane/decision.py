@@ -1,7 +1,7 @@
 """The forwarding decision: what becomes of one packet, from its headers and the tables alone. No input, no output.
 
-Outbound is what came from the site (or, at a PITR, from the core) and is a candidate for encapsulation; inbound is what
-came out of a LISP header.
+Outbound is what came from the site (or, at a PITR, from the core) and is a candidate for encapsulation; what came out of
+a LISP header is inbound (:mod:`nodes.dataplane.decision_inbound`).
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def decide_outbound(packet: Packet, tables: Tables, source_of: SourceOf, instanc
         source_of: Looks up the route to an RLOC.
         instance_id: The instance whose site interface the packet came in by (requirement D20).
     """
-    if _not_unicast(packet):
+    if not_unicast(packet):
         return Drop("not unicast")
     # S02: only a default, a missing or a Null0 route makes a candidate for encapsulation.
     route = tables.native.lookup_address(instance_id, packet.destination)
@@ -326,50 +326,7 @@ def choose(locators: Sequence[Locator], flow: int) -> Locator | None:
     return next(one for one, end in zip(equals, accumulate(weights), strict=True) if pick < end)
 
 
-def decide_inbound(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
-    """What to do with a packet that came out of a LISP header with this instance-ID (0: none)."""
-    if _not_unicast(packet):
-        return Drop("not unicast")
-    destination = packet.destination
-    if Role.ETR in tables.roles:
-        if _is_here(destination, instance_id, tables):
-            return Deliver()
-        if tables.dynamic.lookup_address(instance_id, destination):
-            return _for_absent(packet, instance_id, tables)
-    if Role.RTR in tables.roles and _is_in_transit(packet, instance_id, tables):
-        return Reencapsulate()
-    if Role.PETR not in tables.roles:
-        return Drop("not an EID of this site")
-    # RFC 6832 section 6: a PETR serves LISP sites, and only towards those that are none: what goes back into the
-    # aggregates would be encapsulated again, without end.
-    if not tables.aggregates.lookup_address(instance_id, packet.source):
-        return Drop("source outside the aggregates")
-    if tables.aggregates.lookup_address(instance_id, destination):
-        return Drop("destination inside the aggregates", Unreachable.HOST)
-    # S01: hosts do not reach the RLOC space, by no way round.
-    if tables.rloc_space.lookup_address(0, destination) or destination in tables.own:
-        return Drop("destination is an RLOC", Unreachable.PROHIBITED)
-    return Native()
-
-
-def _is_here(address: IPAddress, instance_id: int, tables: Tables) -> bool:
-    """Whether an address is an EID of this site, and not that of a host that is known to be elsewhere now."""
-    found = tables.local.lookup_address(instance_id, address)
-    if found is None or _is_found(address, instance_id, tables):
-        return found is not None
-    # X10: a home site, whose hosts need not be found one by one; what was learned of one that went away counts.
-    return not _leads_away(address, instance_id, tables)
-
-
-def _is_found(address: IPAddress, instance_id: int, tables: Tables) -> bool:
-    """Whether an address is an EID of this site; of a dynamic prefix, one whose host was found here."""
-    found = tables.local.lookup_address(instance_id, address)
-    return found is not None and (
-        found[0].mask_len == address.max_prefixlen or not tables.dynamic.lookup_address(instance_id, address)
-    )
-
-
-def _leads_away(address: IPAddress, instance_id: int, tables: Tables) -> bool:
+def leads_away(address: IPAddress, instance_id: int, tables: Tables) -> bool:
     """Whether the map-cache says that an EID is behind other routers."""
     found = tables.map_cache.lookup_address(instance_id, address)
     return (
@@ -379,29 +336,9 @@ def _leads_away(address: IPAddress, instance_id: int, tables: Tables) -> bool:
     )
 
 
-def _for_absent(packet: Packet, instance_id: int, tables: Tables) -> Inbound:
-    """X06: who sends it goes by an old mapping. It goes on by a newer one; where there is none, that is asked for."""
-    if not tables.roles & {Role.ITR, Role.RTR}:
-        return Drop("not an EID of this site")
-    if _is_found(packet.source, instance_id, tables):
-        return Drop("source is a host of this site")  # forged: it does not send through the core
-    return Reencapsulate(absent=True)
-
-
-def _is_in_transit(packet: Packet, instance_id: int, tables: Tables) -> bool:
-    """Whether a decapsulated packet is on its way to an EID that is none of this site.
-
-    RFC 6832 section 5: in instance 0, who sends it may have no EID: a PITR tunnels for him. Elsewhere the source is an
-    EID too, or the RLOC of another router on the way, which sends an ICMP error.
-    """
-    inside, source = tables.aggregates, packet.source
-    return bool(
-        inside.lookup_address(instance_id, packet.destination)
-        and not tables.local.lookup_address(instance_id, packet.destination)
-        and (
-            not instance_id or inside.lookup_address(instance_id, source) or tables.rloc_space.lookup_address(0, source)
-        )
-    )
+def is_stranger(eid: EidPrefix, tables: Tables) -> bool:
+    """X01: whether an address is inside a dynamic prefix, not the router's, and not that of a host known to be here."""
+    return bool(tables.dynamic.lookup(eid)) and not (tables.local.get(eid) or tables.native.get(eid))
 
 
 def reached_by_tunnel(address: IPAddress, instance_id: int, tables: Tables) -> bool:
@@ -413,7 +350,7 @@ def reached_by_tunnel(address: IPAddress, instance_id: int, tables: Tables) -> b
         return False
     if Role.RTR in tables.roles and tables.aggregates.lookup_address(instance_id, address):
         return True
-    return bool(len(tables.dynamic)) and _leads_away(address, instance_id, tables)
+    return bool(len(tables.dynamic)) and leads_away(address, instance_id, tables)
 
 
 def proxies_for(destination: IPAddress, tables: Tables) -> bool:
@@ -426,7 +363,8 @@ def _instance_of(address: IPAddress, table: EidTable[bool], instances: Iterable[
     return next((instance for instance in instances if table.lookup_address(instance, address)), None)
 
 
-def _not_unicast(packet: Packet) -> bool:
+def not_unicast(packet: Packet) -> bool:
+    """Whether a packet is from or to what is nobody's own address: such packets stay on their link."""
     return any(
         address.is_multicast or address.is_unspecified or address.is_loopback or address.is_link_local
         for address in (packet.source, packet.destination)

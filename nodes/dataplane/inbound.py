@@ -15,7 +15,8 @@ from nodes.dataplane import flows
 from nodes.dataplane.absences import Absence
 from nodes.dataplane.contacts import Contact
 from nodes.dataplane.context import PathContext
-from nodes.dataplane.decision import Drop, Native, Reencapsulate, Unreachable, decide_inbound
+from nodes.dataplane.decision import Drop, Native, Reencapsulate, Unreachable
+from nodes.dataplane.decision_inbound import decide_inbound
 from nodes.dataplane.encapsulation import (
     FLAG_INSTANCE,
     FLAG_STATUS_BITS,

@@ -17,8 +17,8 @@ from nodes.dataplane.decision import (
     Reencapsulate,
     Tables,
     decide_again,
-    decide_inbound,
 )
+from nodes.dataplane.decision_inbound import decide_inbound
 from nodes.dataplane.encapsulation import decapsulated_tos
 from nodes.dataplane.packet import parse, set_tos_and_ttl
 from nodes.lisp.checksum import checksum

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from nodes.dataplane.bpf.layout import EventKind, Statistic
-from nodes.dataplane.decision import Encapsulate, Reencapsulate, Tables, decide_again, decide_inbound
+from nodes.dataplane.decision import Encapsulate, Reencapsulate, Tables, decide_again
+from nodes.dataplane.decision_inbound import decide_inbound
 from nodes.dataplane.encapsulation import decapsulated_tos
 from nodes.dataplane.packet import Packet, parse, set_tos_and_ttl
 from nodes.linux.bpf_maps import RingBuffer

@@ -16,9 +16,9 @@ from nodes.dataplane.decision import (
     Reencapsulate,
     Unreachable,
     choose,
-    decide_inbound,
     decide_outbound,
 )
+from nodes.dataplane.decision_inbound import decide_inbound
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, IPAddress
 from tests.unit.data_path import OWN, PXTR, XTR, by_family, install, locator, packet, tables

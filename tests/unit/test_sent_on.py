@@ -10,7 +10,8 @@ from ipaddress import ip_address
 import pytest
 
 from nodes.dataplane.absences import Absence
-from nodes.dataplane.decision import Deliver, Drop, Reencapsulate, Tables, decide_inbound
+from nodes.dataplane.decision import Deliver, Drop, Reencapsulate, Tables
+from nodes.dataplane.decision_inbound import decide_inbound
 from nodes.lisp.config import Role
 from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, host_prefix

@@ -11,7 +11,8 @@ from ipaddress import ip_address
 import pytest
 
 from nodes.dataplane import python_path
-from nodes.dataplane.decision import Deliver, Drop, Native, Reencapsulate, Tables, Unreachable, decide_inbound
+from nodes.dataplane.decision import Deliver, Drop, Native, Reencapsulate, Tables, Unreachable
+from nodes.dataplane.decision_inbound import decide_inbound
 from nodes.dataplane.python_path import PythonPath
 from nodes.lisp.checksum import checksum
 from nodes.lisp.config import Role

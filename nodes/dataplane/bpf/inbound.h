@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
 //
-// Out of LISP headers: what decide_inbound in nodes/dataplane/decision.py would deliver, forward natively (PETR) or
-// encapsulate again (RTR, or for a host that left). What is left to the stack arrives at the daemon's socket; what is
-// malformed arrives nowhere.
+// Out of LISP headers: what nodes/dataplane/decision_inbound.py would deliver, forward natively (PETR) or encapsulate again
+// (RTR, or for a host that left). What is left to the stack arrives at the daemon's socket; what is malformed arrives
+// nowhere.
 #pragma once
 
 #include "again.h"

@@ -103,7 +103,7 @@ DEFECTS = (
         "a PETR forwards for anybody",
         (
             Edit(
-                "nodes/dataplane/decision.py",
+                "nodes/dataplane/decision_inbound.py",
                 "if not tables.aggregates.lookup_address(instance_id, packet.source):",
                 "if False:",
             ),
@@ -120,7 +120,7 @@ DEFECTS = (
         "hosts reach RLOCs by way of a PETR",
         (
             Edit(
-                "nodes/dataplane/decision.py",
+                "nodes/dataplane/decision_inbound.py",
                 "if tables.rloc_space.lookup_address(0, destination) or destination in tables.own:",
                 "if destination in tables.own:",
             ),
