@@ -15,6 +15,7 @@ from nodes.daemon.plumbing import Plumbing
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.neighbours import Heard
 from nodes.dataplane.path import DataPath
+from nodes.dataplane.strangers import Stranger
 from nodes.lisp.config import DynamicEid, NodeConfig
 from nodes.lisp.effects import AddHost, FindHost, Forwarding, HostSeen, Input, Miss, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
@@ -103,13 +104,15 @@ class DynamicEids:
         self._path.remove_host(effect.eid)
         self._plumbing.remove_host(effect.eid)
 
-    def found(self, strangers: Iterable[EidPrefix]) -> None:
+    def found(self, strangers: Iterable[Stranger]) -> None:
         """X01: somebody sent packets with these sources. They are asked for on the site: a host is who answers."""
-        for eid in strangers:
+        for stranger in strangers:
             with suppress(OSError):
-                interface = self._plumbing.interface_of(eid)
-                if interface:
-                    self.find(FindHost(eid, interface))
+                interface = self._plumbing.site_of(stranger.interface) or self._plumbing.interface_of(stranger.eid)
+                own = self._plumbing.own_address(interface, stranger.eid.address) if interface else None
+                port = next((one for one in self._ports if one.interface == interface), None)
+                if port is not None and own is not None:
+                    port.ask(stranger.eid.address, own)
 
     def find(self, effect: FindHost) -> None:
         """Ask for a host on its site interface; if it is there, its answer is overheard."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import struct
 from collections.abc import Iterator
@@ -15,28 +14,28 @@ from nodes.dataplane.neighbours import (
     Heard,
     answer,
     overhear,
+    question,
 )
 from nodes.dataplane.packet import ICMPV6
+from nodes.linux.socket_filter import JUMP_EQUAL, LOAD_BYTE, LOAD_HALF, RETURN, attach
 from nodes.lisp.eid import IPAddress
 
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_IGNORE_OUTGOING, _ALL_MULTICAST = 263, 1, 23, 2
-_SO_ATTACH_FILTER = 26
 _BATCH = 64
 _LONGEST = 2048
 
-_LOAD_HALF, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
 _FILTER = (  # the classic BPF of packet(7); a jump names the instructions to skip if equal, if not
-    (_LOAD_HALF, 0, 0, 12),  # the Ethernet type
-    (_JUMP_EQUAL, 6, 0, ETH_ARP),
-    (_JUMP_EQUAL, 0, 6, ETH_IPV6),
-    (_LOAD_BYTE, 0, 0, 20),  # the next header
-    (_JUMP_EQUAL, 0, 4, ICMPV6),
-    (_LOAD_BYTE, 0, 0, 54),  # the ICMPv6 type
-    (_JUMP_EQUAL, 1, 0, NEIGHBOUR_SOLICITATION),
-    (_JUMP_EQUAL, 0, 1, NEIGHBOUR_ADVERTISEMENT),
-    (_RETURN, 0, 0, _LONGEST),
-    (_RETURN, 0, 0, 0),
+    (LOAD_HALF, 0, 0, 12),  # the Ethernet type
+    (JUMP_EQUAL, 6, 0, ETH_ARP),
+    (JUMP_EQUAL, 0, 6, ETH_IPV6),
+    (LOAD_BYTE, 0, 0, 20),  # the next header
+    (JUMP_EQUAL, 0, 4, ICMPV6),
+    (LOAD_BYTE, 0, 0, 54),  # the ICMPv6 type
+    (JUMP_EQUAL, 1, 0, NEIGHBOUR_SOLICITATION),
+    (JUMP_EQUAL, 0, 1, NEIGHBOUR_ADVERTISEMENT),
+    (RETURN, 0, 0, _LONGEST),
+    (RETURN, 0, 0, 0),
 )
 
 
@@ -56,10 +55,7 @@ class NeighbourSocket:
         self.interface = interface
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # bound to a protocol only once the filter is there
-        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in _FILTER))
-        self._socket.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HxxxxxxP", len(_FILTER), ctypes.addressof(program))
-        )
+        attach(self._socket, _FILTER)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         self._socket.bind((interface, _ETH_P_ALL))
         # Solicitations go to multicast groups of hosts that are not here.
@@ -85,6 +81,13 @@ class NeighbourSocket:
     def answer(self, heard: Heard, asked: IPAddress) -> None:
         """Say that packets for ``asked`` are to go to this router. Raises OSError."""
         self._socket.send(answer(heard, asked, self._mac))
+
+    def ask(self, wanted: IPAddress, own: IPAddress) -> None:
+        """Ask the link for a host, in the name of an own address. The answer is overheard. Raises OSError.
+
+        Not by the kernel, which asks once a second, and keeps a place for each address that somebody only made up.
+        """
+        self._socket.send(question(wanted, own, self._mac))
 
     def close(self) -> None:
         """Close the socket."""

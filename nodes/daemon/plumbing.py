@@ -130,6 +130,7 @@ class Plumbing:
     def refresh(self) -> list[str]:
         """Copy the routes of each instance anew; returns what the kernel refused, in words."""
         self._tables.native, refused = self.native.mirror()
+        self._addresses = links.list_addresses(self._kernel)
         return refused
 
     def add_host(self, eid: EidPrefix, interface: str) -> None:
@@ -146,14 +147,23 @@ class Plumbing:
         self.native.remove_host(eid)
         self._tables.native.pop(eid)
 
+    def site_of(self, index: int) -> str | None:
+        """The site interface that has an index, or None."""
+        return next((name for name, number in self._indices.items() if number == index), None)
+
     def interface_of(self, eid: EidPrefix) -> str | None:
         """The site interface on whose subnet an EID is, or None."""
-        addresses = links.list_addresses(self._kernel)
         for name, instance_id in self.sites.items():
-            subnets = [one.network for one in addresses.get(self._indices[name], ())]
+            subnets = [one.network for one in self._addresses.get(self._indices[name], ())]
             if instance_id == eid.instance_id and any(eid.address in subnet for subnet in subnets):
                 return name
         return None
+
+    def own_address(self, interface: str, neighbour: IPAddress) -> IPAddress | None:
+        """The router's address on an interface by which it speaks to a neighbour: one of its subnet if there is one."""
+        own = [one for one in self._addresses.get(self._indices[interface], ()) if one.version == neighbour.version]
+        own.sort(key=lambda one: neighbour not in one.network)
+        return own[0].ip if own else None
 
     def look_for(self, eid: EidPrefix, interface: str) -> None:
         """Ask for a host by ARP or neighbour discovery on a site interface.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nodes.dataplane.absences import Absences
+from nodes.dataplane.absences import MOST_ABSENCES, Absence
 from nodes.dataplane.contacts import Contacts
 from nodes.dataplane.counts import Counts
 from nodes.dataplane.decision import Drop, SourceOf, Tables, proxies_for, reached_by_tunnel
@@ -15,17 +15,16 @@ from nodes.dataplane.packet import Packet, parse
 from nodes.dataplane.ports import Sender
 from nodes.dataplane.statistics import Statistics
 from nodes.dataplane.status_bits import HeardBits
+from nodes.dataplane.strangers import MOST_STRANGERS, Stranger
+from nodes.dataplane.throttle import Throttle
 from nodes.lisp.effects import Miss
-from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.eid import IPAddress
 
 MOST_LOCATORS = 4096
 """Locators whose routes are remembered; when there are more, all are forgotten and looked up anew."""
 
-MOST_STRANGERS, PER_STRANGER = 256, 64
-"""Unknown sources that the site is asked for at the same time, and the packets held for each until one answers.
-
-Small: the source of a packet is whatever its sender wrote.
-"""
+PER_STRANGER = 64
+"""Packets that are held for each stranger until it answers."""
 
 
 @dataclass(slots=True)
@@ -43,8 +42,8 @@ class PathContext:
         held: Packets that wait for the mapping of their destination.
         transit: Those of them that an RTR took out of a LISP header.
         misses: EIDs for which packets began to wait.
-        strangers: Sources inside dynamic prefixes, not found yet, for which packets began to wait (requirement X01).
-        unfound: Those packets.
+        strangers: Sources inside dynamic prefixes that were not found yet (requirement X01).
+        unfound: Those of their packets that wait until they are.
         counts: What went by which mapping.
         absences: Hosts of dynamic prefixes that data came for although they are not here (requirement X06).
         heard: The Locator-Status-Bits of others.
@@ -61,10 +60,10 @@ class PathContext:
     transit: Holding = field(default_factory=Holding)
     contacts: Contacts = field(default_factory=Contacts)
     misses: list[Miss] = field(default_factory=list)
-    strangers: list[EidPrefix] = field(default_factory=list)
+    strangers: Throttle[Stranger] = field(default_factory=lambda: Throttle(MOST_STRANGERS))
     unfound: Holding = field(default_factory=lambda: Holding(PER_STRANGER, eids=MOST_STRANGERS))
     counts: Counts = field(default_factory=Counts)
-    absences: Absences = field(default_factory=Absences)
+    absences: Throttle[Absence] = field(default_factory=lambda: Throttle(MOST_ABSENCES))
     heard: HeardBits = field(default_factory=HeardBits)
     _sources: dict[IPAddress, IPAddress | None] = field(default_factory=dict)
     _icmp_budget: Budget = field(default_factory=Budget)

@@ -1,7 +1,7 @@
 """The forwarding decision: what becomes of one packet, from its headers and the tables alone. No input, no output.
 
-Outbound is what came from the site (or, at a PITR, from the core) and is a candidate for encapsulation; what came out of
-a LISP header is inbound (:mod:`nodes.dataplane.decision_inbound`).
+Outbound is what came from the site (or, at a PITR, from the core) and is a candidate for encapsulation; inbound, what
+came out of a LISP header (:mod:`nodes.dataplane.decision_inbound`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from nodes.dataplane.bpf.layout import LONG, NUMBER, NativeRoute, RoleFlag
+from nodes.dataplane.bpf.layout import LONG, NUMBER, EventKind, NativeRoute, RoleFlag
 from nodes.dataplane.counts import Count
 from nodes.dataplane.decision import SourceOf, Tables
 from nodes.dataplane.devices import Devices
@@ -101,7 +101,12 @@ class KernelPath:
     def remove_host(self, eid: EidPrefix) -> None:
         """A dynamic-EID is here no longer."""
         self._try("local", eid, lambda: self._local.remove_host(eid))
+        self._try("told", eid, lambda: self._forget_told(eid))
         self._try("native", eid, lambda: self._native.delete(eid))
+
+    def _forget_told(self, eid: EidPrefix) -> None:
+        """Its next frame is news: it may be back before the second is over (requirement X01)."""
+        self._maps["told"].delete(encoding.told_key(EventKind.SOURCE, eid))
 
     def native_changed(self) -> None:
         """The native routes are others (requirement S02)."""

@@ -23,7 +23,9 @@ _IPV6 = struct.Struct("!IHBB16s16s")
 _ND = struct.Struct("!BBHI16s")
 _FROM_THIS_LINK = 255  # the hop limit of what no router forwarded (RFC 4861 section 7.1)
 _SOLICITED = 0x40000000
-_TARGET_LINK_LAYER_ADDRESS = 2
+_SOURCE_LINK_LAYER_ADDRESS, _TARGET_LINK_LAYER_ADDRESS = 1, 2
+_EVERYBODY = b"\xff" * 6
+_SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")  # RFC 4291 section 2.7.1: and the address's last 24 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,22 @@ def answer(heard: Heard, asked: IPAddress, mac: bytes) -> bytes:
     # RFC 4861 section 7.2.8: a proxy's advertisement does not override the host's own.
     option = struct.pack("!BB6s", _TARGET_LINK_LAYER_ADDRESS, 1, mac)
     message = _ND.pack(NEIGHBOUR_ADVERTISEMENT, 0, 0, _SOLICITED, asked.packed) + option
-    addresses = asked.packed + heard.sender.packed
+    return _ETHERNET.pack(heard.mac, mac, ETH_IPV6) + _over_ipv6(message, asked.packed + heard.sender.packed)
+
+
+def question(asked: IPAddress, own: IPAddress, mac: bytes) -> bytes:
+    """The frame by which a router with the addresses ``own`` and ``mac`` asks for a host, everybody on the link."""
+    if asked.version == 4:
+        arp = _ARP.pack(*_ARP_OVER_ETHERNET, _REQUEST, mac, own.packed, bytes(6), asked.packed)
+        return _ETHERNET.pack(_EVERYBODY, mac, ETH_ARP) + arp
+    # RFC 4861 section 7.2.2: to the solicited-node multicast address.
+    group = _SOLICITED_NODE + asked.packed[-3:]
+    option = struct.pack("!BB6s", _SOURCE_LINK_LAYER_ADDRESS, 1, mac)
+    message = _ND.pack(NEIGHBOUR_SOLICITATION, 0, 0, 0, asked.packed) + option
+    return _ETHERNET.pack(b"\x33\x33" + group[-4:], mac, ETH_IPV6) + _over_ipv6(message, own.packed + group)
+
+
+def _over_ipv6(message: bytes, addresses: bytes) -> bytes:
     total = checksum(addresses + struct.pack("!II", len(message), ICMPV6) + message)
     message = message[:2] + total.to_bytes(2, "big") + message[4:]
-    header = struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, _FROM_THIS_LINK) + addresses
-    return _ETHERNET.pack(heard.mac, mac, ETH_IPV6) + header + message
+    return struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, _FROM_THIS_LINK) + addresses + message

@@ -109,7 +109,8 @@ def _python_alone(
 ) -> OpenedPath:
     with contextlib.suppress(OSError):  # what an earlier run left forwards nothing any more; it only costs time
         attachment.detach()
-    python = PythonPath(tables, around.tuns, around.source_of, around.clock, around.versions)
+    sites = around.devices.sites
+    python = PythonPath(tables, around.tuns, around.source_of, around.clock, around.versions, sites=sites)
     return OpenedPath(DataPath(python, None, None, running, around.clock, scale), attachment, None, None)
 
 
@@ -147,6 +148,6 @@ def _with_programs(
         events.close()
         raise
     running = Running("ebpf", _ASKED_FOR[config.dataplane])
-    told = Events(events, tables, python.absences, python.heard)
+    told = Events(events, tables, python.strangers, python.absences, python.heard)
     path = DataPath(python, kernel, told, running, around.clock, config.time_scale)
     return OpenedPath(path, attachment, kernel, loaded)

@@ -17,6 +17,7 @@ from nodes.dataplane.decision import (
     Native,
     decide_again,
     decide_outbound,
+    is_stranger,
 )
 from nodes.dataplane.decision import Outbound as Verdict
 from nodes.dataplane.gates import Gate
@@ -27,6 +28,7 @@ from nodes.dataplane.packet import (
     parse,
     set_tos_and_ttl,
 )
+from nodes.dataplane.strangers import Stranger
 from nodes.lisp.effects import Miss
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.errors import DecodeError
@@ -140,9 +142,10 @@ class Outbound:
     def _decide(self, packet: bytes, key: object, came_from: IPAddress | None) -> flows.Flow:
         context = self._context
         headers = parse(packet)
-        if not self._transit and self._is_stranger(headers.source):
+        source = host_prefix(headers.source, self._instance_id)
+        if not self._transit and is_stranger(source, context.tables):
             # Not remembered: it is to be decided anew as soon as the host is found.
-            return self._hold_until_found(host_prefix(headers.source, self._instance_id))
+            return self._hold_until_found(source)
         verdict: Verdict
         if self._transit:
             verdict = decide_again(headers, context.tables, context.source_of, self._instance_id, came_from)
@@ -175,22 +178,13 @@ class Outbound:
         self._flows[key] = flow
         return flow
 
-    def _is_stranger(self, address: IPAddress) -> bool:
-        """X01: whether an address is inside a dynamic prefix, its host is not known yet, and it is not the router's."""
-        tables = self._context.tables
-        if not tables.dynamic.lookup_address(self._instance_id, address):
-            return False
-        eid = host_prefix(address, self._instance_id)
-        return not tables.local.get(eid) and not tables.native.get(eid)
-
     def _hold_until_found(self, stranger: EidPrefix) -> flows.Flow:
         # Anybody can write this source: the packet goes nowhere until the host itself has answered for it.
         context = self._context
-        waiting, new = context.unfound.queue(stranger, context.clock())
+        context.strangers.note(Stranger(stranger), context.clock())
+        waiting, _ = context.unfound.queue(stranger, context.clock())
         if waiting is None:
             return flows.dropping(Drop("holding queue full"), context, self._instance_id)
-        if new:
-            context.strangers.append(stranger)
         return flows.holding(waiting, context.unfound, self.handle, context)
 
     def _forward_natively(self, packet: bytes, tos: int, ttl: int) -> None:

@@ -19,6 +19,7 @@ from nodes.dataplane.kernel.verify import Difference
 from nodes.dataplane.kernel_path import KernelPath
 from nodes.dataplane.python_path import PythonPath
 from nodes.dataplane.statistics import merged
+from nodes.dataplane.strangers import Stranger
 from nodes.lisp.effects import Forwarding, ForwardingEntry, Miss, StatusBits
 from nodes.lisp.eid import EidPrefix, IPAddress
 
@@ -167,10 +168,9 @@ class DataPath:
         """The EIDs for which packets began to wait since the last call."""
         return self._python.take_misses()
 
-    def take_strangers(self) -> list[EidPrefix]:
-        """The unknown sources inside dynamic prefixes that sent something since the last call (requirement X01)."""
-        seen = self._events.take_strangers() if self._events is not None else ()
-        return list(dict.fromkeys((*self._python.take_strangers(), *seen)))
+    def take_strangers(self) -> list[Stranger]:
+        """The unknown sources inside dynamic prefixes (X01) since the last call; each at most once a second."""
+        return self._python.strangers.take()
 
     def take_absent(self) -> list[Absence]:
         """Who sent data for hosts of dynamic prefixes that are not here (X06); each at most once a second."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
-from nodes.dataplane.absences import Absences
-from nodes.dataplane.context import MOST_STRANGERS, PER_STRANGER, PathContext
+from nodes.dataplane.absences import Absence
+from nodes.dataplane.context import PER_STRANGER, PathContext
 from nodes.dataplane.counts import Counts
 from nodes.dataplane.decision import Drop, SourceOf, Tables, Unreachable
+from nodes.dataplane.first_frames import FirstFrames
 from nodes.dataplane.gates import Gate
 from nodes.dataplane.holding import Holding, Waiting
 from nodes.dataplane.inbound import Inbound
@@ -19,6 +20,8 @@ from nodes.dataplane.outbound import Outbound
 from nodes.dataplane.ports import Sender, open_data_port
 from nodes.dataplane.statistics import Statistics
 from nodes.dataplane.status_bits import HeardBits
+from nodes.dataplane.strangers import MOST_STRANGERS, Stranger
+from nodes.dataplane.throttle import Throttle
 from nodes.lisp.config import Role
 from nodes.lisp.effects import ForwardingEntry, Miss
 from nodes.lisp.eid import EidPrefix, IPAddress
@@ -36,6 +39,7 @@ class PythonPath:
         versions: frozenset[int],
         gates: Mapping[int, Gate] | None = None,
         transits: Mapping[int, tuple[int, Gate]] | None = None,
+        sites: Mapping[int, int] | None = None,
     ) -> None:
         """Open its sockets in the caller's network namespace.
 
@@ -47,6 +51,8 @@ class PythonPath:
             versions: The IP versions of the RLOCs and of the hosts.
             gates: By instance-ID, what is told how far the reading of its TUN device has come.
             transits: By instance-ID, the descriptor of an RTR's transit device, and its gate.
+            sites: The instance-ID behind each site interface, by its index, where this path has to see itself who is
+                there: where the kernel's programs do not run.
         """
         sender = Sender(versions)
         self._context = PathContext(tables, source_of, clock, sender, self._encapsulate)
@@ -66,6 +72,7 @@ class PythonPath:
         self._inbound = Inbound(self._context, tuns, self._encapsulate_again, unfinished=gates is not None)
         self._ports = {rloc: open_data_port(rloc) for rloc in sorted(tables.own, key=str)}
         self._tuns = tuns
+        self._first_frames = FirstFrames(tables, sites or {}, self._context.strangers, clock)
 
     @property
     def statistics(self) -> Statistics:
@@ -83,7 +90,12 @@ class PythonPath:
         return self._context.counts
 
     @property
-    def absences(self) -> Absences:
+    def strangers(self) -> Throttle[Stranger]:
+        """Sources inside dynamic prefixes whose hosts are not known to be here (requirement X01)."""
+        return self._context.strangers
+
+    @property
+    def absences(self) -> Throttle[Absence]:
         """Hosts that data came for although they are not here (requirement X06)."""
         return self._context.absences
 
@@ -99,7 +111,7 @@ class PythonPath:
         found |= {tun: self._transit[one].read for one, tun in self._transit_tuns.items()}
         for port in self._ports.values():
             found[port.fileno()] = lambda port=port: self._inbound.read(port)  # type: ignore[misc]
-        return found
+        return found | dict(self._first_frames.readers)
 
     def install(self, entry: ForwardingEntry) -> None:
         """Take an entry into the map-cache; what waited for it goes first, in order."""
@@ -154,6 +166,7 @@ class PythonPath:
     def add_host(self, eid: EidPrefix) -> None:
         """A dynamic-EID is here (requirement X01)."""
         self._context.tables.local.set(eid, True)
+        self._first_frames.know(eid.instance_id, eid.address)
         self._forget_outbound()
         self._inbound.forget()
         _handle_again(self._context.unfound.release(eid))
@@ -161,6 +174,8 @@ class PythonPath:
     def remove_host(self, eid: EidPrefix) -> None:
         """A dynamic-EID is here no longer."""
         self._context.tables.local.pop(eid)
+        self._first_frames.forget(eid.instance_id, eid.address)
+        self._context.strangers.forget(Stranger(eid))  # it may be back before the second is over
         self._forget_outbound()
         self._inbound.forget()
 
@@ -198,11 +213,6 @@ class PythonPath:
         taken, self._context.misses = self._context.misses, []
         return taken
 
-    def take_strangers(self) -> list[EidPrefix]:
-        """The unknown sources inside dynamic prefixes whose packets began to wait since the last call."""
-        taken, self._context.strangers = self._context.strangers, []
-        return taken
-
     def contacts(self) -> Iterator[tuple[int, IPAddress, IPAddress, float]]:
         """Instance-ID, EID of this site, RLOC, and when data last went between the two by this path."""
         return self._context.contacts.last_uses()
@@ -212,9 +222,10 @@ class PythonPath:
         return self._context.source_of(locator)
 
     def settle(self) -> None:
-        """Tell the gates of the TUN devices that turned out to be empty."""
+        """Tell the gates of the TUN devices that turned out to be empty, and whose frames are not news any more."""
         for gate in self._gated:
             gate.settle()
+        self._first_frames.settle()
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do."""
@@ -234,6 +245,7 @@ class PythonPath:
 
     def close(self) -> None:
         """Close its sockets; the TUN devices are the caller's."""
+        self._first_frames.close()
         self._context.sender.close()
         for port in self._ports.values():
             port.close()

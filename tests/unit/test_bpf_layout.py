@@ -64,7 +64,7 @@ def test_the_maps_of_the_object(tmp_path: Path) -> None:
         for name, (key, value) in layout.MAPS.items():
             found = loaded.maps[name]
             assert (name, key.size, value.size) == (name, found.key_size, found.value_size)
-        assert set(loaded.maps) - set(layout.MAPS) - {"events", "told", "heard", "asked", "scratch"} == set()
+        assert set(loaded.maps) - set(layout.MAPS) - {"events", "heard", "asked", "scratch"} == set()
         assert loaded.maps["locators"].max_entries == layout.MOST_LOCATORS
         assert loaded.maps["statistics"].max_entries == len(layout.Statistic)
 

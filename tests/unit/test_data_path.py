@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from nodes.dataplane.absences import Absence, Absences
+from nodes.dataplane.absences import Absence
 from nodes.dataplane.bpf.layout import CONTACT_KEY, EVENT, EventKind
 from nodes.dataplane.counts import Count, Counts
 from nodes.dataplane.decision import Tables
@@ -21,6 +21,8 @@ from nodes.dataplane.path import DataPath, Running
 from nodes.dataplane.python_path import PythonPath
 from nodes.dataplane.statistics import Statistics, merged
 from nodes.dataplane.status_bits import HeardBits
+from nodes.dataplane.strangers import Stranger
+from nodes.dataplane.throttle import Throttle
 from nodes.lisp.effects import Forwarding, ForwardingEntry, StatusBits
 from nodes.lisp.eid import EidPrefix, host_prefix
 from tests.unit.data_path import locator, tables
@@ -181,39 +183,36 @@ def dynamic() -> Tables:
 
 def test_events_become_strangers_and_absences() -> None:
     """X01, X06: but nobody is a stranger who is known, is the router itself or is outside the dynamic prefixes."""
-    made, ring, absences = dynamic(), Ring(), Absences()
+    made, ring = dynamic(), Ring()
+    strangers, absences = Throttle[Stranger](10), Throttle[Absence](10)
     made.local.set(host_prefix("11.11.11.2"), True)
     made.native.set(host_prefix("11.11.11.254"), True)
     heard = HeardBits()
-    events = Events(ring, made, absences, heard)
+    events = Events(ring, made, strangers, absences, heard)
     for last in (1, 1, 2, 254):
         ring.records.append(event(EventKind.SOURCE, f"11.11.11.{last}"))
     ring.records += [event(EventKind.SOURCE, "192.168.1.1"), event(EventKind.ABSENT, "11.11.11.9", "10.0.2.1")]
     ring.records += [event(EventKind.STATUS, "192.168.2.9", "10.0.2.1")] * 2
     ring.records += [b"short", event(99, "11.11.11.7")]
     events.read(0.0)
-    assert events.take_strangers() == [host_prefix("11.11.11.1")]
-    assert events.take_strangers() == []
+    [stranger] = strangers.take()
+    assert (stranger.eid, stranger.interface) == (host_prefix("11.11.11.1"), 7)
+    assert strangers.take() == []
     assert absences.take() == [Absence(host_prefix("11.11.11.9"), RLOC)]
     assert heard.take() == [StatusBits(host_prefix("192.168.2.9"), RLOC, 0b10)]
 
 
-def test_strangers_are_bounded() -> None:
-    made, ring = tables(), Ring()
-    made.dynamic.set(EidPrefix.of("11.0.0.0/8"), True)
-    events = Events(ring, made, Absences(), HeardBits())
-    ring.records = [event(EventKind.SOURCE, f"11.0.{n >> 8}.{n & 255}") for n in range(1000)]
-    events.read(0.0)
-    assert len(events.take_strangers()) == 256
-
-
-def test_an_absence_is_told_once_a_second_and_there_is_a_bound() -> None:
-    absences = Absences(every=1.0, most=10)
+def test_what_is_noted_is_told_once_a_second_and_there_is_a_bound() -> None:
+    """X01, X06."""
+    absences = Throttle[Absence](10)
     one = Absence(HOST, RLOC)
     for now in (0.0, 0.5, 1.1):
         absences.note(one, now)
     assert absences.take() == [one, one]
     assert absences.take() == []
+    absences.forget(one)
+    absences.note(one, 1.2)
+    assert absences.take() == [one]
     for number in range(100):
         absences.note(Absence(host_prefix(f"192.168.1.{number}"), RLOC), 1.2)
     assert len(absences.take()) == 9

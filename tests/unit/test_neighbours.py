@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from nodes.dataplane.neighbours import Heard, answer, overhear
+from nodes.dataplane.neighbours import Heard, answer, overhear, question
 from nodes.dataplane.packet import ICMPV6
 from nodes.lisp.checksum import checksum
 from nodes.lisp.eid import IPAddress
@@ -74,6 +74,19 @@ def test_a_neighbour_advertisement_names_the_routers_mac() -> None:
     assert message[4] == 0x40
     assert message[-8:] == b"\x02\x01" + ROUTER
     assert checksum(header[8:40] + struct.pack("!II", len(message), ICMPV6) + message) == 0
+
+
+@pytest.mark.parametrize(("own", "asked", "to"), [(PC1, PC2, b"\xff" * 6), (SIX1, SIX2, b"\x33\x33\xff\0\0\x12")])
+def test_a_question_is_for_everybody_who_may_have_the_address(own: IPAddress, asked: IPAddress, to: bytes) -> None:
+    """X01: by ARP, and by neighbour discovery with the MAC address that the answer is to go to."""
+    frame = question(asked, own, ROUTER)
+    assert frame[:12] == to + ROUTER
+    assert overhear(frame) == Heard(own, ROUTER, asked)
+    if own.version == 6:
+        header, message = frame[14:54], frame[54:]
+        assert (header[7], header[24:40]) == (255, ip_address("ff02::1:ff00:12").packed)
+        assert message[-8:] == b"\x01\x01" + ROUTER
+        assert checksum(header[8:40] + struct.pack("!II", len(message), ICMPV6) + message) == 0
 
 
 def test_any_frame_is_survived() -> None:

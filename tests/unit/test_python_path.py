@@ -14,6 +14,7 @@ from nodes.dataplane.context import PathContext
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.outbound import Outbound
 from nodes.dataplane.ports import Sender
+from nodes.dataplane.strangers import Stranger
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from tests.unit.data_path import by_family, install, ip_packet, locator, tables
@@ -125,7 +126,8 @@ def test_packets_of_a_stranger_wait_until_it_is_found(bench: Bench) -> None:
     bench.tables.local.pop(EidPrefix.of("192.168.1.0/24"))
     for source in ("192.168.1.11", "192.168.1.12", "192.168.1.11"):
         bench.send(ip_packet(source, "192.168.2.22"))
-    assert bench.context.strangers == [host_prefix("192.168.1.11"), host_prefix("192.168.1.12")]
+    found = [Stranger(host_prefix(one)) for one in ("192.168.1.11", "192.168.1.12")]
+    assert bench.context.strangers.take() == found
     assert not bench.network.sent
     bench.tables.local.set(host_prefix("192.168.1.11"), True)
     waiting = bench.context.unfound.release(host_prefix("192.168.1.11"))
@@ -141,7 +143,7 @@ def test_the_routers_own_address_is_no_stranger(bench: Bench) -> None:
     bench.tables.native.set(host_prefix("192.168.1.1"), True)
     bench.send(ip_packet("192.168.1.1", "192.168.2.22"))
     assert len(bench.network.sent) == 1
-    assert not bench.context.strangers
+    assert not bench.context.strangers.take()
 
 
 def test_strangers_are_bounded(bench: Bench) -> None:
@@ -149,7 +151,7 @@ def test_strangers_are_bounded(bench: Bench) -> None:
     bench.tables.dynamic.set(EidPrefix.of("192.168.0.0/16"), True)
     for number in range(1000):
         bench.send(ip_packet(f"192.168.{100 + number // 250}.{1 + number % 250}", "192.168.2.22"))
-    assert len(bench.context.strangers) == len(bench.context.unfound) == context.MOST_STRANGERS
+    assert len(bench.context.strangers.take()) == len(bench.context.unfound) == context.MOST_STRANGERS
     assert bench.statistics.drops == {"holding queue full": 1000 - context.MOST_STRANGERS}
 
 

@@ -152,6 +152,7 @@ FLOW = Layout(
     header="72s",
 )
 CONTACT_KEY = Layout(scope="4s", rloc_version="I", eid="16s", rloc="16s")
+TOLD_KEY = Layout(kind="I", about=f"{CONTACT_KEY.size}s")
 EVENT = Layout(kind="I", about=f"{CONTACT_KEY.size}s", interface="I", mac="6s", reserved="2x", status_bits="I")
 NUMBER = struct.Struct("=I")
 LONG = struct.Struct("=Q")
@@ -170,6 +171,7 @@ STRUCTS = {
     "settings": SETTINGS,
     "flow": FLOW,
     "contact_key": CONTACT_KEY,
+    "told_key": TOLD_KEY,
     "event": EVENT,
 }
 """By their names in ``maps.h``."""
@@ -200,6 +202,7 @@ MAPS: dict[str, tuple[struct.Struct, struct.Struct]] = {
     "settings": (NUMBER, SETTINGS),
     "flows": (NUMBER, FLOW),
     "contacts": (CONTACT_KEY, LONG),
+    "told": (TOLD_KEY, LONG),
     "statistics": (NUMBER, LONG),
 }
 """The keys and values of the maps that the daemon writes and reads; ``events`` is a ring buffer of :data:`EVENT`."""

@@ -17,6 +17,7 @@
 
 #include "inbound.h"
 #include "outbound.h"
+#include "stranger.h"
 
 // Whether a frame that came in is for this router, and an IP packet that `packet` then describes.
 static __always_inline bool is_for_us(struct __sk_buff *skb, struct packet *packet)
@@ -34,10 +35,15 @@ int lisp_site(struct __sk_buff *skb)
 {
 	struct settings *settings = current_settings();
 	struct packet packet = {}; // kernels before 6.3 hand no memory to a function that nobody has written to
+	int verdict = TC_ACT_UNSPEC;
 
-	if (!settings || !settings->enabled || !is_for_us(skb, &packet))
+	if (!settings || !settings->enabled)
 		return TC_ACT_UNSPEC;
-	return from_wire(skb, FROM_SITE, settings, &packet);
+	if (is_for_us(skb, &packet))
+		verdict = from_wire(skb, FROM_SITE, settings, &packet);
+	if (verdict == TC_ACT_UNSPEC)
+		notice(skb);
+	return verdict;
 }
 
 SEC("tc")

@@ -173,6 +173,12 @@ enum event_kind {
 	EVENT_STATUS = 3, // a source's Locator-Status-Bits are others than before (requirement D09)
 };
 
+// What the daemon was told lately (`told`): how each struct event begins.
+struct told_key {
+	__u32 kind; // enum event_kind
+	struct contact_key about;
+};
+
 struct event {
 	__u32 kind;
 	struct contact_key about; // the source; or the inner destination; and the outer source as its RLOC

@@ -8,33 +8,16 @@
 
 enum arrival { FROM_SITE, FROM_CORE, FROM_TUN };
 
-// Requirement X01: the source is not known to be here.
-__noinline int tell_source(struct __sk_buff *skb, const struct eid_key *source)
-{
-	struct event event = {.kind = EVENT_SOURCE, .interface = skb->ifindex};
-
-	if (!source)
-		return 0;
-	event.about.scope = source->scope;
-	__builtin_memcpy(event.about.eid, source->address, sizeof(event.about.eid));
-	bpf_skb_load_bytes(skb, offsetof(struct ethhdr, h_source), event.mac, sizeof(event.mac));
-	return tell(&event);
-}
-
 // Requirement S03: whether the source is an EID of this site, whose packets may be encapsulated now.
-static __always_inline bool may_send(struct __sk_buff *skb, enum arrival arrival, const struct port *port,
-				     const struct eid_key *source, struct local *entry)
+static __always_inline bool may_send(const struct port *port, struct local *entry)
 {
-	if (entry->flags & LOCAL_DYNAMIC && !(entry->flags & LOCAL_HOST)) {
-		if (arrival == FROM_SITE)
-			tell_source(skb, source);
+	if (entry->flags & LOCAL_DYNAMIC && !(entry->flags & LOCAL_HOST)) // the daemon is told (stranger.h)
 		return false;
-	}
 	return entry->flags & LOCAL_EID && passes(&entry->open, entry->open_until, port->gate, NO_GATE);
 }
 
 // Who encapsulates: the ITR for its site's EIDs, the PITR for sources that have none (RFC 6832 section 5), or nobody (0).
-static __always_inline __u32 role_for(struct __sk_buff *skb, enum arrival arrival, __u32 roles, const struct port *port,
+static __always_inline __u32 role_for(enum arrival arrival, __u32 roles, const struct port *port,
 				      const struct packet *packet, const struct eid_key *destination,
 				      struct tunnel *tunnel)
 {
@@ -44,7 +27,7 @@ static __always_inline __u32 role_for(struct __sk_buff *skb, enum arrival arriva
 	if (arrival != FROM_CORE && roles & ROLE_ITR && entry) {
 		tunnel->tells = entry->tells;
 		tunnel->status_bits = entry->status_bits;
-		return may_send(skb, arrival, port, &source, entry) ? ROLE_ITR : 0;
+		return may_send(port, entry) ? ROLE_ITR : 0;
 	}
 	if (arrival == FROM_SITE || !(roles & ROLE_PITR) || port->instance)
 		return 0;
@@ -108,7 +91,7 @@ __noinline int outbound(struct __sk_buff *skb, enum arrival arrival, const struc
 	route = bpf_map_lookup_elem(&native, &destination);
 	if (route && *route != NATIVE_NULL0)
 		return TC_ACT_UNSPEC;
-	role = role_for(skb, arrival, settings->roles, port, packet, &destination, tunnel);
+	role = role_for(arrival, settings->roles, port, packet, &destination, tunnel);
 	if (!role)
 		return TC_ACT_UNSPEC;
 	// Requirement S04: the map-cache decides.

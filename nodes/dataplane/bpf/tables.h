@@ -139,12 +139,6 @@ struct {
 	__uint(max_entries, 1 << 15);
 } events SEC(".maps");
 
-// What the daemon was told lately: how each struct event begins.
-struct told_key {
-	__u32 kind; // enum event_kind
-	struct contact_key about;
-};
-
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);

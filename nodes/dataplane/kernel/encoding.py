@@ -195,6 +195,12 @@ def contact(key: bytes) -> tuple[int, IPAddress, IPAddress]:
     return instance_id, unpadded(version, eid), unpadded(rloc_version, address)
 
 
+def told_key(kind: EventKind, eid: EidPrefix) -> bytes:
+    """``struct told_key`` of an event that is about an EID alone."""
+    about = layout.CONTACT_KEY.pack(scope(eid.instance_id, eid.version), 0, padded(eid.address), bytes(16))
+    return layout.TOLD_KEY.pack(kind, about)
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """What a ``struct event`` says; ``rloc`` is None for a source."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import struct
 from typing import Protocol
 
-from nodes.dataplane.absences import Absence, Absences
+from nodes.dataplane.absences import Absence
 from nodes.dataplane.bpf.layout import EventKind
-from nodes.dataplane.decision import Tables
+from nodes.dataplane.decision import Tables, is_stranger
 from nodes.dataplane.kernel.encoding import Event
 from nodes.dataplane.status_bits import HeardBits
+from nodes.dataplane.strangers import Stranger
+from nodes.dataplane.throttle import Throttle
 from nodes.lisp.effects import StatusBits
-from nodes.lisp.eid import EidPrefix, host_prefix
-
-_MOST_STRANGERS = 256
+from nodes.lisp.eid import host_prefix
 
 
 class Ring(Protocol):
@@ -32,10 +32,17 @@ class Ring(Protocol):
 class Events:
     """Reads the programs' events. They come at most once a second for each source or (host, RLOC)."""
 
-    def __init__(self, ring: Ring, tables: Tables, absences: Absences, heard: HeardBits) -> None:
-        """Read from a ring buffer; ``absences`` and ``heard`` are those of the Python path as well."""
-        self._ring, self._tables, self._absences, self._heard = ring, tables, absences, heard
-        self._strangers: dict[EidPrefix, None] = {}
+    def __init__(
+        self,
+        ring: Ring,
+        tables: Tables,
+        strangers: Throttle[Stranger],
+        absences: Throttle[Absence],
+        heard: HeardBits,
+    ) -> None:
+        """Read from a ring buffer; ``strangers``, ``absences`` and ``heard`` are those of the Python path as well."""
+        self._ring, self._tables = ring, tables
+        self._strangers, self._absences, self._heard = strangers, absences, heard
 
     def fileno(self) -> int:
         """The descriptor to wait on; then call :meth:`read`."""
@@ -57,19 +64,9 @@ class Events:
                 self._absences.note(Absence(eid, event.rloc), now)
             elif event.kind is EventKind.STATUS and event.rloc is not None:
                 self._heard.note(StatusBits(eid, event.rloc, event.status_bits))
-            elif event.kind is EventKind.SOURCE and self._is_stranger(eid):
-                self._strangers[eid] = None
-
-    def take_strangers(self) -> list[EidPrefix]:
-        """The unknown sources inside dynamic prefixes since the last call."""
-        taken, self._strangers = self._strangers, {}
-        return list(taken)
+            elif event.kind is EventKind.SOURCE and is_stranger(eid, self._tables):
+                self._strangers.note(Stranger(eid, event.interface), now)
 
     def close(self) -> None:
         """Let go of the ring buffer."""
         self._ring.close()
-
-    def _is_stranger(self, eid: EidPrefix) -> bool:
-        tables = self._tables
-        known = tables.local.get(eid) or tables.native.get(eid)
-        return len(self._strangers) < _MOST_STRANGERS and not known and bool(tables.dynamic.lookup(eid))
