@@ -115,6 +115,8 @@ class KernelPath:
     def moved(self) -> None:
         """The node has other RLOCs, and so have the locators other sources (requirement S15)."""
         self._try("own", None, lambda: _bring_to(self._maps["own"], self._fixed()["own"]))
+        self._try("aggregates", None, lambda: self._aggregates.sync(prefixes.packed(prefixes.aggregates(self._tables))))
+        self.native_changed()
         self._try("locators", None, self._locators.rewrite_all)
 
     def routes_changed(self) -> None:

@@ -55,6 +55,22 @@ def registered(lab: Lab, node: str) -> dict[str, list[Any]]:
     return {eid: [one["rloc"] for one in rows[eid]["locators"]] for eid in wanted}
 
 
+def moved_to(lab: Lab, node: str, network: str) -> None:
+    """A mobile node is moved while it talks to everybody; by and by everybody sends to its new RLOC."""
+    rloc, core = rloc_in(lab, node, network), lab[node].networks[network]
+    with Watch(lab, [core]) as watch:
+        assert lab.move(node, network).site == network
+        watch.until(
+            lambda: senders(watch, lab, rloc) == {*CORRESPONDENTS.values()},
+            f"who talks to {node} sends to its RLOC in {network}",
+        )
+        registers = [one for one in watch.control(wire.MAP_REGISTER, core) if one.outer.source == rloc]
+        assert registers, f"{node} registers from {rloc}"
+        solicits = [one for one in watch.control(wire.MAP_REQUEST, core) if one.outer.source == rloc]
+        assert solicits, f"{node} solicits from {rloc}"
+    assert set(map(tuple, registered(lab, node).values())) == {(str(rloc),)}
+
+
 @pytest.mark.requirement("S15")
 def test_sessions_live_on_while_the_rloc_changes(roaming: Lab, pair: tuple[int, int]) -> None:
     """Three changes under TCP, to a branch behind an xTR and to a host that knows nothing of LISP, both ways."""
@@ -62,19 +78,7 @@ def test_sessions_live_on_while_the_rloc_changes(roaming: Lab, pair: tuple[int, 
     node = f"m{outer}"
     with Probes(lab, node, list(CORRESPONDENTS), versions=(inner,)) as probes:
         for network in ("lte", "home", "wifi"):
-            rloc = rloc_in(lab, node, network)
-            interface = lab[node].networks[network]
-            with Watch(lab, [interface]) as watch:
-                assert lab.move(node, network).site == network
-                watch.until(
-                    lambda: senders(watch, lab, rloc) == {*CORRESPONDENTS.values()},
-                    f"who talks to {node} sends to its RLOC in {network}",
-                )
-                registers = [one for one in watch.control(wire.MAP_REGISTER, interface) if one.outer.source == rloc]
-                assert registers, f"{node} registers from {rloc}"
-                solicits = [one for one in watch.control(wire.MAP_REQUEST, interface) if one.outer.source == rloc]
-                assert solicits, f"{node} solicits from {rloc}"
-            assert set(map(tuple, registered(lab, node).values())) == {(str(rloc),)}
+            moved_to(lab, node, network)
             for one in CORRESPONDENTS:  # a reply: what waited has found the new way too
                 first_reply(lab, one, node, within=5, version=inner)
         seen = probes.stop()
@@ -84,3 +88,42 @@ def test_sessions_live_on_while_the_rloc_changes(roaming: Lab, pair: tuple[int, 
         assert not stream.lost, f"{told}: {stream.lost}"
         assert (stream.received, stream.wrong) == (stream.sent, 0), told
         assert stream.sent > 10_000, told
+
+
+def test_a_router_that_is_started_again_elsewhere_goes_on_from_there(roaming: Lab) -> None:
+    """It goes by what its interfaces have, not by where the topology lets it begin."""
+    lab = roaming
+    lab.move("m4", "home")
+    lab.restart("m4")
+    rloc = rloc_in(lab, "m4", "home")
+    eventually(
+        lambda: {tuple(one) for one in registered(lab, "m4").values()} == {(str(rloc),)}, f"{rloc} is registered"
+    )
+    assert lab.show("m4", "roles")["rlocs"] == [str(rloc)]
+    for host in CORRESPONDENTS:
+        first_reply(lab, host, "m4", within=5, version=4)
+    assert lab.move("m4", "wifi").origin == "home"
+
+
+def test_the_maps_of_the_kernel_say_what_the_engine_says(roaming: Lab, dataplane: str) -> None:
+    """Own RLOCs and the sources of locators, after moves."""
+    lab = roaming
+    for node in ("m4", "m6"):
+        first_reply(lab, node, "b1", within=5)
+        lab.move(node, "lte")
+        assert lab.verify(node)["runs"] == dataplane
+        eventually(lambda node=node: lab.verify(node)["rows"] == [], f"{node} is in step")  # type: ignore[misc]
+        lab.move(node, "wifi")
+
+
+def test_whatever_a_mobile_node_cannot_do_is_one_clear_line(roaming: Lab) -> None:
+    lab = roaming
+    for node, network, words in (
+        ("m4", "moon", "m4 has no access network moon; it has wifi, lte, home"),
+        ("m4", "branch", "m4 has no access network branch; it has wifi, lte, home"),
+        ("m4", "wifi", "m4 is in wifi already"),
+        ("xtr1", "wifi", "xtr1 cannot move: only hosts do"),
+    ):
+        with pytest.raises(LabError, match=words):
+            lab.move(node, network)
+    assert lab.places()["m4"] == "wifi"
