@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from nodes.dataplane.bpf.layout import LONG, NUMBER, EventKind, NativeRoute, RoleFlag
+from nodes.dataplane.bpf.layout import NUMBER, EventKind, NativeRoute, RoleFlag
+from nodes.dataplane.contacts import Use
 from nodes.dataplane.counts import Count
 from nodes.dataplane.decision import SourceOf, Tables
 from nodes.dataplane.devices import Devices
 from nodes.dataplane.kernel import cells, encoding, prefixes
+from nodes.dataplane.kernel.contacts import KernelContacts
 from nodes.dataplane.kernel.counters import FastCounts, LocatorCounters, PerCpu, count_of, read_pending, read_statistics
 from nodes.dataplane.kernel.locators import Locators
 from nodes.dataplane.kernel.mappings import Mappings
@@ -74,6 +76,7 @@ class KernelPath:
         self._local = LocalTable(maps["local"], tables, monotonic_ns)
         self._native, self._aggregates = PrefixTrie(maps["native"]), PrefixTrie(maps["aggregates"])
         self._flows = flows
+        self._contacts = KernelContacts(maps["contacts"], lambda: monotonic_ns() / 1e9)
         self._generation = encoding.generation(maps["settings"].lookup(NUMBER.pack(0)))
         self.in_step = False
         self._retry_at: float | None = None
@@ -254,8 +257,11 @@ class KernelPath:
 
     def contacts(self) -> Iterator[tuple[int, IPAddress, IPAddress, float]]:
         """Instance-ID, EID of this site, RLOC, and when data last went between them: seconds of CLOCK_MONOTONIC."""
-        for key, value in self._maps["contacts"].items():
-            yield *encoding.contact(key), LONG.unpack(value)[0] / 1e9
+        return self._contacts.all()
+
+    def contacts_of(self, prefix: EidPrefix) -> Iterator[Use]:
+        """The RLOCs that data of the EIDs inside ``prefix`` went to or came from; CLOCK_MONOTONIC as well."""
+        return self._contacts.of(prefix)
 
 
 def _bring_to(kernel: KernelMap, contents: Mapping[bytes, bytes]) -> None:

@@ -182,7 +182,10 @@ class DataPath:
 
     def peers(self, prefix: EidPrefix) -> tuple[IPAddress, ...]:
         """The RLOCs that data of ``prefix`` went to or came from within the last minute (requirement C34)."""
-        return peers_of(self.last_uses(), prefix, self._clock())
+        uses = list(self._python.contacts_of(prefix))
+        if self._kernel is not None:
+            uses += [(rloc, last * self._scale) for rloc, last in self._kernel.contacts_of(prefix)]
+        return peers_of(uses, self._clock())
 
     def in_use(self) -> frozenset[IPAddress]:
         """The RLOCs that any data went to or came from within the last minute: whose mappings are probed."""

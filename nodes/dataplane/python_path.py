@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
 from nodes.dataplane.absences import Absence
+from nodes.dataplane.contacts import Use
 from nodes.dataplane.context import PER_STRANGER, PathContext
 from nodes.dataplane.counts import Counts
 from nodes.dataplane.decision import Drop, SourceOf, Tables, Unreachable
@@ -216,6 +217,10 @@ class PythonPath:
     def contacts(self) -> Iterator[tuple[int, IPAddress, IPAddress, float]]:
         """Instance-ID, EID of this site, RLOC, and when data last went between the two by this path."""
         return self._context.contacts.last_uses()
+
+    def contacts_of(self, prefix: EidPrefix) -> Iterator[Use]:
+        """The RLOCs that data of the EIDs inside ``prefix`` went to or came from by this path."""
+        return self._context.contacts.of(prefix)
 
     def source_of(self, locator: IPAddress) -> IPAddress | None:
         """The own RLOC from which a locator is reached, as remembered since the routes last changed."""
