@@ -177,7 +177,8 @@ def ping(_context: Context, timeout: str = "2", json: bool = False, lab: str = "
     positional=("node", "what"),
     help={
         "node": "a LISP node",
-        "what": "map-cache, locators, contacts, database, registrations, dynamic-eids, roles, statistics, interfaces",
+        "what": "map-cache, locators, contacts, database, registrations, dynamic-eids, subscriptions, roles, "
+        "statistics, interfaces",
         "verify": "compare the kernel's map-cache with the engine's; exit status 1 where they differ",
         "json": "print JSON instead of the table",
         "lab": LAB_HELP,

@@ -14,6 +14,7 @@ SHOWN = (
     "database",
     "registrations",
     "dynamic-eids",
+    "subscriptions",
     "roles",
     "statistics",
     "interfaces",

@@ -43,6 +43,10 @@ VALUES: Mapping[str, str] = {
     "registration_interval": "seconds between two Map-Registers",
     "locator_status_bits": "whether it is to send Locator-Status-Bits",
     "path_mtu_discovery": "whether it is to learn path MTUs",
+    "subscription_keys": "its secrets for subscriptions (RFC 9437), none if it is not to subscribe: key_id, algorithm, "
+    "secret",
+    "subscribers": "who may subscribe, as a Map-Server or Map-Resolver knows it: xtr_id, site_id, rlocs, auth (key_id, "
+    "algorithm, secret; a Map-Resolver has none)",
     "time_scale": "how much faster than real time its clock is to run",
     "xtr_id": "its xTR-ID, 32 hexadecimal digits",
     "site_id": "its Site-ID",
@@ -123,6 +127,16 @@ def values(topology: Topology, node: Node, directory: Path, here: Path) -> dict[
         "registration_interval": config.registration_interval,
         "locator_status_bits": config.locator_status_bits,
         "path_mtu_discovery": config.path_mtu_discovery,
+        "subscription_keys": [_key(one) for one in config.subscription_keys],
+        "subscribers": [
+            {
+                "xtr_id": one.xtr_id,
+                "site_id": one.site_id,
+                "rlocs": [str(network) for network in one.rlocs],
+                "auth": [_key(key) for key in one.keys],
+            }
+            for one in config.subscribers
+        ],
         "time_scale": config.time_scale,
         "xtr_id": config.xtr_id,
         "site_id": config.site_id,

@@ -49,6 +49,7 @@ def _site(node: MobileNodeRow) -> SiteRow:
         dataplane=node.dataplane,
         probing=node.probing,
         path_mtu_discovery=node.path_mtu_discovery,
+        pubsub=node.pubsub,
         # RFC 9300 section 10: Locator-Status-Bits are of a locator-set that stays.
         locator_status_bits=At(False, node.line),
     )

@@ -181,6 +181,10 @@ class NodeRow(NamedRow):
         One(BOOLEAN),
         "Whether it sends Locator-Status-Bits and goes by those of others; what the whole topology says, if left out",
     )
+    pubsub: At[bool] | None = item(
+        One(BOOLEAN),
+        "Whether it subscribes to what it resolves, as an ITR, PITR or RTR; what the whole topology says, if left out",
+    )
     asn: At[int] | None = item(
         One(_ASN),
         "Its AS number as a PITR or the edge of a non-LISP site, with routing: ospf-bgp; 65001 and up if left out",
@@ -386,6 +390,9 @@ class MobileNodeRow(NamedRow):
     path_mtu_discovery: At[bool] | None = item(
         One(BOOLEAN), "Whether it learns path MTUs; what the whole topology says, if left out"
     )
+    pubsub: At[bool] | None = item(
+        One(BOOLEAN), "Whether it subscribes to what it resolves; what the whole topology says, if left out"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,6 +444,11 @@ class TopologyRow(Row):
         One(BOOLEAN),
         "Whether ITRs tell in every packet which RLOCs of their site are up (RFC 9300 section 10; not for the public "
         "Internet); false if left out",
+    )
+    pubsub: At[bool] | None = item(
+        One(BOOLEAN),
+        "Whether ITRs, PITRs and RTRs subscribe to the mappings that they resolve (RFC 9437), so that the Map-Servers "
+        "tell them each change; they can for sites with proxy-reply; false if left out",
     )
     address_space: AddressSpaceRow | None = item(
         Table(AddressSpaceRow),

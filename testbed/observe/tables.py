@@ -158,6 +158,14 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
         ("Age", lambda row: _duration(row["age_s"])),
         ("Expires", lambda row: _duration(row["expires_s"])),
     ],
+    "subscriptions": [
+        *_EID,
+        ("From", _field("from")),
+        ("To", _field("to")),
+        ("xTR-ID", _field("xtr_id")),
+        ("State", _field("state")),
+        ("For", lambda row: _duration(row["since_s"])),
+    ],
     "lig": [
         *_EID,
         ("Action", _reply_action),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from itertools import pairwise
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ from nodes.lisp.config import (
     NodeConfig,
     RegistrationSite,
     Role,
+    Subscriber,
 )
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
@@ -40,6 +42,8 @@ DEFAULT_PRIORITY = 1
 DEFAULT_WEIGHT = 100
 DEFAULT_NBR_PROXY_REPLY = 1
 DEFAULT_PROBING = 10.0
+
+_ASKING = frozenset({Role.ITR, Role.PITR, Role.RTR})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,26 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
     lisp_sites = [site for site in topology.sites if is_lisp(site)]
     members = Members(having, rlocs)
     instances_used = {segment.instance_id for site in lisp_sites for segment in segments(site)}
+
+    def site_id(site: SiteRow | None, roles: frozenset[Role]) -> int:
+        return lisp_sites.index(site) + 1 if site and roles & {Role.ITR, Role.ETR} else 0
+
+    subscribers = {
+        node.name: Subscriber(
+            _xtr_id(name, node),
+            site_id(site, roles),
+            plan.rloc_space if site and site.mobile else tuple(ip_network(own) for own in rlocs[node.name]),
+            (_subscription_key(name, node),),
+        )
+        for node, site, roles in nodes
+        if bool(roles & _ASKING) and _said(node.pubsub, topology.pubsub, False)
+    }
+    resolver_rlocs = tuple(own for one in having[Role.MAP_RESOLVER] for own in rlocs[one])
     configs: dict[str, NodeConfig] = {}
     for node, site, roles in nodes:
         if not roles:
             continue
-        asks, registers = bool(roles & {Role.ITR, Role.PITR, Role.RTR}), Role.ETR in roles
+        asks, registers = bool(roles & _ASKING), Role.ETR in roles
         tunnels = site is not None and bool(roles & {Role.ITR, Role.ETR})
         interfaces = wiring.interfaces.get(node.name, [])
         site_side = [one for one in interfaces if one.side is Side.SITE]
@@ -131,7 +150,14 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             sites=_served(node, lisp_sites, plan) if Role.MAP_SERVER in roles else (),
             delegations=_delegations(node.name, lisp_sites, plan, members) if Role.MAP_RESOLVER in roles else (),
             xtr_id=_xtr_id(name, node) if asks or registers else "",
-            site_id=lisp_sites.index(site) + 1 if site and tunnels else 0,
+            site_id=site_id(site, roles),
+            subscribers=tuple(
+                one if Role.MAP_SERVER in roles else replace(one, keys=()) for one in subscribers.values()
+            )
+            if roles & {Role.MAP_SERVER, Role.MAP_RESOLVER}
+            else (),
+            subscription_resolvers=resolver_rlocs if Role.MAP_SERVER in roles and subscribers else (),
+            subscription_keys=subscribers[node.name].keys if node.name in subscribers else (),
             dataplane=_dataplane(topology, node),
             probing=_said(node.probing, topology.probing, DEFAULT_PROBING),
             path_mtu_discovery=_said(node.path_mtu_discovery, topology.path_mtu_discovery, False),
@@ -260,3 +286,10 @@ def _delegations(resolver: str, sites: list[SiteRow], plan: Plan, members: Membe
 def _xtr_id(name: str, node: NodeRow) -> str:
     """128 bits that differ from node to node and are the same each time the topology is loaded."""
     return hashlib.sha256(f"{name}/{node.name}".encode()).hexdigest()[:32]
+
+
+def _subscription_key(name: str, node: NodeRow) -> Key:
+    """The secret that a node shares with the Map-Servers for its subscriptions alone (RFC 9437 section 7.1)."""
+    return Key(
+        DEFAULT_KEY_ID, DEFAULT_ALGORITHM, hashlib.sha256(f"{name}/{node.name}/subscriptions".encode()).hexdigest()
+    )

@@ -55,6 +55,7 @@ def _topology(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -> I
     for key, said in (
         ("path-mtu-discovery", topology.path_mtu_discovery),
         ("locator-status-bits", topology.locator_status_bits),
+        ("pubsub", topology.pubsub),
     ):
         yield f"{key}: {_boolean(said)}"
     yield from ["address-space:", f"  rloc: {_list(plan.rloc_space)}", f"  eid: {_list(plan.eid_space)}"]
@@ -117,6 +118,8 @@ def _node(node: NodeRow, plan: Plan, roles: list[str], *, locators: bool) -> Ite
         yield f"path-mtu-discovery: {_boolean(node.path_mtu_discovery)}"
     if node.locator_status_bits:
         yield f"locator-status-bits: {_boolean(node.locator_status_bits)}"
+    if node.pubsub:
+        yield f"pubsub: {_boolean(node.pubsub)}"
     if node.versions:
         yield f"versions: {_names(node.versions)}"
     if node.map_resolvers:

@@ -365,3 +365,29 @@ def test_reachability_is_the_nodes_or_else_the_files() -> None:
     resolved = loads(text).source
     assert told(resolved) == expected
     assert loads(resolved).source == resolved
+
+
+def test_who_subscribes_is_known_to_the_mapping_system_and_to_nobody_else() -> None:
+    def configs(text: str) -> dict[str, NodeConfig]:
+        return {node.name: node.lisp for node in loads(text).lisp_routers if node.lisp}
+
+    assert not any(one.subscribers or one.subscription_keys for one in configs(BASE).values())
+    text = BASE.replace("title:", "pubsub: true\ntitle:").replace("xtr2: {", "xtr2: {pubsub: false, ")
+    found = configs(text)
+    assert {name for name, one in found.items() if one.subscription_keys} == {"xtr1", "pxtr"}
+    keys = [one.subscription_keys for one in found.values() if one.subscription_keys]
+    assert len(set(keys)) == 2
+    for name in ("ms", "mr"):
+        known = {one.xtr_id: one for one in found[name].subscribers}
+        assert set(known) == {found["xtr1"].xtr_id, found["pxtr"].xtr_id}
+        one = known[found["xtr1"].xtr_id]
+        assert one.site_id == found["xtr1"].site_id
+        assert [network.network_address for network in one.rlocs] == list(found["xtr1"].rlocs)
+        # A Map-Resolver signs nothing.
+        assert one.keys == (found["xtr1"].subscription_keys if name == "ms" else ())
+    assert found["ms"].subscription_resolvers == found["mr"].rlocs
+    assert not found["xtr1"].subscribers
+    resolved = loads(text).source
+    assert configs(resolved) == found
+    assert loads(resolved).source == resolved
+    assert NodeConfig.from_json(found["ms"].to_json()) == found["ms"]

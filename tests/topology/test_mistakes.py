@@ -62,7 +62,7 @@ def test_file_that_is_no_topology(tmp_path: Path, name: str, data: bytes, messag
     if message is None:
         keys = (
             "name, title, time-scale, routing, dataplane, probing, path-mtu-discovery, locator-status-bits, "
-            "address-space, core, mapping-system, proxies, sites, mobile-nodes, expect"
+            "pubsub, address-space, core, mapping-system, proxies, sites, mobile-nodes, expect"
         )
         what = "'two-dc'" if name == "scalar" else "a list"
         message = f"1: the file: is {what}, allowed is a mapping of {keys}"

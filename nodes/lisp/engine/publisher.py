@@ -197,8 +197,9 @@ class Publisher:
             {
                 "eid": str(prefix.network),
                 "instance_id": prefix.instance_id,
+                "from": [str(one) for one in self._context.config.rlocs],
+                "to": [str(one) for one in subscription.rlocs],
                 "xtr_id": subscription.subscriber.xtr_id,
-                "rlocs": [str(one) for one in subscription.rlocs],
                 "state": subscription.state,
                 "since_s": round(now - subscription.since, 1) if subscription.confirmed else None,
             }

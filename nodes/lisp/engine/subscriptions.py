@@ -172,7 +172,7 @@ class Subscriptions:
             {
                 "eid": str(prefix.network),
                 "instance_id": prefix.instance_id,
-                "from": str(one.server),
+                "from": [str(one.server)],
                 "to": [str(rloc) for rloc in config.rlocs],
                 "xtr_id": config.xtr_id,
                 "state": "temporary" if one.temporary else "subscribed",

@@ -164,6 +164,7 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
             ("probing", router.probing),
             ("path-mtu-discovery", router.path_mtu_discovery),
             ("locator-status-bits", router.locator_status_bits),
+            ("pubsub", router.pubsub),
         ):
             if said:
                 what = f"{key} of router {router.name} in {name}, which is no LISP site"
