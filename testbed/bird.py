@@ -93,7 +93,7 @@ def configuration(topology: Topology, node: Node) -> str:
         if own:
             routes = "\n".join(f"  route {prefix} unreachable;" for prefix in own)
             text += _ANNOUNCED.format(version=version, routes=routes)
-        text += _ospf(node, version)
+        text += _ospf(topology, node, version)
     return text + "".join(_session(topology, node, peer) for peer in daemon.bgp)
 
 
@@ -117,16 +117,21 @@ def _versions(node: Node) -> tuple[int, ...]:
     return tuple(sorted({address.version for one in node.interfaces for address in one.addresses}))
 
 
-def _ospf(node: Node, version: int) -> str:
+def _ospf(topology: Topology, node: Node, version: int) -> str:
     daemon = _daemon(node)
     here = {one.name for one in node.interfaces if any(address.version == version for address in one.addresses)}
     speaking = [name for name in daemon.ospf if name in here]
-    silent = [name for name in daemon.stubs if name in here]
+    # The subnet of an access network is there, whether a mobile node is or not.
+    access = {one.name for one in node.interfaces if topology[one.peer].networks}
+    silent = [name for name in daemon.stubs if name in here - access]
+    empty = [name for name in daemon.stubs if name in here & access]
     if not speaking:
         return ""
     lines = [f"    interface {_names(speaking)} {{ type ptp; hello {_HELLO_SECONDS}; dead {_DEAD_SECONDS}; }};"]
     if silent:
         lines.append(f"    interface {_names(silent)} {{ stub; }};")
+    if empty:
+        lines.append(f"    interface {_names(empty)} {{ stub; check link no; }};")
     # Not as an interface: OSPFv3 ignores one that has no link-local address.
     lines += [
         f"    stubnet {one}/{one.max_prefixlen};  # loopback" for one in daemon.loopbacks if one.version == version

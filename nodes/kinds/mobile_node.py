@@ -52,16 +52,16 @@ class MobileNode(LispRouter):
         self.take(first)
 
     def leave(self, interface: str) -> None:
-        """Lose a network: its addresses and routes, then the link.
+        """Lose a network: the link, and with it the routes, then the addresses.
 
         Raises:
             NetlinkError: The kernel refused.
         """
         index = links.index_of(self.kernel, interface)
+        links.set_up(self.kernel, index, up=False)
         for address in self._attachments[interface].addresses:
             with tolerating(errno.EADDRNOTAVAIL):  # somebody has taken it away already
                 links.delete_address(self.kernel, index, address)
-        links.set_up(self.kernel, index, up=False)
 
     def take(self, interface: str) -> None:
         """Take what a network gives; the interface is up.
