@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nodes.dataplane.decision import Tables
+from nodes.lisp.config import DynamicEid
 from nodes.lisp.eid import EidPrefix, network_around
 from nodes.lisp.eid_table import EidTable
 
@@ -17,7 +18,9 @@ MOST_HOSTS_OF_A_MAC = 64
 class Admission:
     """Tells hosts from what cannot be one, and keeps each MAC address to its share of them."""
 
-    def __init__(self, tables: Tables, permitted: EidTable[Any], report: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(
+        self, tables: Tables, permitted: EidTable[DynamicEid], report: Callable[[str, dict[str, Any]], None]
+    ) -> None:
         """Admit nobody yet.
 
         Args:
@@ -33,7 +36,7 @@ class Admission:
     def admits(self, eid: EidPrefix, mac: str) -> bool:
         """Whether ``eid``, overheard with this MAC address, may be a host."""
         permitted = self._permitted.lookup(eid)
-        if permitted is None or self._names_a_subnet(eid, permitted[0]):
+        if permitted is None or eid.address in permitted[1].routers or self._names_a_subnet(eid, permitted[0]):
             return False
         if self._macs.get(eid) == mac or self._shares[mac] < MOST_HOSTS_OF_A_MAC:
             return True
@@ -42,6 +45,10 @@ class Admission:
             self._reported.add(mac)
             self._report("too-many-hosts-of-a-mac", {"mac": mac, "most": MOST_HOSTS_OF_A_MAC, "eid": str(eid)})
         return False
+
+    def knows(self, mac: str) -> bool:
+        """Whether a host with this MAC address is here."""
+        return mac in self._shares
 
     def took(self, eid: EidPrefix, mac: str) -> None:
         """A host was overheard with this MAC address; the one it had before has room again."""

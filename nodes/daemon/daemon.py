@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nodes.daemon.control import ControlSocket
-from nodes.daemon.dynamic_eids import DynamicEids
+from nodes.daemon.dynamic_eids import HOST_EFFECTS, DynamicEids
 from nodes.daemon.icmp_socket import IcmpErrors
 from nodes.daemon.jobs import Jobs
 from nodes.daemon.journal import Journal
@@ -34,17 +34,14 @@ from nodes.dataplane.path import DataPath
 from nodes.linux import netlink
 from nodes.lisp.config import DataPlane, NodeConfig
 from nodes.lisp.effects import (
-    AddHost,
     Answer,
     Effect,
-    FindHost,
     Input,
     Install,
     LocatorState,
     PathMtu,
     Persist,
     Remove,
-    RemoveHost,
     Report,
     RlocsChanged,
     Send,
@@ -140,7 +137,7 @@ class Daemon:
             self._path = self._opened.path
             self._event("dataplane", asdict(self._path.running))
             if config.dynamic_eids:
-                self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step, journal.write)
+                self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step, journal.write, self._now)
         self._engine = Engine(
             config,
             _random_bits,
@@ -173,12 +170,11 @@ class Daemon:
             Unresolved: self._unresolved,
             LocatorState: self._locator_state,
             PathMtu: self._path_mtu,
-            AddHost: self._add_host,
-            RemoveHost: self._remove_host,
-            FindHost: self._find_host,
             Answer: self._answered,
             Report: lambda effect: self._journal.write(effect.event, effect.fields),
         }
+        of_hosts = self._dynamic.carries if self._dynamic is not None else dict.fromkeys(HOST_EFFECTS, _ignore)
+        self._carry.update(of_hosts)
 
     def serve(self) -> None:
         """Report "listening", start the engine and work until told to stop."""
@@ -228,7 +224,8 @@ class Daemon:
     def _timeout(self) -> float | None:
         if self._jobs.pending:
             return 0.0
-        deadlines = [self._engine.deadline(), self._path.deadline() if self._path else None]
+        timed = (self._engine, self._path, self._dynamic)
+        deadlines = [one.deadline() for one in timed if one is not None]
         waits = [(one - self._now()) / self._scale for one in deadlines if one is not None]
         real = (self._waiters.deadline(), self._journal.deadline())
         waits += [one - time.monotonic() for one in real if one is not None]
@@ -246,6 +243,7 @@ class Daemon:
             path.settle()
             if self._dynamic is not None:
                 self._dynamic.found(path.take_strangers())
+                self._dynamic.expire()
                 self._strays(path)
             for said in path.take_status_bits():
                 self._step(said)
@@ -329,18 +327,6 @@ class Daemon:
     def _path_mtu(self, effect: PathMtu) -> None:
         if self._path is not None:
             self._path.set_path_mtu(effect.rloc, effect.mtu)
-
-    def _add_host(self, effect: AddHost) -> None:
-        if self._dynamic is not None:
-            self._dynamic.add(effect)
-
-    def _remove_host(self, effect: RemoveHost) -> None:
-        if self._dynamic is not None:
-            self._dynamic.remove(effect)
-
-    def _find_host(self, effect: FindHost) -> None:
-        if self._dynamic is not None:
-            self._dynamic.find(effect)
 
     def _answered(self, effect: Answer) -> None:
         result = effect.result
@@ -426,6 +412,10 @@ def write_report(pipe: int | None, event: str, fields: Mapping[str, Any]) -> boo
     except OSError:
         return False
     return True
+
+
+def _ignore(_effect: object) -> None:
+    """For a node without hosts that are found one by one."""
 
 
 def _ignore_events(read: Callable[[], None], _events: int) -> None:

@@ -1,8 +1,9 @@
-"""Dynamic-EIDs: hosts are found by what they send, and far hosts of the same subnet are answered for (X01, S06)."""
+"""Dynamic-EIDs: hosts are found by what they send, and their neighbours told what they cannot know (X01, X11, S06)."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,50 +11,42 @@ from functools import partial
 from typing import Any
 
 from nodes.daemon.admission import Admission
+from nodes.daemon.ageing import Ageing
+from nodes.daemon.arrivals import Arrivals
 from nodes.daemon.neighbour_socket import NeighbourSocket
 from nodes.daemon.plumbing import Plumbing
+from nodes.daemon.proxy_replies import ProxyReplies
 from nodes.dataplane.decision import Tables
-from nodes.dataplane.neighbours import Heard
+from nodes.dataplane.neighbours import Arrived, Heard
 from nodes.dataplane.path import DataPath
 from nodes.dataplane.strangers import Stranger
 from nodes.lisp.config import DynamicEid, NodeConfig
-from nodes.lisp.effects import AddHost, FindHost, Forwarding, HostSeen, Input, Miss, RemoveHost
+from nodes.lisp.effects import AddHost, FindHost, Forwarding, HostGone, HostLeft, HostSeen, Input, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
+from nodes.lisp.rate_limit import RateLimit
 
-_PATIENCE = 5.0
-"""Seconds after which a neighbour request is an old story: the count of unanswered requests starts again."""
+HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, FindHost)
 
-_MOST = 4096
-"""Neighbour requests that are remembered."""
+ANNOUNCEMENTS, EACH = 1024, 0.001
+"""What the neighbours of hosts are told: as much at once, then one frame in a millisecond."""
 
 
 @dataclass(slots=True)
 class _Host:
-    """What was overheard of a dynamic-EID that is here; ``seen`` is a time of the monotonic clock."""
+    """A dynamic-EID that is here, and what was overheard of it; ``seen`` is a time of the monotonic clock."""
 
+    interface: str
     seen: float
-    mac: str = ""
-
-
-@dataclass(slots=True)
-class _Asking:
-    """One host that asks for one that is not here.
-
-    Attributes:
-        requests: How many it has sent in a row, the last of them ``heard`` on ``port`` at ``last``.
-        waiting: Whether it is to be answered as soon as the mapping system says where the other one is.
-    """
-
-    port: NeighbourSocket
-    heard: Heard
-    last: float
-    requests: int = 0
-    waiting: bool = False
+    mac: bytes = b""
 
 
 class DynamicEids:
-    """The hosts of a router's dynamic prefixes."""
+    """The hosts of a router's dynamic prefixes.
+
+    Attributes:
+        counters: What was said on the site interfaces, by kind.
+    """
 
     def __init__(
         self,
@@ -63,6 +56,7 @@ class DynamicEids:
         path: DataPath,
         step: Callable[[Input], None],
         report: Callable[[str, dict[str, Any]], None],
+        now: Callable[[], float],
     ) -> None:
         """Overhear the site interfaces in the caller's network namespace.
 
@@ -73,46 +67,62 @@ class DynamicEids:
             path: The data path.
             step: Tells the engine what has happened.
             report: Writes an event and its fields into the log.
+            now: The engine's clock.
         """
-        self._tables, self._plumbing, self._path, self._step = tables, plumbing, path, step
+        self._tables, self._plumbing, self._path = tables, plumbing, path
+        self._step, self._report, self._now = step, report, now
         self._permitted: EidTable[DynamicEid] = EidTable()
         for one in config.dynamic_eids:
             self._permitted.set(one.prefix, one)
         self._admission = Admission(tables, self._permitted, report)
+        self._proxy = ProxyReplies(tables, self._permitted, path, step)
+        self._ageing = Ageing(self._permitted)
+        self._arrivals = Arrivals((one.prefix for one in config.dynamic_eids), self._elsewhere)
+        self._announcements: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
         served = {one.prefix.instance_id for one in config.dynamic_eids}
+        gateways = {one.interface: bytes.fromhex(one.mac.replace(":", "")) for one in config.gateways}
         self._ports = {
-            NeighbourSocket(name): instance for name, instance in plumbing.sites.items() if instance in served
+            NeighbourSocket(name, gateways.get(name, b"")): instance
+            for name, instance in plumbing.sites.items()
+            if instance in served
         }
+        self._by_name = {port.interface: port for port in self._ports}
         self._hosts: dict[EidPrefix, _Host] = {}
-        self._asking: dict[tuple[EidPrefix, IPAddress], _Asking] = {}
+        self.counters: Counter[str] = Counter()
 
     @property
     def readers(self) -> Mapping[int, Callable[[], None]]:
         """What to call when which descriptor can be read."""
         return {port.fileno(): partial(self._read, port) for port in self._ports}
 
+    # What the engine decides
+
+    @property
+    def carries(self) -> Mapping[type, Callable[[Any], None]]:
+        """What carries out which of :data:`HOST_EFFECTS`."""
+        return dict(zip(HOST_EFFECTS, (self.add, self.remove, self.left, self.find), strict=True))
+
     def add(self, effect: AddHost) -> None:
         """A host is here (requirement X08)."""
-        self._hosts.setdefault(effect.eid, _Host(time.monotonic()))
+        self._hosts.setdefault(effect.eid, _Host(effect.interface, time.monotonic())).interface = effect.interface
+        self._ageing.heard(effect.eid, self._now())
         self._plumbing.add_host(effect.eid, effect.interface)
         self._path.add_host(effect.eid)
 
     def remove(self, effect: RemoveHost) -> None:
         """A host is here no longer."""
-        self._hosts.pop(effect.eid, None)
+        host = self._hosts.pop(effect.eid, None)
+        if host is not None and host.mac:
+            self._arrivals.had(host.mac, effect.eid)
+        self._ageing.forget(effect.eid)
         self._admission.forget(effect.eid)
         self._path.remove_host(effect.eid)
         self._plumbing.remove_host(effect.eid)
 
-    def found(self, strangers: Iterable[Stranger]) -> None:
-        """X01: somebody sent packets with these sources. They are asked for on the site: a host is who answers."""
-        for stranger in strangers:
-            with suppress(OSError):
-                interface = self._plumbing.site_of(stranger.interface) or self._plumbing.interface_of(stranger.eid)
-                own = self._plumbing.own_address(interface, stranger.eid.address) if interface else None
-                port = next((one for one in self._ports if one.interface == interface), None)
-                if port is not None and own is not None:
-                    port.ask(stranger.eid.address, own)
+    def left(self, effect: HostLeft) -> None:
+        """A host is behind another router: its neighbours here are to send to this one, at once."""
+        host = self._hosts.get(effect.eid)
+        self._announce(effect.eid, host.interface if host else self._plumbing.interface_of(effect.eid), None)
 
     def find(self, effect: FindHost) -> None:
         """Ask for a host on its site interface; if it is there, its answer is overheard."""
@@ -122,16 +132,113 @@ class DynamicEids:
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""
-        for (eid, _), asking in self._asking.items():
-            if asking.waiting and prefix.covers(eid):
-                self._answer(eid, asking)
+        self._proxy.installed(prefix)
+
+    # What the data path tells, and the clock
+
+    def found(self, strangers: Iterable[Stranger]) -> None:
+        """X01: somebody sent packets with these sources. They are asked for on the site: a host is who answers."""
+        for stranger in strangers:
+            interface = self._plumbing.site_of(stranger.interface) or self._plumbing.interface_of(stranger.eid)
+            if interface in self._by_name:
+                self._ask(self._by_name[interface], stranger.eid.address)
+
+    def deadline(self) -> float | None:
+        """When :meth:`expire` has something to do, by the engine's clock."""
+        return self._ageing.deadline()
+
+    def expire(self) -> None:
+        """X05: ask for hosts that have been silent; those that do not answer are gone."""
+        due = self._ageing.due(self._now())
+        for eid in due.ask:
+            host = self._hosts[eid]
+            self.counters["silent-hosts-asked"] += 1
+            self._ask(self._by_name[host.interface], eid.address, host.mac or None)
+        for eid in due.gone:
+            self._step(HostGone(eid, self._hosts[eid].interface))
+
+    # What is overheard
+
+    def _read(self, port: NeighbourSocket) -> None:
+        instance_id = self._ports[port]
+        for said in port.read():
+            if isinstance(said, Arrived):
+                self._arrived(port, said.mac, instance_id)
+                continue
+            self._notice(port, said, host_prefix(said.sender, instance_id))
+            if said.asked is not None:
+                asked = host_prefix(said.asked, instance_id)
+                if not self._is_here(asked):
+                    self._proxy.asked(port, said, asked)
+
+    def _notice(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
+        mac = heard.mac.hex(":")
+        if self._is_own(eid) or not self._admission.admits(eid, mac):
+            return
+        was_here = eid in self._hosts
+        self._step(HostSeen(eid, port.interface))
+        host = self._hosts.get(eid)
+        if host is None:
+            return
+        if host.mac != heard.mac:
+            with suppress(OSError):  # the interface is down
+                self._plumbing.set_neighbour(eid, port.interface, heard.mac)
+        host.mac, host.seen = heard.mac, time.monotonic()
+        self._ageing.heard(eid, self._now())
+        self._admission.took(eid, mac)
+        if not was_here and not heard.announced:
+            self._announce(eid, port.interface, heard.mac)
+
+    def _arrived(self, port: NeighbourSocket, mac: bytes, instance_id: int) -> None:
+        """X01: a machine of which only the MAC address is known; what it answers shows its addresses."""
+        if self._admission.knows(mac.hex(":")):
+            return
+        asked = 0
+        for address in self._arrivals.questions(mac, instance_id, self._now()):
+            if not self._is_here(host_prefix(address, instance_id)):
+                asked += self._ask(port, address, mac)
+        for prefix, _ in self._permitted.items() if asked else ():
+            source = self._plumbing.own_address(port.interface, prefix.address)
+            if source and prefix.version == 6 and prefix.instance_id == instance_id and source in prefix.network:
+                with suppress(OSError):
+                    port.ping(mac, source)
+        if asked:
+            self.counters["machines-arrived"] += 1
+            self.counters["arrived-machines-asked"] += asked
+            self._report("machine-arrived", {"mac": mac.hex(":"), "interface": port.interface, "asked": asked})
+
+    # What is said
+
+    def _ask(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None = None) -> bool:
+        """Ask for a host: the machine that has this MAC address, or everybody."""
+        own = self._plumbing.own_address(port.interface, address)
+        if own is None:
+            return False
+        with suppress(OSError):  # the interface is down
+            port.ask(address, own, mac)
+        return True
+
+    def _announce(self, eid: EidPrefix, interface: str | None, mac: bytes | None) -> None:
+        """Tell the neighbours of a host its MAC address; None is this router's."""
+        port = self._by_name.get(interface or "")
+        source = self._plumbing.own_address(port.interface, eid.address) if port else None
+        if port is None or source is None:
+            return
+        if not self._announcements.allows(None, self._now()):
+            self.counters["announcements-refused"] += 1
+            return
+        with suppress(OSError):  # the interface is down
+            port.announce(eid.address, mac, source)
+            self.counters["hosts-announced"] += 1
+
+    # Tables
 
     def with_overheard(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The engine's table of dynamic-EIDs, each with its MAC address and when it was last overheard."""
         now = time.monotonic()
         there = {(str(eid.network), eid.instance_id): host for eid, host in self._hosts.items()}
         return [
-            {**row, "mac": host.mac, "last_seen_s": round(now - host.seen, 1)}
+            {**row, "mac": host.mac.hex(":"), "last_seen_s": round(now - host.seen, 1)}
             for row in rows
             if (host := there.get((row["eid"], row["instance_id"])))
         ]
@@ -141,55 +248,6 @@ class DynamicEids:
         for port in self._ports:
             port.close()
 
-    def _read(self, port: NeighbourSocket) -> None:
-        instance_id = self._ports[port]
-        for heard in port.read():
-            self._notice(port, heard, host_prefix(heard.sender, instance_id))
-            if heard.asked is not None:
-                self._asked(port, heard, host_prefix(heard.asked, instance_id))
-
-    def _notice(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
-        mac = heard.mac.hex(":")
-        if self._is_own(eid) or not self._admission.admits(eid, mac):
-            return
-        self._step(HostSeen(eid, port.interface))
-        host = self._hosts.get(eid)
-        if host is not None:
-            host.mac, host.seen = mac, time.monotonic()
-            self._admission.took(eid, mac)
-
-    def _asked(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
-        """S06, X12: a host asks for one of its subnet."""
-        permitted = self._permitted.lookup(eid)
-        if permitted is None or self._is_here(eid):
-            return
-        now = time.monotonic()
-        asking = self._asking.get((eid, heard.sender))
-        if asking is None or now - asking.last > _PATIENCE:
-            if len(self._asking) >= _MOST:
-                self._asking = {key: one for key, one in self._asking.items() if now - one.last <= _PATIENCE}
-            if len(self._asking) >= _MOST:
-                return
-            asking = self._asking[eid, heard.sender] = _Asking(port, heard, now)
-        asking.port, asking.heard, asking.last = port, heard, now
-        asking.requests += 1
-        if asking.requests <= permitted[1].proxy_reply_requests:
-            return
-        if self._is_far(eid):
-            self._answer(eid, asking)
-        else:
-            asking.waiting = True
-            self._step(Miss(eid, heard.sender))
-
-    def _answer(self, eid: EidPrefix, asking: _Asking) -> None:
-        asking.waiting = False
-        if self._is_far(eid) and time.monotonic() - asking.last <= _PATIENCE:
-            try:
-                asking.port.answer(asking.heard, eid.address)
-            except OSError:
-                return  # the interface is down; the host will ask again
-            self._path.neighbour_answered()
-
     def _is_here(self, eid: EidPrefix) -> bool:
         """Whether an address is a host's of this site, or the router's own."""
         return bool(self._tables.native.get(eid))
@@ -197,11 +255,10 @@ class DynamicEids:
     def _is_own(self, eid: EidPrefix) -> bool:
         return self._is_here(eid) and eid not in self._hosts
 
-    def _is_far(self, eid: EidPrefix) -> bool:
-        """Whether a host is known to be behind another router."""
-        found = self._tables.map_cache.lookup(eid)
+    def _elsewhere(self, prefix: EidPrefix) -> Iterable[EidPrefix]:
+        """The hosts of a prefix that the map-cache knows to be behind other routers."""
         return (
-            found is not None
-            and found[1].forwarding is Forwarding.ENCAPSULATE
-            and not any(locator.address in self._tables.own for locator in found[1].locators)
+            eid
+            for eid, entry in self._tables.map_cache.covered(prefix)
+            if eid.mask_len == eid.network.max_prefixlen and entry.forwarding is Forwarding.ENCAPSULATE
         )

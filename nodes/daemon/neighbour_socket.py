@@ -1,4 +1,4 @@
-"""The packet socket that overhears ARP and neighbour discovery on one site interface, and nothing else."""
+"""The packet socket that overhears ARP, RARP and neighbour discovery on one site interface, and nothing else."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from nodes.dataplane import neighbours
 from nodes.dataplane.neighbours import (
+    ECHO_REPLY,
     ETH_ARP,
     ETH_IPV6,
+    ETH_RARP,
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
+    PING,
+    Arrived,
     Heard,
-    answer,
-    overhear,
-    question,
 )
 from nodes.dataplane.packet import ICMPV6
-from nodes.linux.socket_filter import JUMP_EQUAL, LOAD_BYTE, LOAD_HALF, RETURN, attach
+from nodes.linux.socket_filter import JUMP_EQUAL, LOAD_BYTE, LOAD_HALF, LOAD_WORD, RETURN, attach
 from nodes.lisp.eid import IPAddress
 
 _ETH_P_ALL = 3
@@ -25,69 +27,96 @@ _SOL_PACKET, _PACKET_ADD_MEMBERSHIP, _PACKET_IGNORE_OUTGOING, _ALL_MULTICAST = 2
 _BATCH = 64
 _LONGEST = 2048
 
-_FILTER = (  # the classic BPF of packet(7); a jump names the instructions to skip if equal, if not
+FILTER = (  # the classic BPF of packet(7); a jump names the instructions to skip if equal, if not
     (LOAD_HALF, 0, 0, 12),  # the Ethernet type
-    (JUMP_EQUAL, 6, 0, ETH_ARP),
-    (JUMP_EQUAL, 0, 6, ETH_IPV6),
+    (JUMP_EQUAL, 10, 0, ETH_ARP),
+    (JUMP_EQUAL, 9, 0, ETH_RARP),
+    (JUMP_EQUAL, 0, 9, ETH_IPV6),
     (LOAD_BYTE, 0, 0, 20),  # the next header
-    (JUMP_EQUAL, 0, 4, ICMPV6),
+    (JUMP_EQUAL, 0, 7, ICMPV6),
     (LOAD_BYTE, 0, 0, 54),  # the ICMPv6 type
-    (JUMP_EQUAL, 1, 0, NEIGHBOUR_SOLICITATION),
-    (JUMP_EQUAL, 0, 1, NEIGHBOUR_ADVERTISEMENT),
+    (JUMP_EQUAL, 4, 0, NEIGHBOUR_SOLICITATION),
+    (JUMP_EQUAL, 3, 0, NEIGHBOUR_ADVERTISEMENT),
+    (JUMP_EQUAL, 0, 3, ECHO_REPLY),
+    (LOAD_WORD, 0, 0, 58),  # identifier and sequence number
+    (JUMP_EQUAL, 0, 1, PING),
     (RETURN, 0, 0, _LONGEST),
     (RETURN, 0, 0, 0),
 )
 
 
 class NeighbourSocket:
-    """Overhears one interface, and answers for hosts that are elsewhere.
+    """Overhears one interface, and speaks there for hosts that are elsewhere, or whose neighbours know better now.
 
     Attributes:
         interface: The interface's name.
     """
 
-    def __init__(self, interface: str) -> None:
+    def __init__(self, interface: str, gateway: bytes = b"") -> None:
         """Open it in the caller's network namespace.
+
+        Args:
+            interface: The interface's name.
+            gateway: The gateway's MAC address: whoever speaks by it speaks for hosts that are elsewhere, as this does.
 
         Raises:
             OSError: There is no such interface, or the caller may not.
         """
-        self.interface = interface
+        self.interface, self._gateway = interface, gateway
         kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # bound to a protocol only once the filter is there
-        attach(self._socket, _FILTER)
+        attach(self._socket, FILTER)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         self._socket.bind((interface, _ETH_P_ALL))
         # Solicitations go to multicast groups of hosts that are not here.
         membership = struct.pack("iHH8s", socket.if_nametoindex(interface), _ALL_MULTICAST, 0, b"")
         self._socket.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, membership)
-        self._mac: bytes = self._socket.getsockname()[4]
+
+    @property
+    def mac(self) -> bytes:
+        """The interface's MAC address, as it is now."""
+        found: bytes = self._socket.getsockname()[4]
+        return found
 
     def fileno(self) -> int:
         """The descriptor, for select."""
         return self._socket.fileno()
 
-    def read(self) -> Iterator[Heard]:
+    def read(self) -> Iterator[Heard | Arrived]:
         """What has been said since the last call, a batch at most."""
+        ours = (self.mac, self._gateway)
         for _ in range(_BATCH):
             try:
                 frame = self._socket.recv(_LONGEST)
             except OSError:  # nothing is left, or the interface is down
                 return
-            heard = overhear(frame)
-            if heard is not None and heard.mac != self._mac:
+            heard = neighbours.overhear(frame)
+            if heard is not None and heard.mac not in ours:
                 yield heard
 
     def answer(self, heard: Heard, asked: IPAddress) -> None:
         """Say that packets for ``asked`` are to go to this router. Raises OSError."""
-        self._socket.send(answer(heard, asked, self._mac))
+        self._socket.send(neighbours.answer(heard, asked, self.mac))
 
-    def ask(self, wanted: IPAddress, own: IPAddress) -> None:
+    def announce(self, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
+        """Tell everybody that a neighbour has this MAC address now; None is this router's. Raises OSError."""
+        self._socket.send(neighbours.announce(address, mac or self.mac, self.mac, source))
+
+    def ask(self, wanted: IPAddress, own: IPAddress, mac: bytes | None = None) -> None:
         """Ask the link for a host, in the name of an own address. The answer is overheard. Raises OSError.
 
         Not by the kernel, which asks once a second, and keeps a place for each address that somebody only made up.
+
+        Args:
+            wanted: The host's address.
+            own: The router's.
+            mac: The one machine that is asked, by its MAC address; None asks everybody.
         """
-        self._socket.send(question(wanted, own, self._mac))
+        self._socket.send(neighbours.question(wanted, own, self.mac, mac))
+
+    def ping(self, mac: bytes, source: IPAddress) -> None:
+        """Have the machine with a MAC address show its address of the prefix of ``source``. Raises OSError."""
+        self._socket.send(neighbours.ping(mac, self.mac, source))
 
     def close(self) -> None:
         """Close the socket."""

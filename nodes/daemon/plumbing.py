@@ -16,9 +16,10 @@ A packet that comes in by a core interface passes the first of these, at a PITR 
 A mobile node is its own site: what it sends itself (``lo``) passes the rules of a site interface, but goes to the RLOC
 space by the table main.
 
-Everything else goes by the tables local and main, what comes out of ``lisp0`` included. What comes out of the device of
-another instance stays in that instance, and so does what the router itself says to its hosts: packets that come in
-carry a mark, the answers to them carry it too.
+Everything else goes by the tables local and main, what comes out of ``lisp0`` included; between the two, where hosts
+are found one by one, by the native one of instance 0: a host of another subnet has its host route there. What comes
+out of the device of another instance stays in that instance, and so does what the router itself says to its hosts:
+packets that come in carry a mark, the answers to them carry it too.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ CANDIDATE_TABLES = 2_000_000_000
 """The number of instance 0's table of candidates; that of another instance is larger by its instance-ID."""
 
 PROXY_TABLE = 3_000_000_000
-_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _LOCAL = 90, 100, 150, 200, 300, 500
+_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _LOCAL, _GUESTS = 90, 100, 150, 200, 300, 500, 510
 _MARKED_NATIVE, _MARKED_CANDIDATES = 400, 410
-_OURS = (_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _MARKED_NATIVE, _MARKED_CANDIDATES, _LOCAL)
+_OURS = (_SPOOFED, _DENY, _LINK_SCOPE, _NATIVE, _CANDIDATES, _MARKED_NATIVE, _MARKED_CANDIDATES, _LOCAL, _GUESTS)
 _LOOPBACK = "lo"
 _WORSE = 4096  # a metric behind the kernel's own: taken when the device is gone
 QUEUE = 8192
@@ -165,6 +166,14 @@ class Plumbing:
         own.sort(key=lambda one: neighbour not in one.network)
         return own[0].ip if own else None
 
+    def set_neighbour(self, eid: EidPrefix, interface: str, mac: bytes) -> None:
+        """A host was heard with this MAC address: the kernel does not have to ask, nor goes by another one.
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        neighbours.set_neighbour(self._kernel, self._indices[interface], eid.address, mac)
+
     def look_for(self, eid: EidPrefix, interface: str) -> None:
         """Ask for a host by ARP or neighbour discovery on a site interface.
 
@@ -227,6 +236,10 @@ class Plumbing:
         for name in config.core_interfaces if Role.PITR in config.roles else ():
             # What a PETR in this node tells an EID goes into the core, and comes back to the PITR as any packet does.
             sysctl.write_sysctl(f"net/ipv4/conf/{name}/accept_local", 1)
+        if config.dynamic_eids:
+            # A host that was told to send to another directly would go on when that one has moved.
+            for name in ("all", *config.site_interfaces):
+                sysctl.write_sysctl(f"net/ipv4/conf/{name}/send_redirects", 0)
         for name in ports:
             sysctl.write_sysctl(f"net/ipv4/neigh/{name}/unres_qlen_bytes", _NEIGHBOUR_QUEUE)
         for name in config.core_interfaces:
@@ -316,6 +329,8 @@ class Plumbing:
                 yield Rule(_NATIVE, version, NATIVE_TABLES, name)
                 yield Rule(_CANDIDATES, version, PROXY_TABLE, name)
         yield Rule(_LOCAL, version, routes.LOCAL_TABLE)
+        if any(one.prefix.instance_id == 0 for one in config.dynamic_eids):
+            yield Rule(_GUESTS, version, NATIVE_TABLES)
 
     def _set_rules(self, version: int) -> None:
         wanted = list(self._wanted_rules(version))

@@ -111,7 +111,8 @@ class Requests:
         raise ValueError(f"{what!r} cannot be shown; {', '.join(TABLES)} can")
 
     def _statistics(self) -> dict[str, Any]:
-        control = {"control": dict(sorted(self._engine.counters.items()))}
+        said = self._dynamic.counters if self._dynamic is not None else {}
+        control = {"control": dict(sorted({**self._engine.counters, **said}.items()))}
         if self._path is None:
             return {**control, "data": {}, "drops": {}}
         shown = self._path.statistics()

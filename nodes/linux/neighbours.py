@@ -7,11 +7,12 @@ import struct
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from nodes.linux.netlink import NLM_F_CREATE, Connection, attribute, parse_attributes, tolerating
+from nodes.linux.netlink import NLM_F_CREATE, NLM_F_REPLACE, Connection, attribute, parse_attributes, tolerating
 from nodes.linux.routes import IPAddress
 
 _RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
-_NDA_DST = 1
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NUD_REACHABLE = 0x02
 _NTF_USE = 0x01  # look for it at once, as if there were a packet to send
 _AF_INET, _AF_INET6 = 2, 10
 _NDMSG = struct.Struct("=BxxxiHBB")
@@ -23,6 +24,15 @@ def list_neighbours(kernel: Connection) -> Iterator[tuple[int, IPAddress]]:
         address = parse_attributes(payload, _NDMSG.size).get(_NDA_DST)
         if kind == _RTM_NEWNEIGH and address and payload[0] in (_AF_INET, _AF_INET6):
             yield _NDMSG.unpack_from(payload)[1], ip_address(address)
+
+
+def set_neighbour(kernel: Connection, index: int, address: IPAddress, mac: bytes) -> None:
+    """Have the kernel believe that a neighbour has this MAC address, as if it had just answered."""
+    family = _AF_INET if address.version == 4 else _AF_INET6
+    body = _NDMSG.pack(family, index, _NUD_REACHABLE, 0, 0)
+    body += attribute(_NDA_DST, address.packed) + attribute(_NDA_LLADDR, mac)
+    what = f"set neighbour {address} on interface {index}"
+    kernel.request(_RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE, what)
 
 
 def look_for(kernel: Connection, index: int, address: IPAddress) -> None:

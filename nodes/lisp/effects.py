@@ -389,6 +389,17 @@ class HostHome:
 
 
 @dataclass(frozen=True, slots=True)
+class HostLeft:
+    """Another xTR has registered a host: its neighbours here are to send to this router from now on.
+
+    Attributes:
+        eid: The host prefix.
+    """
+
+    eid: EidPrefix
+
+
+@dataclass(frozen=True, slots=True)
 class FindHost:
     """Ask for a host on the site's network: if it is there, it is seen (:class:`HostSeen`).
 
@@ -456,6 +467,7 @@ Effect = (
     | RemoveHost
     | HostAway
     | HostHome
+    | HostLeft
     | FindHost
     | Persist
     | Answer

@@ -25,7 +25,8 @@ VALUES: Mapping[str, str] = {
     "version, length)",
     "database": "the EID-prefixes that an ETR registers: prefix, version, instance_id, ttl_minutes, locators (address, "
     'version, priority, weight, via; interface: its own, "" of an RLOC of another router of the site)',
-    "dynamic_eids": "the prefixes in which hosts are found: as database, and proxy_reply_requests",
+    "dynamic_eids": "the prefixes in which hosts are found: as database, and proxy_reply_requests, host_silence, "
+    "host_probes",
     "gateways": "what it is to hosts beside its own addresses: interface, addresses (address, version, length), mac, "
     "and foreign, the gateways of other sites that hosts which came from there use",
     "map_servers": "where an ETR registers: address, version, key_id, algorithm (the Algorithm ID), secret, "
@@ -91,6 +92,7 @@ def values(topology: Topology, node: Node, directory: Path, here: Path) -> dict[
             _prefix(one.prefix)
             | {"ttl_minutes": one.ttl_minutes, "locators": _locators(one.locators, own)}
             | {"proxy_reply_requests": one.proxy_reply_requests}
+            | {"host_silence": one.host_silence, "host_probes": one.host_probes}
             for one in config.dynamic_eids
         ],
         "gateways": [

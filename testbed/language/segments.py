@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nodes.lisp.config import ROLE_SETS, Role
+from testbed.language.defaults import DEFAULT_GATEWAY_MAC
 from testbed.language.tables import (
-    DEFAULT_GATEWAY_MAC,
     FAMILIES,
     LinkRow,
     NodeRow,

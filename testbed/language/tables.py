@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from nodes.lisp.config import MAX_PROBING, MIN_PROBING, ROLE_SETS, Algorithm, DataPlane
 from nodes.lisp.eid import IPAddress, IPNetwork
+from testbed.language.defaults import DEFAULT_GATEWAY_MAC, DEFAULT_HOST_PROBES, DEFAULT_HOST_SILENCE
 from testbed.language.scalars import ADDRESS, BOOLEAN, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, number, word
 from testbed.language.shapes import At, Listed, Many, Named, NamedRow, One, Row, Table, item
 from testbed.model import IPInterface, Path, Routing
@@ -21,9 +22,6 @@ ALGORITHMS = {one.name.lower().replace("_", "-"): one for one in Algorithm}
 
 DEFAULT_KEY_ID = 1
 """The Key ID of a key for which the file names none."""
-
-DEFAULT_GATEWAY_MAC = "02:00:5e:00:01:01"
-"""The MAC address of gateways for which the file names none: one for all sites, so that a host may go to any."""
 
 FAMILIES = {"ipv4": 4, "ipv6": 6}
 """The names a file uses for the two IP versions."""
@@ -333,6 +331,16 @@ class SiteRow(SegmentRow):
         One(number("requests", 0, 100)),
         "How many ARP or neighbour requests for a host of its dynamic-eids that is elsewhere go unanswered before its "
         "routers answer; 1 if left out",
+    )
+    host_silence: At[float] | None = item(
+        One(number("seconds", 1, 86_400, whole=False, or_zero=True)),
+        "Seconds that a host of its dynamic-eids may be silent before its routers ask for it, by ARP or neighbour "
+        f"discovery; 0 never asks; {DEFAULT_HOST_SILENCE} if left out",
+    )
+    host_probes: At[int] | None = item(
+        One(number("requests", 1, 100)),
+        "How many such questions, a second apart, a host leaves unanswered that is gone; "
+        f"{DEFAULT_HOST_PROBES} if left out",
     )
     ttl_minutes: At[int] | None = item(
         One(number("minutes", 1, 2**31 - 1)), "The Record TTL of its mappings in minutes; 1440 if left out"

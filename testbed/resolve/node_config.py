@@ -25,6 +25,7 @@ from nodes.lisp.config import (
 )
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
+from testbed.language.defaults import DEFAULT_HOST_PROBES, DEFAULT_HOST_SILENCE
 from testbed.language.segments import default_roles, first_links, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
 from testbed.language.tables import ALGORITHMS, DEFAULT_KEY_ID, FAMILIES, NodeRow, SiteRow, TopologyRow
@@ -245,6 +246,8 @@ def _dynamic_eids(topology: TopologyRow, site: SiteRow, plan: Plan, members: Mem
             _ttl(site),
             requests,
             routers_in(one, segment, topology, plan),
+            site.host_silence.value if site.host_silence else DEFAULT_HOST_SILENCE,
+            site.host_probes.value if site.host_probes else DEFAULT_HOST_PROBES,
         )
         for segment in segments(site)
         for one in plan.segments[segment.key].dynamic_eids

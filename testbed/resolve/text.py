@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from nodes.lisp.config import DataPlane, Key, Role
 from testbed.address import Plan
+from testbed.language.defaults import DEFAULT_HOST_PROBES, DEFAULT_HOST_SILENCE
 from testbed.language.segments import Segment, default_roles, gateway_mac, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
 from testbed.language.tables import CableRow, NodeRow, SiteRow, TopologyRow
@@ -201,6 +202,8 @@ def _choices(site: SiteRow) -> Iterator[str]:
         yield f"{name}: {str(flag).lower()}"
     if any(segment.row.dynamic_eids for segment in segments(site)):
         yield f"nbr-proxy-reply: {site.nbr_proxy_reply or DEFAULT_NBR_PROXY_REPLY}"
+        yield f"host-silence: {site.host_silence.value if site.host_silence else DEFAULT_HOST_SILENCE:g}"
+        yield f"host-probes: {site.host_probes or DEFAULT_HOST_PROBES}"
     yield f"ttl-minutes: {site.ttl_minutes or DEFAULT_TTL_MINUTES}"
 
 

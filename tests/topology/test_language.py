@@ -8,7 +8,7 @@ import pytest
 
 from nodes.lisp.config import Gateway, NodeConfig
 from nodes.lisp.eid import EidPrefix
-from testbed.language.tables import DEFAULT_GATEWAY_MAC
+from testbed.language.defaults import DEFAULT_GATEWAY_MAC
 from testbed.load import TopologyError, loads
 from testbed.model import NodeKind, Routing, Side, Topology
 from tests.topology.mistakes import BASE

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from nodes.daemon.admission import MOST_HOSTS_OF_A_MAC, Admission
+from nodes.lisp.config import DynamicEid
 from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.eid_table import EidTable
 from tests.unit.data_path import tables
@@ -16,8 +18,9 @@ MAC, OTHER = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 def admission(permitted: str, *subnets: str) -> tuple[Admission, list[tuple[str, dict[str, Any]]]]:
     """Who is admitted inside a prefix, behind interfaces with these subnets; and what is reported."""
-    table: EidTable[bool] = EidTable()
-    table.set(EidPrefix.of(permitted), True)
+    table: EidTable[DynamicEid] = EidTable()
+    prefix = EidPrefix.of(permitted)
+    table.set(prefix, DynamicEid(prefix, (), routers=frozenset({ip_address("11.11.11.253")})))
     made, reports = tables(), list[tuple[str, dict[str, Any]]]()
     for subnet in subnets:
         made.native.set(EidPrefix.of(subnet), True)
@@ -34,6 +37,7 @@ def admission(permitted: str, *subnets: str) -> tuple[Admission, list[tuple[str,
         ("11.11.11.0/24", ["11.11.11.0/24"], "11.11.11.255", False),
         ("11.11.11.0/24", ["11.11.11.0/24"], "11.11.11.128", True),  # the Null0 route of a half is no subnet
         ("11.11.11.0/24", ["11.11.11.0/24"], "11.11.12.1", False),
+        ("11.11.11.0/24", ["11.11.11.0/24"], "11.11.11.253", False),  # another site's gateway
         ("11.11.11.0/24", [], "11.11.11.0", False),
         ("11.11.0.0/16", ["11.11.11.0/24"], "11.11.11.0", False),
         ("11.11.0.0/16", ["11.11.11.0/24"], "11.11.0.0", False),

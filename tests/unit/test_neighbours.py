@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+import socket
 import struct
+from contextlib import suppress
 from ipaddress import ip_address
 
 import pytest
 
-from nodes.dataplane.neighbours import Heard, answer, overhear, question
+from nodes.daemon.neighbour_socket import FILTER
+from nodes.dataplane.neighbours import PING, Arrived, Heard, announce, answer, overhear, ping, question
 from nodes.dataplane.packet import ICMPV6
+from nodes.linux.socket_filter import attach
 from nodes.lisp.checksum import checksum
 from nodes.lisp.eid import IPAddress
 
 HOST, ROUTER = bytes.fromhex("020000000011"), bytes.fromhex("0200000000fe")
+EVERYBODY, ALL_NODES = b"\xff" * 6, bytes.fromhex("333300000001")
 NOBODY = ip_address("0.0.0.0"), ip_address("::")
 PC1, PC2 = ip_address("11.11.11.11"), ip_address("11.11.11.12")
 SIX1, SIX2 = ip_address("2001:db8::11"), ip_address("2001:db8::12")
@@ -30,17 +35,38 @@ def nd(kind: int, source: IPAddress, target: IPAddress, hop_limit: int = 255) ->
     return b"\x33\x33\xff\0\0\x12" + HOST + b"\x86\xdd" + header + message
 
 
+def rarp(operation: int, sender: bytes, target: bytes) -> bytes:
+    """As a hypervisor announces its guest (RFC 903)."""
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + sender + bytes(4) + target + bytes(4)
+    return EVERYBODY + sender + b"\x80\x35" + body + bytes(18)
+
+
+def echo_reply(source: IPAddress, word: int) -> bytes:
+    message = struct.pack("!BBHI", 129, 0, 0, word)
+    header = struct.pack("!IHBB", 6 << 28, len(message), ICMPV6, 64) + source.packed + SIX2.packed
+    return ROUTER + HOST + b"\x86\xdd" + header + message
+
+
 @pytest.mark.parametrize(
     ("frame", "heard"),
     [
         (arp(1, PC1, PC2), Heard(PC1, HOST, PC2)),
-        (arp(1, PC1, PC1), Heard(PC1, HOST)),  # gratuitous: an announcement
-        (arp(2, PC1, PC1), Heard(PC1, HOST)),  # the same as a reply
+        (arp(1, PC1, PC1), Heard(PC1, HOST, announced=True)),  # gratuitous: an announcement
+        (arp(2, PC1, PC1), Heard(PC1, HOST, announced=True)),  # the same as a reply
+        (ROUTER + arp(1, PC1, PC1)[6:], Heard(PC1, HOST)),  # one that the neighbours did not hear
         (arp(2, PC1, PC2), Heard(PC1, HOST)),
         (arp(1, NOBODY[0], PC1), None),  # a probe
         (nd(135, SIX1, SIX2), Heard(SIX1, HOST, SIX2)),
         (nd(135, NOBODY[1], SIX1), None),  # duplicate address detection
         (nd(136, SIX1, SIX1), Heard(SIX1, HOST)),
+        (ALL_NODES + nd(136, SIX1, SIX1)[6:], Heard(SIX1, HOST, announced=True)),
+        (echo_reply(SIX1, PING), Heard(SIX1, HOST)),  # what it answers to the router's question
+        (echo_reply(SIX1, PING + 1), None),
+        (rarp(3, HOST, HOST), Arrived(HOST)),
+        (rarp(4, HOST, HOST), None),  # an answer
+        (rarp(3, HOST, ROUTER), None),  # about another machine
+        (rarp(3, EVERYBODY, EVERYBODY), None),
+        (rarp(3, bytes(6), bytes(6)), None),
         (nd(135, SIX1, SIX2, hop_limit=254), None),  # forwarded by a router
         (nd(133, SIX1, SIX2), None),
         (b"\xff" * 6 + HOST + b"\x08\0" + bytes(40), None),
@@ -89,9 +115,80 @@ def test_a_question_is_for_everybody_who_may_have_the_address(own: IPAddress, as
         assert checksum(header[8:40] + struct.pack("!II", len(message), ICMPV6) + message) == 0
 
 
+def test_neighbours_are_told_a_new_mac_address_in_arp() -> None:
+    """As the host would: a request for its own address, to all; but switches go on knowing where the host is."""
+    frame = announce(PC1, HOST, ROUTER, PC2)
+    assert frame[:14] == EVERYBODY + ROUTER + b"\x08\x06"
+    assert overhear(frame) == Heard(PC1, HOST, announced=True)
+    assert frame[14:22] == arp(1, PC1, PC1)[14:22]
+
+
+def test_neighbours_are_told_a_new_mac_address_in_neighbour_discovery() -> None:
+    """RFC 4861 section 7.2.6: unsolicited, to all nodes, with Override, so that what they knew before goes."""
+    frame = announce(SIX1, HOST, ROUTER, SIX2)
+    assert frame[:14] == ALL_NODES + ROUTER + b"\x86\xdd"
+    assert overhear(frame) == Heard(SIX1, HOST, announced=True)
+    header, message = frame[14:54], frame[54:]
+    assert (ip_address(header[8:24]), ip_address(header[24:40])) == (SIX2, ip_address("ff02::1"))
+    assert message[4:8] == b"\x20\0\0\0"
+    assert message[-8:] == b"\x02\x01" + HOST
+    assert is_right(header, message)
+
+
+@pytest.mark.parametrize(("address", "source"), [(PC1, PC2), (SIX1, SIX2)])
+def test_one_machine_is_asked_for_an_address(address: IPAddress, source: IPAddress) -> None:
+    """Nobody else hears it; who hears it knows where to answer."""
+    frame = question(address, source, ROUTER, HOST)
+    assert frame[:12] == HOST + ROUTER
+    assert overhear(frame) == Heard(source, ROUTER, address)
+    if address.version == 6:
+        assert frame[-8:] == b"\x01\x01" + ROUTER
+        assert is_right(frame[14:54], frame[54:])
+
+
+def test_one_machine_is_pinged() -> None:
+    """To all nodes, so that whatever its address is it answers; but in a frame for it alone."""
+    frame = ping(HOST, ROUTER, SIX2)
+    header, message = frame[14:54], frame[54:]
+    assert frame[:14] == HOST + ROUTER + b"\x86\xdd"
+    assert (ip_address(header[8:24]), ip_address(header[24:40])) == (SIX2, ip_address("ff02::1"))
+    assert message[0] == 128
+    assert is_right(header, message)
+    assert message[4:] == echo_reply(SIX1, PING)[58:62]
+
+
+def is_right(header: bytes, message: bytes) -> bool:
+    """Whether an ICMPv6 message has a right checksum and comes from this link."""
+    whole = header[8:40] + struct.pack("!II", len(message), ICMPV6) + message
+    return header[7] == 255 and struct.unpack("!H", header[4:6])[0] == len(message) and checksum(whole) == 0
+
+
+def test_the_socket_receives_what_tells_of_neighbours_and_nothing_else() -> None:
+    """The kernel drops all other frames before the daemon is woken for them."""
+    wanted = [arp(1, PC1, PC2), rarp(3, HOST, HOST), nd(135, SIX1, SIX2), nd(136, SIX1, SIX1), echo_reply(SIX1, PING)]
+    tcp = bytearray(nd(135, SIX1, SIX2))
+    tcp[20] = 6
+    others = [
+        b"\xff" * 6 + HOST + b"\x08\0" + bytes(40),
+        echo_reply(SIX1, 1),
+        nd(133, SIX1, SIX2),
+        bytes(tcp),
+        b"short",
+    ]
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    with sender, receiver:
+        attach(receiver, FILTER)
+        for frame in (*others, *wanted, *others):
+            with suppress(PermissionError):  # what the filter of a socket pair refuses
+                sender.send(frame)
+        assert [receiver.recv(2048) for _ in wanted] == wanted
+        with pytest.raises(BlockingIOError):
+            receiver.recv(2048)
+
+
 def test_any_frame_is_survived() -> None:
     chance = random.Random(826)
-    for frame in (arp(1, PC1, PC2), nd(135, SIX1, SIX2)):
+    for frame in (arp(1, PC1, PC2), nd(135, SIX1, SIX2), rarp(3, HOST, HOST), echo_reply(SIX1, PING)):
         for _ in range(2000):
             bent = bytearray(frame[: chance.randrange(len(frame) + 1)])
             for _ in range(3):

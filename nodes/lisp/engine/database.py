@@ -101,6 +101,8 @@ class Database:
         permitted = self._permitted.lookup(host.eid)
         if permitted is None or host.eid.mask_len != host.eid.network.max_prefixlen:
             raise RefusedError("host-not-permitted", f"{host.eid} is no host of a permitted prefix")
+        if host.eid.address in permitted[1].routers:
+            raise RefusedError("host-is-a-router", f"{host.eid} is the address of a router")
         known = host.eid in self._hosts
         if not known and host.eid in self._mappings:
             raise RefusedError("host-configured", f"{host.eid} has a configured mapping")

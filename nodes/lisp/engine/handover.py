@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, replace
 
-from nodes.lisp.effects import Effect, FindHost, RemoveHost, Report, StrayData
+from nodes.lisp.effects import Effect, FindHost, HostLeft, RemoveHost, Report, StrayData
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database
@@ -114,6 +114,8 @@ class Handover:
             self._away.pop(oldest, None)
         going_on = before is not None and now - before.last < CONTEST
         self._away[eid] = Away(record, before.claimed if before and going_on else 0, now)
+        if record.ttl_minutes:
+            yield HostLeft(eid)
         host = self._database.remove(eid)
         if host is not None:
             yield RemoveHost(eid, host.interface)

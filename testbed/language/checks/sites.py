@@ -32,9 +32,14 @@ def _lisp_site(site: SiteRow, name: str, problems: Problems) -> None:
         "roles" in one.broken or roles_of(one, "xtr") & {Role.ITR, Role.ETR} for one in site.routers
     ):
         problems.add(site.line, f"{name} has no xTR", "needed: a router with the role xtr, itr or etr, or lisp: false")
-    if site.nbr_proxy_reply and not any(one.row.dynamic_eids for one in segments(site)) and not site.broken:
-        what = f"nbr-proxy-reply of {name}, which has no dynamic-eids"
-        problems.add(site.nbr_proxy_reply.line, what, "allowed is nbr-proxy-reply beside dynamic-eids")
+    for key, said in (
+        ("nbr-proxy-reply", site.nbr_proxy_reply),
+        ("host-silence", site.host_silence),
+        ("host-probes", site.host_probes),
+    ):
+        if said and not any(one.row.dynamic_eids for one in segments(site)) and not site.broken:
+            what = f"{key} of {name}, which has no dynamic-eids"
+            problems.add(said.line, what, f"allowed is {key} beside dynamic-eids")
 
 
 def _other_keys(site: SiteRow, name: str, problems: Problems) -> None:
@@ -148,6 +153,8 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
         ("proxy-reply", site.proxy_reply),
         ("accept-more-specifics", site.accept_more_specifics),
         ("nbr-proxy-reply", site.nbr_proxy_reply),
+        ("host-silence", site.host_silence),
+        ("host-probes", site.host_probes),
         ("ttl-minutes", site.ttl_minutes),
     ):
         if value:

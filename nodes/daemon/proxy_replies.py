@@ -1,0 +1,103 @@
+"""ARP and neighbour discovery answered for hosts that are elsewhere (requirements S06, X11, X12)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nodes.daemon.neighbour_socket import NeighbourSocket
+from nodes.dataplane.decision import Tables
+from nodes.dataplane.neighbours import Heard
+from nodes.dataplane.path import DataPath
+from nodes.lisp.config import DynamicEid
+from nodes.lisp.effects import Forwarding, Input, Miss
+from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.eid_table import EidTable
+
+_PATIENCE = 5.0
+"""Seconds after which a neighbour request is an old story: the count of unanswered requests starts again."""
+
+_MOST = 4096
+"""Neighbour requests that are remembered."""
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One host that asks for one that is not here.
+
+    Attributes:
+        requests: How many it has sent in a row, the last of them ``heard`` on ``port`` at ``last``.
+        waiting: Whether it is to be answered as soon as the mapping system says where the other one is.
+    """
+
+    port: NeighbourSocket
+    heard: Heard
+    last: float
+    requests: int = 0
+    waiting: bool = False
+
+
+class ProxyReplies:
+    """Answers who asks for a host of its subnet that is behind another router."""
+
+    def __init__(
+        self, tables: Tables, permitted: EidTable[DynamicEid], path: DataPath, step: Callable[[Input], None]
+    ) -> None:
+        """Nobody has asked yet.
+
+        Args:
+            tables: What the data path decides by.
+            permitted: The prefixes in which hosts are found.
+            path: The data path, which counts the answers.
+            step: Tells the engine what has happened.
+        """
+        self._tables, self._permitted, self._path, self._step = tables, permitted, path, step
+        self._asking: dict[tuple[EidPrefix, IPAddress], _Asking] = {}
+
+    def asked(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
+        """A host asks for one of its subnet, which is not here."""
+        permitted = self._permitted.lookup(eid)
+        if permitted is None or eid.address in permitted[1].routers:
+            return
+        now = time.monotonic()
+        asking = self._asking.get((eid, heard.sender))
+        if asking is None or now - asking.last > _PATIENCE:
+            if len(self._asking) >= _MOST:
+                self._asking = {key: one for key, one in self._asking.items() if now - one.last <= _PATIENCE}
+            if len(self._asking) >= _MOST:
+                return
+            asking = self._asking[eid, heard.sender] = _Asking(port, heard, now)
+        asking.port, asking.heard, asking.last = port, heard, now
+        asking.requests += 1
+        if asking.requests <= permitted[1].proxy_reply_requests:
+            return
+        if self._is_far(eid):
+            self._answer(eid, asking)
+        else:
+            asking.waiting = True
+            self._step(Miss(eid, heard.sender))
+
+    def installed(self, prefix: EidPrefix) -> None:
+        """The mapping system has answered: so may we."""
+        for (eid, _), asking in self._asking.items():
+            if asking.waiting and prefix.covers(eid):
+                self._answer(eid, asking)
+
+    def _answer(self, eid: EidPrefix, asking: _Asking) -> None:
+        asking.waiting = False
+        if self._is_far(eid) and time.monotonic() - asking.last <= _PATIENCE:
+            try:
+                asking.port.answer(asking.heard, eid.address)
+            except OSError:
+                return  # the interface is down; the host will ask again
+            self._path.neighbour_answered()
+
+    def _is_far(self, eid: EidPrefix) -> bool:
+        """Whether a host is known to be behind another router."""
+        found = self._tables.map_cache.lookup(eid)
+        return (
+            found is not None
+            and found[1].forwarding is Forwarding.ENCAPSULATE
+            and not any(locator.address in self._tables.own for locator in found[1].locators)
+        )
