@@ -362,15 +362,22 @@ def traffic(
     )
 
 
-@task(help={"topology": "what to boot (default two-dc)", "dataplane": DATAPLANE_HELP})
-def demo(_context: Context, topology: str = "two-dc", dataplane: str = "") -> int:
-    """Boot two data centres, prove that everybody reaches everybody, take them down.
+@task(
+    help={
+        "scenario": "reachability: who reaches whom; mobility: a host moves while it talks (default: reachability)",
+        "topology": "reachability: what to boot (default two-dc)",
+        "dataplane": DATAPLANE_HELP,
+        "html": "mobility: where its page goes (default mobility.html in the run directory)",
+    }
+)
+def demo(_context: Context, scenario: str = "", topology: str = "", dataplane: str = "", html: str = "") -> int:
+    """Boot two data centres, prove that everybody reaches everybody; then move a host while it talks to all of them.
 
     Example: sudo ci/lab demo
     """
     from testbed import commands
 
-    return commands.demo(topology, dataplane=dataplane or None)
+    return commands.demo(scenario, topology=topology, dataplane=dataplane or None, html=html)
 
 
 @task(

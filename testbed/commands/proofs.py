@@ -1,4 +1,4 @@
-"""What hosts see of each other: ping, traffic, and the demo that shows both."""
+"""What hosts see of each other: ping, traffic, and the proof that everybody reaches everybody."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def traffic(
     return 0 if result.ok else 1
 
 
-def demo(topology: str = "two-dc", *, dataplane: str | None = None) -> int:
-    """Boot a lab, prove reachability, show what was learned, take it down."""
+def reachability(topology: str, *, dataplane: str | None = None) -> int:
+    """Boot a lab, prove reachability, show what was learned, take it down; return 1 when a pair fails."""
     lab = Lab(topology, name=f"demo-{Path(topology).stem}", dataplane=dataplane)
     with terminated_as_interrupted():
         lab.boot(progress=progress())
@@ -63,7 +63,7 @@ def demo(topology: str = "two-dc", *, dataplane: str | None = None) -> int:
         finally:
             lab.stop()
     print(f"\n{lab.name} is down; the run's files are in {lab.run_dir}")
-    print("Keep one running with: ci/lab up two-dc")
+    print(f"Keep one running with: ci/lab up {topology}")
     return failed
 
 

@@ -70,3 +70,23 @@ def test_an_option_without_its_value_is_one_line(words: list[str], complaint: st
     """Most of all where it would run everything instead."""
     done = run("conformance", *words)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"ci/lab: conformance: {complaint}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--scenario", "mobilty"], "there is no scenario mobilty; did you mean mobility?"),
+        (["--scenario", "x"], "there is no scenario x; scenarios are reachability and mobility"),
+        (["--scenario", "mobility", "--topology", "two-dc"], "--topology is for the scenario reachability"),
+        (["--topology", "two-dc", "--html", "x.html"], "--html is for the scenario mobility"),
+        (
+            ["--scenario", "mobility", "--html", "/not-there/x.html"],
+            "--html /not-there/x.html: there is no directory /not-there",
+        ),
+        (["--scenario", "mobility", "--html", "/tmp"], "--html /tmp: is a directory"),
+    ],
+)
+def test_a_demo_that_means_nothing_is_one_line_and_2(words: list[str], complaint: str) -> None:
+    """Before anything is booted."""
+    done = run("demo", *words)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"ci/lab: demo: {complaint}\n")

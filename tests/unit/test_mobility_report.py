@@ -14,7 +14,7 @@ from testbed.observe.report.mobility.view import MOST_ROWS, MoveView
 from testbed.observe.report.mobility.words import sentence
 from testbed.observe.report.mobility.world import pictures, relocated
 from testbed.observe.timeline import KINDS, Event
-from tests.moves import BLACKOUT, CORRESPONDENTS, EID, HOST, frames, run
+from tests.moves import BLACKOUT, CORRESPONDENTS, HOST, frames, run
 
 
 def test_a_run_in_which_all_is_well() -> None:
@@ -57,10 +57,10 @@ def test_each_move_has_its_own_events_and_gaps() -> None:
         drawn = view.to_json(frames(), "kept")
         json.dumps(drawn)
         assert [one["name"] for one in drawn["panels"]] == list(CORRESPONDENTS)
-        for strip in (strip for panel in drawn["panels"] for strip in panel["strips"]):
+        for panel, strip in ((one, strip) for one in drawn["panels"] for strip in one["strips"]):
             length = (strip["gap"]["to"] - strip["gap"]["from"]) / 1e6
             assert BLACKOUT <= length <= BLACKOUT + 0.001
-            assert drawn["window"]["from"] < strip["gap"]["from"] < strip["gap"]["to"] < drawn["window"]["to"]
+            assert panel["window"]["from"] < strip["gap"]["from"] < strip["gap"]["to"] < panel["window"]["to"]
             assert strip["title"].endswith(f"{round(BLACKOUT * 1000) - 1} lost")
         [register] = [one for one in drawn["evidence"]["packets"] if one["kind"] == "Map-Register"]
         assert (register["from"], register["to"]) == (new, "ms")
@@ -71,7 +71,7 @@ def test_each_move_has_its_own_events_and_gaps() -> None:
 
 def test_a_flood_of_events_is_cut() -> None:
     timeline = run()
-    many = tuple(Event(0.01 + number / 1e6, "xtr1", "map-request", EID, "mr") for number in range(1000))
+    many = tuple(Event(0.01 + number / 1e6, "xtr1", "map-request", str(number), "mr") for number in range(1000))
     flood = type(timeline)(many, timeline.probes, timeline.moves[:1], "", "", "")
     drawn = MoveView(Findings(flood), load("mobility"), 0).to_json([], "")
     assert len(drawn["evidence"]["packets"]) == MOST_ROWS

@@ -5,7 +5,8 @@
 PLAN is one line of JSON: ``{"interval_ns": …, "flows": [[from, to], …], "streams": [[one, other], …], "result": file}``
 with descriptors of non-blocking sockets, each in the namespace of its node; those of flows are bound, those of streams
 connected. It says "ready" in a line on its standard output, sends until its standard input ends, and writes what it saw
-into ``result``; ``testbed.act.mobility.probes`` reads it.
+into ``result``; ``testbed.act.mobility.probes`` reads it. Asked in between, by a line on its standard input, it tells
+in a line how long each flow heard nothing at the longest since it was last asked, in nanoseconds.
 
 Each flow gets one datagram an interval, each stream a chunk every ten intervals in either direction. What a stream
 carries is known at every position: 64-bit numbers that count on. When a datagram arrived, the kernel says.
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import select
+import signal
 import socket
 import struct
 import sys
@@ -57,6 +60,7 @@ class Flow:
         destination.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         self._to = destination.getsockname()
         self.sent, self.numbers, self.arrived = array("q"), array("q"), array("q")
+        self._silence, self._latest = 0, time.monotonic_ns()
 
     def send(self) -> None:
         """Send the next one; one that the kernel refuses is one that is lost."""
@@ -77,9 +81,19 @@ class Flow:
                 if mark == _MARK and flow == self._number and number < len(self.sent):
                     seconds, nanoseconds = _STAMP.unpack(told[0][2])
                     self.numbers.append(number)
-                    self.arrived.append(seconds * _SECOND + nanoseconds + to_monotonic)
+                    at = seconds * _SECOND + nanoseconds + to_monotonic
+                    self.arrived.append(at)
+                    self._silence = max(self._silence, at - self._latest)
+                    self._latest = at
         except OSError:  # nothing is left
             return
+
+    def silence(self) -> int:
+        """The longest time without an arrival since this was last asked, in nanoseconds; it may still last."""
+        self.receive()
+        longest = max(self._silence, time.monotonic_ns() - self._latest)
+        self._silence = 0
+        return longest
 
 
 class Stream:
@@ -136,7 +150,8 @@ class Stream:
 
 
 def main() -> None:
-    """Carry out the plan on the standard input."""
+    """Carry out the plan on the standard input; a Ctrl-C is for whoever gave it, who then ends us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
         plan = json.loads(orders.readline())
     flows = [Flow(number, *_sockets(pair)) for number, pair in enumerate(plan["flows"])]
@@ -158,13 +173,13 @@ def _sockets(pair: list[int]) -> tuple[socket.socket, socket.socket]:
 
 
 def _pace(interval: int, flows: list[Flow], streams: list[Stream]) -> array[int]:
-    """Send at the pace until the standard input ends; returns how late each turn was, in nanoseconds.
+    """Send at the pace until the standard input ends, and tell who asks; returns how late turns were, in nanoseconds.
 
     What has arrived is taken a few flows at a time: the kernel has noted when it came. Turns that are missed by more
     than a moment are left out: what was sent in one go to make up for them would be no even pace.
     """
-    end = select.poll()
-    end.register(sys.stdin.fileno(), select.POLLIN)
+    asked = select.poll()
+    asked.register(sys.stdin.fileno(), select.POLLIN)
     lateness = array("q")
     due = time.monotonic_ns()
     turn = 0
@@ -185,8 +200,10 @@ def _pace(interval: int, flows: list[Flow], streams: list[Stream]) -> array[int]
             stream.receive()
             stream.send()
         turn += 1
-        if turn % _EVERY == 0 and end.poll(0):
-            return lateness
+        if turn % _EVERY == 0 and asked.poll(0):
+            if not os.read(sys.stdin.fileno(), 64):
+                return lateness
+            print(json.dumps([flow.silence() for flow in flows]), flush=True)
 
 
 def _finish(flows: list[Flow], streams: list[Stream]) -> None:

@@ -9,7 +9,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -179,6 +179,7 @@ class Probes:
         """
         self._lab, self._mobile = lab, mobile
         self._pairs = [(one, version) for version in versions for one in correspondents]
+        self._ways = [(one, way, version) for one, version in self._pairs for way in ("to", "from")]
         self._interval, self._with_streams = interval_ns, streams
         self._result = lab.run_dir / "probes.bin"
         self._process: subprocess.Popen[str] | None = None
@@ -228,6 +229,25 @@ class Probes:
             self._process.communicate()
             self._process = None
 
+    def silences(self) -> dict[tuple[str, str, int], float]:
+        """The longest time without an arrival since this was last asked, in seconds; it may still last.
+
+        Returns:
+            That of the datagrams of each correspondent, direction and IP version.
+
+        Raises:
+            LabError: The prober failed.
+        """
+        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+            raise LabError("probes: they do not run")
+        with suppress(BrokenPipeError):
+            self._process.stdin.write("?\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise LabError(f"probes: the prober ended with exit status {self._process.wait()}")
+        return {way: longest / _SECOND for way, longest in zip(self._ways, json.loads(line), strict=True)}
+
     def stop(self) -> Seen:
         """Stop sending, wait for what is under way, and return what was seen.
 
@@ -246,7 +266,7 @@ class Probes:
         if process.returncode:
             raise LabError(f"probes: the prober ended with exit status {process.returncode}")
         try:
-            return _read(self._result, [(*pair, way) for pair in self._pairs for way in ("to", "from")])
+            return _read(self._result, self._ways)
         finally:
             self._result.unlink()
 
@@ -289,7 +309,7 @@ class Probes:
                 yield here, there
 
 
-def _read(path: Path, ways: list[tuple[str, int, str]]) -> Seen:
+def _read(path: Path, ways: list[tuple[str, str, int]]) -> Seen:
     """Read what the prober wrote."""
     with path.open("rb") as file:
         told = json.loads(file.readline())
@@ -302,10 +322,10 @@ def _read(path: Path, ways: list[tuple[str, int, str]]) -> Seen:
         late = numbers(told["late"])
         flows = tuple(
             Flow(one, way, version, numbers(sent), numbers(arrived), numbers(arrived))
-            for (one, version, way), (sent, arrived) in zip(ways, told["flows"], strict=True)
+            for (one, way, version), (sent, arrived) in zip(ways, told["flows"], strict=True)
         )
         streams = []
-        for (one, version, way), (sent, received, wrong, lost, length) in zip(ways, told["streams"], strict=False):
+        for (one, way, version), (sent, received, wrong, lost, length) in zip(ways, told["streams"], strict=False):
             flat = numbers(length)
             progress = tuple(zip(flat[::2], flat[1::2], strict=True))
             streams.append(Stream(one, way, version, sent, received, wrong, lost, progress))

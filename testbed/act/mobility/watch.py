@@ -76,8 +76,11 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.look()
         for one in self._captures:
+            kept = len(one.frames)
             one.close()
+            del one.frames[kept:]  # what came while it closed has no time on our clock
 
     def clear(self) -> None:
         """Forget what was seen up to now."""

@@ -26,8 +26,8 @@ _ACTIONS = {0: "no action", 1: "natively forward", 2: "send Map-Request", 3: "dr
             5: "drop: authentication"}  # fmt: skip
 
 
-def told(packet: Packet) -> tuple[str, str]:
-    """What kind of packet it is, in a word or two, and what it says, in a line."""
+def told(packet: Packet, most: int = _MOST_RECORDS) -> tuple[str, str]:
+    """What kind of packet it is, in a word or two, and what it says, in a line: of its records, the first ``most``."""
     message = packet.getlayer(LISP, _subclass=True)
     data = packet.getlayer(LISPData) or packet.getlayer(LISPGPE)
     if data is not None and (message is None or _depth(packet, data) < _depth(packet, message)):
@@ -35,7 +35,7 @@ def told(packet: Packet) -> tuple[str, str]:
     if message is None:
         return _plain(packet)
     inner = message.request() if isinstance(message, EncapsulatedControlMessage) else message
-    kind, words = _message(inner)
+    kind, words = _message(inner, most)
     return kind, f"encapsulated, {words}" if inner is not message else words
 
 
@@ -46,21 +46,23 @@ def _depth(packet: Packet, layer: Packet) -> int:
     return depth
 
 
-def _message(message: Packet) -> tuple[str, str]:
+def _message(message: Packet, most: int) -> tuple[str, str]:
     match message:
         case MapRequest():
             kind = "SMR" if message.smr else "RLOC-probe" if message.probe else "Map-Request"
-            return kind, "for " + _some([_prefix(one) for one in message.records])
+            return kind, "for " + _some([_prefix(one) for one in message.records], most)
         case MapReply():
-            return "probe reply" if message.probe else "Map-Reply", _some([_mapping(one) for one in message.records])
+            return "probe reply" if message.probe else "Map-Reply", _some(
+                [_mapping(one) for one in message.records], most
+            )
         case MapRegister() | MapNotify() | MapNotifyAck():
-            return str(message.name).removeprefix("LISP "), _some([_mapping(one) for one in message.records])
+            return str(message.name).removeprefix("LISP "), _some([_mapping(one) for one in message.records], most)
     return str(message.name).removeprefix("LISP "), ""
 
 
-def _some(words: list[str]) -> str:
-    more = len(words) - _MOST_RECORDS
-    return "; ".join(words[:_MOST_RECORDS]) + (f" and {more} more" if more > 0 else "") if words else "no record"
+def _some(words: list[str], most: int) -> str:
+    more = len(words) - most
+    return "; ".join(words[:most]) + (f" and {more} more" if more > 0 else "") if words else "no record"
 
 
 def _prefix(record: Packet) -> str:
@@ -81,7 +83,7 @@ def _mapping(record: Packet) -> str:
         return "octets that are no record"
     rlocs = [_address(one.locator) if isinstance(one, RLOCRecord) else "?" for one in record.locators]
     to = ", ".join(rlocs) if rlocs else _ACTIONS.get(record.act, f"action {record.act}")
-    return f"{_prefix(record)} → {to}"
+    return f"{_prefix(record)} → {to}{'' if record.record_ttl else ', TTL 0'}"
 
 
 def _data(header: Packet) -> str:
@@ -105,6 +107,11 @@ def _plain(packet: Packet) -> tuple[str, str]:
     if isinstance(kind, int):
         what = f"{what} {above.get_field('type').i2repr(above, kind)}" if what == "ICMP" else what
     return what, f"{ends}, {what}"
+
+
+def headline(frame: bytes, most: int = _MOST_RECORDS) -> tuple[str, str]:
+    """What an Ethernet frame is, as :func:`told` says it."""
+    return told(Ether(frame), most)
 
 
 def dissected(frame: bytes) -> list[dict[str, Any]]:

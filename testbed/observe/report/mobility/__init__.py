@@ -12,7 +12,7 @@ from testbed.observe.capture import Frame
 from testbed.observe.report import pack, render
 from testbed.observe.report.mobility.findings import Findings
 from testbed.observe.report.mobility.view import MoveView
-from testbed.observe.report.mobility.words import milliseconds, several
+from testbed.observe.report.mobility.words import milliseconds
 from testbed.observe.report.mobility.world import pictures
 from testbed.observe.timeline import Probe, Timeline
 
@@ -71,10 +71,18 @@ def _facts(timeline: Timeline, views: Sequence[MoveView]) -> dict[str, str]:
 
 def _move(view: MoveView, drawn: dict[str, Any]) -> dict[str, Any]:
     move = view.move
-    out = milliseconds(move.plugged - move.unplugged)
+    words = f"Its cable is out for {milliseconds(move.plugged - move.unplugged)}."
+    right = [one for one in view.events if one.kind == "first-packet"]
+    ways = {(one.correspondent, one.version) for one in view.findings.datagrams}
+    if right and len(right) == len(ways):
+        words += (
+            f" After {milliseconds(right[-1].at - view.begin)} everybody sends the right way, {right[-1].node} last."
+        )
+    elif ways:
+        words += f" {len(right)} of {len(ways)} flows to it were seen to go the right way while it was watched."
     return {
         "title": f"{move.node} goes from {move.origin} to {move.site}",
-        "words": f"Its cable is out for {out}. {several(len(view.events), 'event')} until the last of them is right.",
+        "words": words,
         "told": list(view.told()),
         "marks": drawn["marks"],
     }

@@ -13,6 +13,8 @@ from testbed.observe.timeline import Probe, Timeline
 
 _BEFORE = 1.0
 """Seconds before a move in which datagrams arrived, or a gap has no begin."""
+_SETTLING = 0.25
+"""Seconds after the begin of a move: a silence that begins later is not of the move, but of a busy machine."""
 _SETTLED = 0.1
 """Seconds: in the last of these before the next move, or the end, something must have arrived."""
 
@@ -47,7 +49,10 @@ class Findings:
         return [one for one in self.timeline.probes if one.protocol == "udp"]
 
     def gap(self, probe: Probe, number: int) -> Gap | None:
-        """The longest silence of a probe around a move, in seconds from its begin; None where nothing arrived."""
+        """The blackout of a probe by a move: the longest silence that began before it settled, counted from its begin.
+
+        None where nothing arrived. What did not arrive until the next move, or the end, is silent until then.
+        """
         begin = self.begins[number]
         end = self.begins[number + 1] if number + 1 < len(self.begins) else math.inf
         arrivals = sorted(
@@ -55,7 +60,9 @@ class Findings:
             for one in probe.samples
             if one.delay is not None and begin - _BEFORE <= one.at < end
         )
-        around = [(a, b) for a, b in pairwise(arrivals) if b >= 0]
+        last = max((one.at for one in probe.samples), default=begin)
+        until = min(end, last) - begin
+        around = [(a, b) for a, b in pairwise([*arrivals, until]) if b >= 0 and a <= _SETTLING]
         return max(around, key=lambda pair: pair[1] - pair[0], default=None)
 
     @cached_property

@@ -21,7 +21,8 @@ function waterfall(parent, list, {from, to}) {
 
 // The datagrams of a correspondent, a strip for each way and IP version: {name, samples: [[at, delay or null]], gap, lost}.
 function strips(parent, panel, {from, to, marks}) {
-  const width = Math.min(560, parent.clientWidth || 520), strip = 58, foot = 12, left = 58, top = 16;
+  const width = Math.min(560, parent.clientWidth || 520), strip = 58, foot = 12, top = 16;
+  const left = Math.max(...panel.strips.map((one) => one.way.length)) * 5.6 + 14;
   const height = top + panel.strips.length * (strip + foot) + 22;
   const svg = make(parent, "svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": panel.words});
   const x = plotFrame(svg, {from, to, width, height, left, right: 26});
@@ -68,8 +69,8 @@ unpack("mobility").then((found) => {
   each("plots", (place, move) => move.panels.forEach((panel) => {
     const box = make(place, "section"), title = make(box, "h4", {}, panel.name);
     make(title, "small", {}, panel.sub);
-    strips(box, panel, {...move.window, marks: move.marks});
+    strips(box, panel, {...panel.window, marks: move.marks});
   }));
-  each("evidence", (place, move) => evidenceView(place, move.evidence, {brief: "The same as a list"}));
+  each("evidence", (place, move) => evidenceView(place, move.evidence, {brief: "The same as a list, packets field by field"}));
   document.body.dataset.drawn = "yes";
 });

@@ -64,15 +64,11 @@ class MoveView:
             kept: Where they are kept.
         """
         steps = list(self.steps())
-        gaps = [(one, self.findings.gap(one, self._number)) for one in self.findings.datagrams]
-        ends = [gap[1] for _, gap in gaps if gap] + [one["at"] / 1e6 for one in steps]
-        extent = min(_MOST, self.end - self.begin, max(_LEAST, 1.4 * max(ends, default=0.0)))
         return {
             "steps": steps,
             "near": {"from": 0, "to": max([1000.0, *(one["at"] for one in steps)])},
-            "window": {"from": _us(-_BEFORE), "to": _us(extent)},
             "marks": list(self.marks()),
-            "panels": list(self.panels(gaps, extent)),
+            "panels": list(self.panels()),
             "evidence": self.evidence(frames) | {"file": kept},
         }
 
@@ -114,13 +110,21 @@ class MoveView:
                 "" if after is None else milliseconds(after - self.begin),
             )
 
-    def panels(self, gaps: Iterable[tuple[Probe, Gap | None]], extent: float) -> Iterator[dict[str, Any]]:
-        """The probes of each correspondent."""
+    def panels(self) -> Iterator[dict[str, Any]]:
+        """The probes of each correspondent, around the longest of their blackouts."""
         for name in self.findings.correspondents:
-            strips = [self._strip(one, gap, extent) for one, gap in gaps if one.correspondent == name]
-            place = self.topology[name].site
-            words = "; ".join(one["title"] for one in strips)
-            yield {"name": name, "sub": f"in {place}", "strips": strips, "words": f"{name}: {words}"}
+            probes = [one for one in self.findings.datagrams if one.correspondent == name]
+            gaps = [self.findings.gap(one, self._number) for one in probes]
+            longest = max((gap[1] for gap in gaps if gap), default=_MOST)
+            extent = min(_MOST, self.end - self.begin, max(_LEAST, 2 * longest))
+            strips = [self._strip(one, gap, extent) for one, gap in zip(probes, gaps, strict=True)]
+            yield {
+                "name": name,
+                "sub": f"in {self.topology[name].site}",
+                "window": {"from": _us(-_BEFORE), "to": _us(extent)},
+                "strips": strips,
+                "words": f"{name}: {'; '.join(one['title'] for one in strips)}",
+            }
 
     def _strip(self, probe: Probe, gap: Gap | None, extent: float) -> dict[str, Any]:
         shown = [one for one in probe.samples if -_BEFORE <= one.at - self.begin <= extent]
@@ -136,23 +140,28 @@ class MoveView:
         }
 
     def evidence(self, frames: Sequence[Frame]) -> dict[str, Any]:
-        """What ``evidenceView`` of the page's scripts shows: the events, those on a wire with their packets."""
-        shown = self.events[:MOST_ROWS]
-        rows = [self._row(one, frames) for one in shown]
-        used = [name for one in shown for name in (one.node, one.peer or one.node)]
+        """What ``evidenceView`` of the page's scripts shows: the events, those on a wire with their packets.
+
+        What says the same between the same nodes stands where it was said first, with its number.
+        """
+        alike: dict[tuple[str, ...], list[Event]] = {}
+        for one in self.events:
+            alike.setdefault((one.kind, one.node, one.peer, one.text), []).append(one)
+        shown = [(same[0], len(same)) for same in list(alike.values())[:MOST_ROWS]]
+        used = [name for one, _ in shown for name in (one.node, one.peer or one.node)]
         return {
             "nodes": list(self._lanes(dict.fromkeys(used))),
-            "packets": rows,
-            "left_out": len(self.events) - len(shown),
+            "packets": [self._row(one, count, frames) for one, count in shown],
+            "left_out": len(self.events) - sum(count for _, count in shown),
             "lost": 0,
-            "end": max((one["at"] for one in rows), default=0),
+            "end": 0,
             "bands": [],
         }
 
-    def _row(self, event: Event, frames: Sequence[Frame]) -> dict[str, Any]:
+    def _row(self, event: Event, count: int, frames: Sequence[Frame]) -> dict[str, Any]:
         row = {
             "at": _us(event.at - self.begin), "from": event.node, "to": event.peer or event.node,
-            "kind": NAMES[event.kind], "words": event.text, "color": _COLORS.get(event.kind, "native"), "count": 1,
+            "kind": NAMES[event.kind], "words": event.text, "color": _COLORS.get(event.kind, "native"), "count": count,
         }  # fmt: skip
         if event.packet is not None and event.packet < len(frames):
             data = frames[event.packet].data[:_KEPT]

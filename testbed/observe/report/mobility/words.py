@@ -17,26 +17,30 @@ NAMES = {
     "map-reply": "Map-Reply",
     "map-cache": "map-cache",
     "host-left": "host left",
-    "first-packet": "first packet",
+    "first-packet": "right way",
 }
 """What a kind of event is called."""
 
-_MESSAGES = {
-    "map-register": "registers {text} at {peer}",
-    "map-notify": "tells {peer} by a Map-Notify: {text}",
-    "map-notify-ack": "acknowledges to {peer}: {text}",
-    "solicit-map-request": "asks {peer} to look anew (SMR): {text}",
-    "map-request": "asks {peer} by a Map-Request: {text}",
-    "map-reply": "answers {peer} by a Map-Reply: {text}",
+_SENTENCES = {
+    "link-down": "{node} is unplugged {text}",
+    "link-up": "{node} is plugged in {text}",
+    "first-frame": "{node}'s first frame reaches {peer}: {text}",
+    "detected": "{node} detects {text}",
+    "map-register": "{node} registers {text} at {peer}",
+    "map-notify": "{node} tells {peer} by a Map-Notify: {text}",
+    "map-notify-ack": "{node} acknowledges to {peer}: {text}",
+    "solicit-map-request": "{node} asks {peer} to look {text} up anew (SMR)",
+    "map-request": "{node} asks {peer} for {text} (Map-Request)",
+    "map-reply": "{node} answers {peer}: {text} (Map-Reply)",
+    "map-cache": "{node} has in its map-cache: {text}",
+    "host-left": "{node} knows that its host has left: {text}",
+    "first-packet": "{node} sends it the right way: {text}",
 }
 
 
 def sentence(event: Event) -> str:
     """An event as a sentence."""
-    words = _MESSAGES.get(event.kind)
-    if words is not None and event.peer:
-        return f"{event.node} {words.format(text=event.text, peer=event.peer)}"
-    return f"{event.node}: {event.text}"
+    return _SENTENCES[event.kind].format(node=event.node, text=event.text, peer=event.peer or "somebody")
 
 
 def milliseconds(seconds: float) -> str:

@@ -1,0 +1,99 @@
+"""The demo: scenarios that show what a LISP network does, told as they happen."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from testbed.commands.labs import progress, terminated_as_interrupted
+from testbed.commands.proofs import reachability
+from testbed.lab import Lab, LabError
+
+SCENARIOS = ("reachability", "mobility")
+_WORLD = "two-dc"
+_MOBILE_WORLD, _MOBILE = "mobility", "mobile"
+
+
+def demo(scenario: str = "", *, topology: str = "", dataplane: str | None = None, html: str = "") -> int:
+    """Show a scenario, or all; return 1 when one did not do what it promises, 2 for words that mean nothing.
+
+    Args:
+        scenario: One of :data:`SCENARIOS`; "" is the first.
+        topology: Where everybody is to reach everybody.
+        dataplane: The data plane of all LISP nodes.
+        html: Where the page of the mobility scenario goes; "" is the run directory.
+    """
+    chosen = (scenario or SCENARIOS[0],)
+    if complaint := next(_complaints(chosen, topology, html), None):
+        print(f"ci/lab: demo: {complaint}", file=sys.stderr)
+        return 2
+    status = 0
+    if "reachability" in chosen:
+        status = reachability(topology or _WORLD, dataplane=dataplane)
+    if "mobility" in chosen:
+        status |= mobility(dataplane=dataplane, html=Path(html).resolve() if html else None)
+    return status
+
+
+def _complaints(chosen: tuple[str, ...], topology: str, html: str) -> Iterator[str]:
+    for name in chosen:
+        if name not in SCENARIOS:
+            close = difflib.get_close_matches(name, SCENARIOS, 1)
+            yield f"there is no scenario {name}; " + (
+                f"did you mean {close[0]}?" if close else f"scenarios are {' and '.join(SCENARIOS)}"
+            )
+    if topology and "reachability" not in chosen:
+        yield "--topology is for the scenario reachability"
+    if html and "mobility" not in chosen:
+        yield "--html is for the scenario mobility"
+    if html and not Path(html).resolve().parent.is_dir():
+        yield f"--html {html}: there is no directory {Path(html).resolve().parent}"
+    if html and Path(html).is_dir():
+        yield f"--html {html}: is a directory"
+
+
+def mobility(*, dataplane: str | None = None, html: Path | None = None) -> int:
+    """Boot a lab, move a host there and back while it talks to all others, make the page, take the lab down.
+
+    Args:
+        dataplane: The data plane of all LISP nodes.
+        html: Where the page goes; by default the run directory.
+
+    Returns:
+        1 when a session was lost, a byte was wrong, or somebody did not find the host again.
+    """
+    from testbed.act.mobility.scenario import there_and_back
+    from testbed.observe.narration import Narrator
+
+    lab = Lab(_MOBILE_WORLD, name=f"demo-{_MOBILE_WORLD}", dataplane=dataplane)
+    narrator = Narrator()
+    with terminated_as_interrupted():
+        lab.boot(progress=progress())
+        try:
+            print(f"\n{lab.topology.title}\n")
+            timeline, packets = there_and_back(lab, _MOBILE, narrator)
+        finally:
+            lab.stop()
+    from testbed.observe.pcapng import Record, write
+    from testbed.observe.report.mobility import page
+    from testbed.observe.report.mobility.findings import Findings
+
+    findings = Findings(timeline)
+    narrator.verdict(findings)
+    data, wire = lab.run_dir / "mobility.json", lab.run_dir / "mobility.pcapng"
+    shown = html or lab.run_dir / "mobility.html"
+    epoch = time.time_ns() - time.monotonic_ns()
+    try:
+        timeline.write(data)
+        write(wire, (Record(replace(one, time_ns=one.time_ns + epoch)) for one in packets), timeline.title)
+        shown.write_text(page(timeline, lab.topology, packets, f"{data.name}, {wire.name}"), encoding="utf-8")
+    except OSError as error:
+        raise LabError(f"demo: {error.filename} cannot be written: {error.strerror}") from None
+    lab.publish(data, wire, shown)
+    print(f"\n{lab.name} is down; the run's files are in {lab.run_dir}")
+    print(f"open {shown}")
+    return 0 if findings.ok else 1
