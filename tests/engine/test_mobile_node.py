@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator
-from nodes.lisp.effects import Forwarding, HostSeen, Install, Miss
+from nodes.lisp.effects import ChangeLocator, Forwarding, HostSeen, Install, Miss
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.wire import EncapsulatedControlMessage, MapNotify, MapRegister, MapReply, MapRequest
-from tests.engine.world import DC2, H2, MS, PXTR, XTR2, Packet, World, map_resolver, map_server, pxtr, site, xtr
+from tests.engine.test_pubsub import subscriber, subscribing
+from tests.engine.world import DC2, H2, MR, MS, PXTR, XTR2, Packet, World, map_resolver, map_server, pxtr, site, xtr
 
 EID = host_prefix("192.168.1.1")
 WIFI, LTE, HOME = (ip_address(f"10.1.{n}.2") for n in (1, 2, 3))
@@ -214,6 +215,46 @@ def test_hosts_behind_an_xtr_that_moves_are_registered_at_its_new_rloc() -> None
     rows = world["ms"].engine.show("registrations", world.now)
     rlocs = {row["eid"]: [one["rloc"] for one in row["locators"]] for row in rows if isinstance(row, dict)}
     assert rlocs[str(EID.network)] == rlocs[str(found.network)] == [str(LTE)]
+
+
+def with_subscribers() -> World:
+    """The branch has subscribed to the mobile node's mapping and the mobile node to the branch's (RFC 9437)."""
+    node = subscribing(xtr("mn", WIFI, EID, proxy_reply=True))
+    branch = subscribing(xtr("xtr2", XTR2, DC2, proxy_reply=True))
+    known = (replace(subscriber(node), rlocs=(ip_network("10.1.0.0/16"),)), subscriber(branch))
+    server = replace(map_server(site("mn", EID), site("dc2", DC2)), subscribers=known, subscription_resolvers=(MR,))
+    resolver = replace(map_resolver(EID, DC2), subscribers=tuple(replace(one, keys=()) for one in known))
+    world = World().add(server, resolver, node, branch)
+    world.run()
+    assert to(world, "xtr2") == [WIFI]
+    assert [one.address for one in world.resolve("mn", H2).locators] == [XTR2]
+    world.run(5)
+    return world
+
+
+@pytest.mark.requirement("S15", "M17")
+def test_a_subscriber_hears_of_a_move_before_anybody_is_solicited() -> None:
+    """Two messages, one after the other: the Map-Register, and what the Map-Server publishes."""
+    world = with_subscribers()
+    world.attach("mn", LTE)
+    world.run(2.5 * world.delay)
+    assert to(world, "xtr2") == [LTE]
+    assert not solicits(world)
+
+
+@pytest.mark.requirement("S15", "M17")
+def test_a_mobile_node_that_subscribed_is_told_where_it_is() -> None:
+    """It renews those that are in use from its new RLOC: what changes afterwards is published there."""
+    world = with_subscribers()
+    world["mn"].in_use.add(XTR2)
+    world.attach("mn", LTE)
+    world.run(2)
+    before = len(world.packets)
+    world.put("xtr2", ChangeLocator(DC2, XTR2, None, 42, (), 1))
+    world.run(2.5 * world.delay)
+    assert [one.weight for one in world["mn"].forwarding(H2).locators] == [42]
+    told = [p for p in world.packets[before:] if isinstance(p.message, MapNotify) and p.destination != XTR2]
+    assert [p.destination for p in told] == [LTE]
 
 
 @pytest.mark.requirement("S15", "C35")
