@@ -136,7 +136,7 @@ class Daemon:
             self._opened = open_data_path(config, tables, loading, self._surroundings(plumbing))
             self._path = self._opened.path
             self._event("dataplane", asdict(self._path.running))
-            if config.dynamic_eids:
+            if config.dynamic_eids or config.roaming:
                 self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step, journal.write, self._now)
         self._engine = Engine(
             config,

@@ -21,12 +21,23 @@ from nodes.dataplane.neighbours import Arrived, Heard
 from nodes.dataplane.path import DataPath
 from nodes.dataplane.strangers import Stranger
 from nodes.lisp.config import DynamicEid, NodeConfig
-from nodes.lisp.effects import AddHost, FindHost, Forwarding, HostGone, HostLeft, HostSeen, Input, RemoveHost
+from nodes.lisp.effects import (
+    AddHost,
+    FindHost,
+    Forwarding,
+    HostAway,
+    HostGone,
+    HostHome,
+    HostLeft,
+    HostSeen,
+    Input,
+    RemoveHost,
+)
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.rate_limit import RateLimit
 
-HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, FindHost)
+HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, FindHost)
 
 ANNOUNCEMENTS, EACH = 1024, 0.001
 """What the neighbours of hosts are told: as much at once, then one frame in a millisecond."""
@@ -77,9 +88,10 @@ class DynamicEids:
         self._admission = Admission(tables, self._permitted, report)
         self._proxy = ProxyReplies(tables, self._permitted, path, step)
         self._ageing = Ageing(self._permitted)
-        self._arrivals = Arrivals((one.prefix for one in config.dynamic_eids), self._elsewhere)
+        searched = (*(one.prefix for one in config.dynamic_eids), *config.roaming)
+        self._arrivals = Arrivals(searched, self._elsewhere)
         self._announcements: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
-        served = {one.prefix.instance_id for one in config.dynamic_eids}
+        served = {one.instance_id for one in searched}
         gateways = {one.interface: bytes.fromhex(one.mac.replace(":", "")) for one in config.gateways}
         self._ports = {
             NeighbourSocket(name, gateways.get(name, b"")): instance
@@ -88,6 +100,7 @@ class DynamicEids:
         }
         self._by_name = {port.interface: port for port in self._ports}
         self._hosts: dict[EidPrefix, _Host] = {}
+        self._away: set[EidPrefix] = set()
         self.counters: Counter[str] = Counter()
 
     @property
@@ -100,7 +113,8 @@ class DynamicEids:
     @property
     def carries(self) -> Mapping[type, Callable[[Any], None]]:
         """What carries out which of :data:`HOST_EFFECTS`."""
-        return dict(zip(HOST_EFFECTS, (self.add, self.remove, self.left, self.find), strict=True))
+        carried_out = (self.add, self.remove, self.left, self.away, self.home, self.find)
+        return dict(zip(HOST_EFFECTS, carried_out, strict=True))
 
     def add(self, effect: AddHost) -> None:
         """A host is here (requirement X08)."""
@@ -124,11 +138,28 @@ class DynamicEids:
         host = self._hosts.get(effect.eid)
         self._announce(effect.eid, host.interface if host else self._plumbing.interface_of(effect.eid), None)
 
+    def away(self, effect: HostAway) -> None:
+        """A host of the own subnet is elsewhere (X10): it is answered for at once, and its return noticed."""
+        eid = effect.eid
+        self._away.add(eid)
+        self._permitted.set(eid, DynamicEid(eid, (), proxy_reply_requests=0))
+        self._plumbing.except_host(eid)
+        self._path.host_away(eid)
+
+    def home(self, effect: HostHome) -> None:
+        """It is one of its subnet's again."""
+        self._away.discard(effect.eid)
+        self._permitted.pop(effect.eid)
+        self._plumbing.remove_host(effect.eid)
+        self._path.host_home(effect.eid)
+
     def find(self, effect: FindHost) -> None:
         """Ask for a host on its site interface; if it is there, its answer is overheard."""
         # The interface is down or the kernel's table full: then nobody is seen.
         with suppress(OSError):
-            self._plumbing.look_for(effect.eid, effect.interface)
+            interface = effect.interface or self._plumbing.interface_of(effect.eid)
+            if interface:
+                self._plumbing.look_for(effect.eid, interface)
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""
@@ -175,8 +206,10 @@ class DynamicEids:
         mac = heard.mac.hex(":")
         if self._is_own(eid) or not self._admission.admits(eid, mac):
             return
-        was_here = eid in self._hosts
+        was_here, was_away = eid in self._hosts, eid in self._away
         self._step(HostSeen(eid, port.interface))
+        if was_away and eid not in self._away and not heard.announced:
+            self._announce(eid, port.interface, heard.mac)
         host = self._hosts.get(eid)
         if host is None:
             return

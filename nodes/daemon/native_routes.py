@@ -88,8 +88,17 @@ class NativeRoutes:
         self._hosts[eid] = Route(eid.network, interface=interface, table=table)
         routes.replace_route(self._kernel, self._hosts[eid])
 
+    def except_host(self, eid: EidPrefix) -> None:
+        """Keep the subnet's route from leading to a host that is not there (requirement X10); it has a Null0 route.
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        self._hosts[eid] = Route(eid.network, type=RouteType.THROW, table=NATIVE_TABLES + eid.instance_id)
+        routes.replace_route(self._kernel, self._hosts[eid])
+
     def remove_host(self, eid: EidPrefix) -> None:
-        """Take the host route of a dynamic-EID away."""
+        """Take the host route of a dynamic-EID away, or what keeps the subnet's from leading to a host."""
         route = self._hosts.pop(eid, None)
         if route is not None:
             self._delete(route)

@@ -152,6 +152,17 @@ class Plumbing:
         """The site interface that has an index, or None."""
         return next((name for name, number in self._indices.items() if number == index), None)
 
+    def except_host(self, eid: EidPrefix) -> None:
+        """Make what goes to a host of the own subnet a candidate for encapsulation (requirement X10).
+
+        :meth:`remove_host` ends that.
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        self.native.except_host(eid)
+        self._tables.native.set(eid, False)
+
     def interface_of(self, eid: EidPrefix) -> str | None:
         """The site interface on whose subnet an EID is, or None."""
         for name, instance_id in self.sites.items():

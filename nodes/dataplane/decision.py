@@ -117,7 +117,8 @@ class Tables:
     Attributes:
         roles: What the node does.
         local: Its site's EID-prefixes, and the dynamic-EIDs that are here.
-        dynamic: The prefixes in which hosts are found one by one.
+        dynamic: The prefixes in which hosts are found one by one, and hosts of its site's own that are elsewhere (X10).
+        roaming: The instance-IDs in which there may be such hosts.
         map_cache: What the control plane installed.
         native: Each instance's routes but the default: True where a specific route leads somewhere, False for Null0.
         aggregates: The aggregates of all EIDs (PITR, PETR, RTR).
@@ -141,6 +142,7 @@ class Tables:
     petrs: tuple[Locator, ...]
     own: frozenset[IPAddress]
     core_mtu: int
+    roaming: frozenset[int] = frozenset()
     map_cache: EidTable[ForwardingEntry] = field(default_factory=EidTable)
     native: EidTable[bool] = field(default_factory=EidTable)
     registered: EidTable[tuple[IPAddress, ...]] = field(default_factory=EidTable)
@@ -157,7 +159,7 @@ class Tables:
         """The instance-IDs in which a packet may go out of one LISP header into another."""
         found = set(self.proxied) if Role.RTR in self.roles else set()
         if self.roles & {Role.ITR, Role.RTR}:
-            found |= {prefix.instance_id for prefix, _ in self.dynamic.items()}
+            found |= {prefix.instance_id for prefix, _ in self.dynamic.items()} | self.roaming
         return frozenset(found)
 
     @classmethod
@@ -173,6 +175,7 @@ class Tables:
             petrs=tuple(Locator(address, priority) for priority, address in enumerate(config.petrs)),
             own=frozenset(config.rlocs),
             core_mtu=config.core_mtu,
+            roaming=frozenset(one.instance_id for one in config.roaming),
             registered=registered_locators(config),
         )
 

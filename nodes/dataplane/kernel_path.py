@@ -111,6 +111,12 @@ class KernelPath:
         """Its next frame is news: it may be back before the second is over (requirement X01)."""
         self._maps["told"].delete(encoding.told_key(EventKind.SOURCE, eid))
 
+    def host_away(self, eid: EidPrefix) -> None:
+        """A host of the own subnet is elsewhere (X10): what it sends is a stranger's, then its route ends."""
+        self._try("local", eid, lambda: self._local.add_host(eid))
+        self._try("told", eid, lambda: self._forget_told(eid))
+        self._try("native", eid, lambda: self._native.set(eid, NUMBER.pack(NativeRoute.NULL0)))
+
     def native_changed(self) -> None:
         """The native routes are others (requirement S02)."""
         self._try("native", None, lambda: self._native.sync(prefixes.packed(self._wanted_native())))

@@ -136,6 +136,18 @@ class DataPath:
             self._kernel.remove_host(eid)
         self._python.remove_host(eid)
 
+    def host_away(self, eid: EidPrefix) -> None:
+        """A host of the own subnet is elsewhere, the subnet's route does not lead to it (requirement X10)."""
+        self._python.host_away(eid)
+        if self._kernel is not None:
+            self._kernel.host_away(eid)
+
+    def host_home(self, eid: EidPrefix) -> None:
+        """It is one of its subnet's again, and reached as those are."""
+        if self._kernel is not None:
+            self._kernel.remove_host(eid)
+        self._python.host_home(eid)
+
     def routes_changed(self) -> None:
         """Native routes, or routes to locators, are others (requirements S02, S05). A native route wins at once."""
         if self._kernel is not None:

@@ -180,6 +180,19 @@ class PythonPath:
         self._forget_outbound()
         self._inbound.forget()
 
+    def host_away(self, eid: EidPrefix) -> None:
+        """A host of the own subnet is elsewhere (X10): alone, it is like a dynamic prefix without a host."""
+        self._context.tables.dynamic.set(eid, True)
+        self._forget_outbound()
+        self._inbound.forget()
+
+    def host_home(self, eid: EidPrefix) -> None:
+        """It is one of its subnet's again; what it sent before that was known goes on its way."""
+        self._context.tables.dynamic.pop(eid)
+        self._forget_outbound()
+        self._inbound.forget()
+        _handle_again(self._context.unfound.release(eid))
+
     def routes_changed(self) -> None:
         """Look up the routes to locators again, for the next packet of each flow (requirement S05)."""
         self._context.routes_changed()

@@ -48,6 +48,9 @@ _RULES = """\
   A PITR sends packets for such a site the same way.
 - Sites that share a prefix of `dynamic-eids` stretch one subnet over several places. They are one site to the
   Map-Server, which takes the key of any of them.
+- `dynamic-eids` may also lie inside the `eid-prefixes` of another site, the home of the hosts found there. It registers
+  the subnet, hears of hosts that are away and sends to them, and ends their own mappings when they return. These sites
+  too are one to the Map-Server.
 - A `gateway` is an address that a site's router has beside its own, and what its hosts send by unless they say
   something else. Sites that share `dynamic-eids` may have the same `gateway`, as in `gateway: 192.168.7.254` of both;
   its MAC address is one for all sites unless `gateway-mac` says something else. So a host that moves finds its gateway

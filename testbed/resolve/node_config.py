@@ -31,7 +31,7 @@ from testbed.language.shapes import At
 from testbed.language.tables import ALGORITHMS, DEFAULT_KEY_ID, FAMILIES, NodeRow, SiteRow, TopologyRow
 from testbed.model import Side
 from testbed.resolve.gateways import gateways, routers_in
-from testbed.resolve.registration_sites import registration_sites
+from testbed.resolve.registration_sites import registration_sites, roaming
 from testbed.resolve.wiring import Wiring
 
 T = TypeVar("T")
@@ -143,6 +143,7 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             gateways=gateways(topology, site, plan, site_side) if site and tunnels else (),
             database=_database(site, plan, members) if site and tunnels else (),
             dynamic_eids=_dynamic_eids(topology, site, plan, members) if site and tunnels else (),
+            roaming=roaming(site, lisp_sites, plan) if site and tunnels else (),
             map_resolvers=tuple(members.of(Role.MAP_RESOLVER, node.name, resolvers)) if asks else (),
             map_servers=_peers(site, node.name, members) if site and registers else (),
             petrs=_petrs(site, node.name, roles, members),

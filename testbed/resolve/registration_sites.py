@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from nodes.lisp.config import Key, RegistrationSite, SitePrefix
 from nodes.lisp.eid import EidPrefix
@@ -16,6 +16,8 @@ def registration_sites(
 ) -> tuple[RegistrationSite, ...]:
     """One for each site; sites that share a dynamic prefix are one, since a host of it may be at either.
 
+    So are a site and those that find hosts inside its EID-prefixes (requirement X10).
+
     Args:
         sites: The sites that register here.
         plan: Every address.
@@ -24,8 +26,11 @@ def registration_sites(
     found = []
     for group in _groups(sites, plan):
         keys = dict.fromkeys(key for site in group for key in keys_of(site))
-        prefixes = dict.fromkeys(one for site in group for one in _prefixes(site, plan))
-        found.append(RegistrationSite("+".join(site.name for site in group), tuple(keys), tuple(prefixes)))
+        prefixes: dict[EidPrefix, bool] = {}
+        for one in (one for site in group for one in _prefixes(site, plan)):
+            prefixes[one.prefix] = prefixes.get(one.prefix, False) or one.accept_more_specifics
+        accepted = tuple(SitePrefix(prefix, specifics) for prefix, specifics in prefixes.items())
+        found.append(RegistrationSite("+".join(site.name for site in group), tuple(keys), accepted))
     return tuple(found)
 
 
@@ -41,19 +46,39 @@ def _prefixes(site: SiteRow, plan: Plan) -> list[SitePrefix]:
     return found
 
 
+def roaming(site: SiteRow, sites: Iterable[SiteRow], plan: Plan) -> tuple[EidPrefix, ...]:
+    """Where other sites find hosts inside the EID-prefixes of a site, which does not find its own there one by one."""
+    own, fixed = _dynamic(site, plan), _fixed(site, plan)
+    others = {one for other in sites if other is not site for one in _dynamic(other, plan)}
+    return tuple(
+        sorted(
+            (one for one in others if _inside(one, fixed) and not _inside(one, own)),
+            key=lambda one: (one.version, one.instance_id, one.network),
+        )
+    )
+
+
 def _groups(sites: Sequence[SiteRow], plan: Plan) -> list[list[SiteRow]]:
-    """The sites, those together that share a dynamic prefix, if only by way of a third."""
-    groups: list[tuple[set[EidPrefix], list[SiteRow]]] = []
+    """The sites, those together that may have the same hosts, if only by way of a third."""
+    groups: list[tuple[set[EidPrefix], set[EidPrefix], list[SiteRow]]] = []
     for site in sites:
-        prefixes, members = _dynamic(site, plan), [site]
+        dynamic, fixed, members = _dynamic(site, plan), _fixed(site, plan), [site]
         apart = []
         for group in groups:
-            if group[0] & prefixes:
-                prefixes, members = prefixes | group[0], group[1] + members
+            if (
+                group[0] & dynamic
+                or any(_inside(one, fixed) for one in group[0])
+                or any(_inside(one, group[1]) for one in dynamic)
+            ):
+                dynamic, fixed, members = dynamic | group[0], fixed | group[1], group[2] + members
             else:
                 apart.append(group)
-        groups = [*apart, (prefixes, members)]
-    return [members for _, members in groups]
+        groups = [*apart, (dynamic, fixed, members)]
+    return [members for *_, members in groups]
+
+
+def _inside(prefix: EidPrefix, others: Iterable[EidPrefix]) -> bool:
+    return any(one.covers(prefix) for one in others)
 
 
 def _dynamic(site: SiteRow, plan: Plan) -> set[EidPrefix]:
@@ -61,4 +86,12 @@ def _dynamic(site: SiteRow, plan: Plan) -> set[EidPrefix]:
         EidPrefix(one, segment.instance_id)
         for segment in segments(site)
         for one in plan.segments[segment.key].dynamic_eids
+    }
+
+
+def _fixed(site: SiteRow, plan: Plan) -> set[EidPrefix]:
+    return {
+        EidPrefix(one, segment.instance_id)
+        for segment in segments(site)
+        for one in plan.segments[segment.key].eid_prefixes
     }

@@ -19,8 +19,8 @@ from nodes.lisp.wire import EidRecord
 
 ABSENT_AFTER = 1.0
 """Seconds in which a host that another xTR has registered can show that it is still here."""
-CONTEST = 10.0
-"""Seconds within which two claims of one host are one contest."""
+CONTEST = 1.0
+"""Seconds after a claim within which a host that is at another place as well is lost again; later it has moved."""
 YIELD = 60.0
 """Seconds for which the loser of a contest claims a host no more."""
 MAX_MOVED = 4096
@@ -38,13 +38,13 @@ class Away:
     Attributes:
         record: Its mapping now.
         claimed: How often this node has taken it back in the contest that goes on.
-        last: When it was last lost here.
+        claimed_at: When it last did.
         yielded_until: Until when it is the other one's, whatever is seen here.
     """
 
     record: EidRecord
     claimed: int = 0
-    last: float = 0.0
+    claimed_at: float = 0.0
     yielded_until: float = 0.0
 
 
@@ -112,8 +112,8 @@ class Handover:
             if self._home.is_away(oldest):
                 yield from self._comes_home(oldest, now)
             self._away.pop(oldest, None)
-        going_on = before is not None and now - before.last < CONTEST
-        self._away[eid] = Away(record, before.claimed if before and going_on else 0, now)
+        going_on = before is not None and now - before.claimed_at < CONTEST
+        self._away[eid] = Away(record, before.claimed if before and going_on else 0)
         if record.ttl_minutes:
             yield HostLeft(eid)
         host = self._database.remove(eid)
@@ -171,6 +171,7 @@ class Handover:
         else:
             self._give_up(eid)
             away.claimed += 1
+            away.claimed_at = now
             yield Report(
                 "dynamic-eid-taken-back", {"eid": str(eid), "also_at": [str(one) for one in _rlocs(away.record)]}
             )
