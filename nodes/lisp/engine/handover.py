@@ -19,8 +19,11 @@ from nodes.lisp.wire import EidRecord
 
 ABSENT_AFTER = 1.0
 """Seconds in which a host that another xTR has registered can show that it is still here."""
-CONTEST = 1.0
-"""Seconds after a claim within which a host that is at another place as well is lost again; later it has moved."""
+CONTEST = 10.0
+"""Seconds within which claims of one host are one contest."""
+QUICK, MANY = 0.3, 5
+"""A host that is in two places is lost so many seconds after each claim at most, and answers as soon after each loss;
+not one that moves there and back. Where messages take longer, so many claims are no moves."""
 YIELD = 60.0
 """Seconds for which the loser of a contest claims a host no more."""
 MAX_MOVED = 4096
@@ -38,14 +41,21 @@ class Away:
     Attributes:
         record: Its mapping now.
         claimed: How often this node has taken it back in the contest that goes on.
-        claimed_at: When it last did.
+        lost_at: When it was last lost here.
+        claimed_at: When this node last took it back before that.
         yielded_until: Until when it is the other one's, whatever is seen here.
     """
 
     record: EidRecord
     claimed: int = 0
-    claimed_at: float = 0.0
+    lost_at: float = 0.0
+    claimed_at: float = -CONTEST
     yielded_until: float = 0.0
+
+    def is_contested(self, now: float) -> bool:
+        """Whether the host, which shows itself here now, is at the other place as well, by what happened lately."""
+        quick = max(self.lost_at - self.claimed_at, now - self.lost_at) < QUICK
+        return (self.claimed > 0 and quick) or self.claimed >= MANY
 
 
 class Handover:
@@ -53,7 +63,7 @@ class Handover:
 
     A Map-Server cannot tell a late registration of the old place from a genuine return. So the loser looks whether its
     host is there: who finds it registers again. A machine in both places, or two with one address, would be taken back
-    and forth for ever: the second time, the xTR with the lower RLOC keeps it, and the other one says so.
+    and forth for ever: as soon as that shows, the xTR with the lower RLOC keeps it, and the other one says so.
     """
 
     def __init__(
@@ -112,8 +122,12 @@ class Handover:
             if self._home.is_away(oldest):
                 yield from self._comes_home(oldest, now)
             self._away.pop(oldest, None)
-        going_on = before is not None and now - before.claimed_at < CONTEST
-        self._away[eid] = Away(record, before.claimed if before and going_on else 0)
+        going_on = before is not None and now - before.lost_at < CONTEST
+        self._away[eid] = (
+            replace(before, record=record, lost_at=now, yielded_until=0.0)
+            if before and going_on
+            else Away(record, 0, now)
+        )
         if record.ttl_minutes:
             yield HostLeft(eid)
         host = self._database.remove(eid)
@@ -161,7 +175,7 @@ class Handover:
         if self._sought.get(eid) is None:
             # It was not looked for: it came back. What was learned of the other place ends (requirement X14).
             del self._away[eid]
-        elif away.claimed and self._rank() > min(map(_order, _rlocs(away.record)), default=self._rank()):
+        elif away.is_contested(now) and self._rank() > min(map(_order, _rlocs(away.record)), default=self._rank()):
             self._give_up(eid)
             away.yielded_until = now + YIELD
             yield Report(
