@@ -128,7 +128,7 @@ class Handover:
             if before and going_on
             else Away(record, 0, now)
         )
-        if record.ttl_minutes:
+        if record.locators:
             yield HostLeft(eid)
         host = self._database.remove(eid)
         if host is not None:

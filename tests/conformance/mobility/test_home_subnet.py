@@ -44,7 +44,6 @@ def at(lab: Lab, eid: IPAddress) -> str | None:
 
 def answers(lab: Lab, asker: str, eid: IPAddress) -> None:
     """A host gets answers from another one."""
-    lab.run(asker, ["ip", "neigh", "flush", "to", str(eid)])
     replied = lab.run(asker, ["ping", f"-{eid.version}", "-c", "1", "-i", "0.2", "-w", "5", str(eid)])
     assert replied.returncode == 0, replied.stdout
 
