@@ -115,6 +115,22 @@ def test_data_for_a_host_that_left_solicits_its_sender() -> None:
     assert world["xtr3"].forwarding(HOST).locators[0].address == XTR2
 
 
+@pytest.mark.requirement("X06", "C32")
+def test_what_is_still_under_way_solicits_nobody_twice() -> None:
+    """Each question that it caused would take a token, and the next move would wait for one."""
+    world = at_one_place()
+    appears(world, "xtr2")
+    world.run(0.2)
+    for _ in range(3):
+        world.put("xtr1", StrayData(HOST, XTR3))
+        world.run(0.05)
+    world.run(20)
+    assert solicitations(world, XTR1) == [XTR3]  # and it is not repeated: who asks, asks xtr2
+    world.put("xtr1", StrayData(HOST, XTR3))
+    world.run(1)
+    assert solicitations(world, XTR1) == [XTR3, XTR3]
+
+
 @pytest.mark.requirement("X06")
 def test_an_xtr_that_has_forgotten_its_host_solicits_as_well() -> None:
     """After a restart it asks the mapping system where the host is; the next packet tells its sender."""

@@ -18,6 +18,8 @@ PATIENCE = 3.0
 REPEAT_INTERVAL = 3.0
 REPEATS = 4
 MAX_UNHEARD = 4096
+ANSWER_SECONDS = 0.5
+"""How long it may take until who was solicited sends to the new place; what still comes from there says nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,14 @@ class Solicitor:
     Sent at once, they would race with the Map-Register: a Map-Server that answers for the site would give out the old
     mapping, for as long as its Record TTL says.
 
-    Nobody acknowledges one. It is repeated until an SMR-invoked Map-Request of its receiver comes to this ETR, a few
-    times at most: where a Map-Server answers for the site, none ever comes.
+    Nobody acknowledges one. For a mapping of this site it is repeated until an SMR-invoked Map-Request of its receiver
+    comes to this ETR, a few times at most: where a Map-Server answers for the site, none ever comes.
     """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._limit: RateLimit[Target] = RateLimit()
+        self._lately: RateLimit[Target] = RateLimit(1, ANSWER_SECONDS)
         self._waiting: dict[EidPrefix, Change] = {}
         self._timers: Timers[EidPrefix] = Timers()
         self._unheard: dict[Target, Unheard] = {}
@@ -81,10 +84,18 @@ class Solicitor:
             yield from self._solicit(self._waiting.pop(prefix), now)
 
     def solicit(self, record: EidRecord, peers: Iterable[IPAddress], now: float) -> Iterator[Effect]:
-        """Tell these RLOCs at once of a mapping that the mapping system knows already."""
-        everyone = self.reachable(peers)
+        """Tell these RLOCs at once of a mapping that the mapping system knows already: a host has left.
+
+        Who asks then asks elsewhere, and is not heard here. So nothing is repeated, or it would be asked again and
+        again in vain: who still sends data for the host is told again because of that.
+        """
+        prefix = record.prefix
+        everyone = tuple(one for one in self.reachable(peers) if self._lately.allows((one, prefix), now, record))
+        for peer in everyone:
+            self._unheard.pop((peer, prefix), None)
+            self._repeats.cancel((peer, prefix))
         if everyone:
-            yield from self._solicit(Change(record, everyone), now)
+            yield from self._solicit(Change(record, everyone), now, repeats=0)
 
     def heard(self, request: MapRequest) -> None:
         """A Map-Request has come through the mapping system: who was solicited, and asks, is told no more."""
@@ -111,9 +122,9 @@ class Solicitor:
         deadlines = (self._timers.deadline(), self._repeats.deadline())
         return min((one for one in deadlines if one is not None), default=None)
 
-    def _solicit(self, change: Change, now: float) -> Iterator[Effect]:
+    def _solicit(self, change: Change, now: float, repeats: int = REPEATS) -> Iterator[Effect]:
         for peer in change.peers:
-            yield from self._tell(peer, change.record, REPEATS, now)
+            yield from self._tell(peer, change.record, repeats, now)
         peers = [str(peer) for peer in change.peers]
         yield Report("solicited", {"eid": str(change.record.prefix), "peers": peers})
 
