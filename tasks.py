@@ -383,13 +383,13 @@ def demo(_context: Context, scenario: str = "", topology: str = "", dataplane: s
 @task(
     positional=("name",),
     help={
-        "name": "what to measure: boot, scale, dataplane",
+        "name": "what to measure: boot, scale, dataplane, mobility",
         "json": "where every raw round goes",
         "plot": "dataplane: where the chart goes, an SVG file",
-        "rounds": "dataplane: how many rounds (default 5)",
-        "only": "dataplane: measure these figures only, by their keys, such as tcp_ratio,rtt_ratio",
-        "earlier": "dataplane: measure nothing, show the JSON file of an earlier run",
-        "markdown": "dataplane: print the table in Markdown, as it stands in the README",
+        "rounds": "dataplane: how many rounds (default 5); mobility: how many moves (default 30)",
+        "only": "dataplane, mobility: measure these figures only, by their keys, such as tcp_ratio,rtt_ratio",
+        "earlier": "dataplane, mobility: measure nothing, show the JSON file of an earlier run",
+        "markdown": "dataplane, mobility: print the table in Markdown, as it stands in the README",
     },
 )
 def bench(

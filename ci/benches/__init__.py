@@ -9,6 +9,7 @@ import statistics
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,28 @@ def run(name: str, json_file: str, **options: Any) -> None:
     Args:
         name: Which one.
         json_file: Where the raw rounds go.
-        options: What only ``dataplane`` has; see :func:`ci.benches.dataplane.command.run`.
+        options: What only ``dataplane`` and ``mobility`` have; see the ``run`` of their ``command``.
 
     Raises:
         LabError: There is no such bench, or a file cannot be written, or it could not measure.
     """
     from ci.benches import boot, scale
-    from ci.benches.dataplane import command
+    from ci.benches.dataplane import command as dataplane
+    from ci.benches.mobility import command as mobility
 
     benches: Mapping[str, Callable[[], dict[str, Any]]] = {"boot": boot.measure, "scale": scale.measure}
-    if name not in (*benches, "dataplane"):
-        raise LabError(f"bench: nothing is called {name}; there are {', '.join((*benches, 'dataplane'))}")
-    if name == "dataplane":
-        command.run(json_file, **options)
+    commands: Mapping[str, Callable[..., None]] = {"dataplane": dataplane.run, "mobility": mobility.run}
+    if name not in (*benches, *commands):
+        raise LabError(f"bench: nothing is called {name}; there are {', '.join((*benches, *commands))}")
+    known = signature(commands[name]).parameters if name in commands else {}
+    given = {option: value for option, value in options.items() if value}
+    for option in given:
+        if option not in known:
+            has = [one for one, run in commands.items() if option in signature(run).parameters]
+            raise LabError(f"bench {name}: has no --{option}; {' and '.join(has)} {'have' if len(has) > 1 else 'has'}")
+    if name in commands:
+        commands[name](json_file, **given)
         return
-    if given := [f"--{option}" for option, value in options.items() if value]:
-        raise LabError(f"bench {name}: has no {given[0]}; only dataplane has")
     check_output(name, json_file)
     measured = benches[name]()
     figures = medians(measured["rounds"])

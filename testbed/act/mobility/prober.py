@@ -2,14 +2,16 @@
 
     python -I -S prober.py ROOT < PLAN
 
-PLAN is one line of JSON: ``{"interval_ns": …, "flows": [[from, to], …], "streams": [[one, other], …], "result": file}``
-with descriptors of non-blocking sockets, each in the namespace of its node; those of flows are bound, those of streams
-connected. It says "ready" in a line on its standard output, sends until its standard input ends, and writes what it saw
-into ``result``; ``testbed.act.mobility.probes`` reads it. Asked in between, by a line on its standard input, it tells
-in a line how long each flow heard nothing at the longest since it was last asked, in nanoseconds.
+PLAN is one line of JSON with ``interval_ns``, ``groups``, ``flows``: [[from, to], …], ``streams``: [[one, other], …]
+and the file ``result``. Flows and streams are descriptors of non-blocking sockets, each in the namespace of its node:
+those of flows are bound, those of streams connected. It says "ready" in a line on its standard output, sends until its
+standard input ends, and writes what it saw into ``result``; ``testbed.act.mobility.probes`` reads it. Asked in
+between, by a line on its standard input, it tells in a line how long each flow heard nothing at the longest since it
+was last asked, in nanoseconds.
 
-Each flow gets one datagram an interval, each stream a chunk every ten intervals in either direction. What a stream
-carries is known at every position: 64-bit numbers that count on. When a datagram arrived, the kernel says.
+Each interval is a turn. In each turn the flows of one of the groups get a datagram each (where there is one group, all
+of them), and each stream a chunk every ten turns in either direction. What a stream carries is known at every position:
+64-bit numbers that count on. When a datagram arrived, the kernel says.
 """
 
 from __future__ import annotations
@@ -161,7 +163,7 @@ def main() -> None:
     be_punctual()
     gc.disable()
     print("ready", flush=True)
-    late = _pace(plan["interval_ns"], flows, streams)
+    late = _pace(plan["interval_ns"], plan["groups"], flows, streams)
     _finish(flows, streams)
     with open(plan["result"], "wb") as file:
         _write(file, late, flows, streams)
@@ -172,7 +174,7 @@ def _sockets(pair: list[int]) -> tuple[socket.socket, socket.socket]:
     return one, other
 
 
-def _pace(interval: int, flows: list[Flow], streams: list[Stream]) -> array[int]:
+def _pace(interval: int, groups: int, flows: list[Flow], streams: list[Stream]) -> array[int]:
     """Send at the pace until the standard input ends, and tell who asks; returns how late turns were, in nanoseconds.
 
     What has arrived is taken a few flows at a time: the kernel has noted when it came. Turns that are missed by more
@@ -192,7 +194,7 @@ def _pace(interval: int, flows: list[Flow], streams: list[Stream]) -> array[int]
         lateness.append(late)
         if late > _GIVEN_UP_NS:
             due += late // interval * interval
-        for flow in flows:
+        for flow in flows[turn % groups :: groups]:
             flow.send()
         for flow in flows[turn % _EVERY :: _EVERY]:
             flow.receive()

@@ -202,6 +202,7 @@ class Probes:
                     streams.append(tuple(one.fileno() for one in ends))
             plan = {
                 "interval_ns": self._interval,
+                "groups": 1,
                 "flows": flows,
                 "streams": streams,
                 "result": str(self._result),

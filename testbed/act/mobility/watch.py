@@ -11,7 +11,7 @@ from nodes.lisp.config import Role
 from nodes.lisp.eid import IPAddress
 from testbed.act.mobility.moved import Moved
 from testbed.lab import Lab
-from testbed.model import NodeKind
+from testbed.model import NodeKind, Topology
 from testbed.observe import filters
 from testbed.observe.capture import Capture, Frame
 from testbed.observe.decoder import decode
@@ -127,8 +127,8 @@ class Watch:
                 if places[name] == moved.site:
                     seen = local.get((name, source), [])
                 else:
-                    there = self._rlocs(moved.site)
-                    own = self._encapsulators(places[name])
+                    there = rlocs_of(self._lab.topology, moved.site)
+                    own = encapsulators(self._lab.topology, places[name])
                     seen = [
                         (at, to in there)
                         for router, at, inner, to in tunnels
@@ -166,22 +166,33 @@ class Watch:
     def _own(self) -> set[IPAddress]:
         return {address.ip for one in self._mobile.interfaces for address in one.addresses}
 
-    def _rlocs(self, site: str) -> set[IPAddress]:
-        routers = (node for node in self._lab.topology.lisp_routers if node.site == site and node.lisp)
-        return {rloc for node in routers if node.lisp for rloc in node.lisp.rlocs}
 
-    def _encapsulators(self, site: str) -> set[str]:
-        """Who encapsulates what is sent from a site: its ITRs, or where it is not a LISP site, the PITRs."""
-        topology = self._lab.topology
-        if topology.sites[site].is_lisp:
-            return {node.name for node in topology.lisp_routers if node.site == site}
-        return {node.name for node in topology.lisp_routers if node.lisp and Role.PITR in node.lisp.roles}
+def rlocs_of(topology: Topology, site: str) -> set[IPAddress]:
+    """The RLOCs of a site's routers."""
+    return {rloc for node in topology.lisp_routers if node.site == site and node.lisp for rloc in node.lisp.rlocs}
+
+
+def encapsulators(topology: Topology, site: str) -> set[str]:
+    """Who encapsulates what is sent from a site: its routers, or where it is not a LISP site, the PITRs."""
+    if topology.sites[site].is_lisp:
+        return {node.name for node in topology.lisp_routers if node.site == site}
+    return {node.name for node in topology.lisp_routers if node.lisp and Role.PITR in node.lisp.roles}
+
+
+def right_from(seen: Iterable[tuple[int, bool]]) -> int | None:
+    """When the first packet went the right way of those that no packet of the wrong way followed; None: none did.
+
+    Args:
+        seen: Of each packet when it was seen, and whether it went the right way; in the order of time.
+    """
+    since = None
+    for at, right in seen:
+        since = (at if since is None else since) if right else None
+    return since
 
 
 def _converged(name: str, version: int, seen: list[tuple[int, bool]], first: int) -> Convergence:
     """Read what was seen of one correspondent: when, and whether it went the right way."""
-    wrong = [at for at, right in seen if not right]
-    since = max(wrong, default=0)
-    right = next((at for at, right in seen if right and at >= since), None)
-    after = None if right is None else (right - first) / _SECOND
-    return Convergence(name, version, after, sum(at > first for at in wrong))
+    since = right_from(seen)
+    after = None if since is None else (since - first) / _SECOND
+    return Convergence(name, version, after, sum(at > first for at, right in seen if not right))
