@@ -17,7 +17,7 @@ from nodes.daemon.neighbour_socket import NeighbourSocket
 from nodes.daemon.plumbing import Plumbing
 from nodes.daemon.proxy_replies import ProxyReplies
 from nodes.dataplane.decision import Tables
-from nodes.dataplane.neighbours import Arrived, Heard
+from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.dataplane.path import DataPath
 from nodes.dataplane.strangers import Stranger
 from nodes.lisp.config import DynamicEid, NodeConfig
@@ -86,7 +86,7 @@ class DynamicEids:
         for one in config.dynamic_eids:
             self._permitted.set(one.prefix, one)
         self._admission = Admission(tables, self._permitted, report)
-        self._proxy = ProxyReplies(tables, self._permitted, path, step)
+        self._proxy = ProxyReplies(tables, self._permitted, path, step, time.monotonic)
         self._ageing = Ageing(self._permitted)
         searched = (*(one.prefix for one in config.dynamic_eids), *config.roaming)
         self._arrivals = Arrivals(searched, self._elsewhere)
@@ -176,10 +176,13 @@ class DynamicEids:
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do, by the engine's clock."""
-        return self._ageing.deadline()
+        waiting = (self._ageing.deadline(), *(port.deadline() for port in self._ports))
+        return min((one for one in waiting if one is not None), default=None)
 
     def expire(self) -> None:
         """X05: ask for hosts that have been silent; those that do not answer are gone."""
+        for port in self._ports:
+            port.listen(self._now())
         due = self._ageing.due(self._now())
         for eid in due.ask:
             host = self._hosts[eid]
@@ -192,15 +195,21 @@ class DynamicEids:
 
     def _read(self, port: NeighbourSocket) -> None:
         instance_id = self._ports[port]
-        for said in port.read():
+        for said in port.read(self._now()):
             if isinstance(said, Arrived):
                 self._arrived(port, said.mac, instance_id)
                 continue
+            if isinstance(said, Astray):
+                if self._is_of(host_prefix(said.who.sender, instance_id), said.mac):
+                    self._asked(port, said.who, instance_id)
+                continue
             self._notice(port, said, host_prefix(said.sender, instance_id))
-            if said.asked is not None:
-                asked = host_prefix(said.asked, instance_id)
-                if not self._is_here(asked):
-                    self._proxy.asked(port, said, asked)
+            self._asked(port, said, instance_id)
+
+    def _asked(self, port: NeighbourSocket, heard: Heard, instance_id: int) -> None:
+        asked = host_prefix(heard.asked, instance_id) if heard.asked is not None else None
+        if asked is not None and not self._is_here(asked):
+            self._proxy.asked(port, heard, asked)
 
     def _notice(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
         mac = heard.mac.hex(":")
@@ -284,6 +293,10 @@ class DynamicEids:
     def _is_here(self, eid: EidPrefix) -> bool:
         """Whether an address is a host's of this site, or the router's own."""
         return bool(self._tables.native.get(eid))
+
+    def _is_of(self, eid: EidPrefix, mac: bytes) -> bool:
+        host = self._hosts.get(eid)
+        return host is not None and host.mac == mac
 
     def _is_own(self, eid: EidPrefix) -> bool:
         return self._is_here(eid) and eid not in self._hosts

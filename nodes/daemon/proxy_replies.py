@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,9 +13,13 @@ from nodes.lisp.config import DynamicEid
 from nodes.lisp.effects import Forwarding, Input, Miss
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
+from nodes.lisp.rate_limit import RateLimit
 
 _PATIENCE = 5.0
 """Seconds after which a neighbour request is an old story: the count of unanswered requests starts again."""
+
+_BETWEEN_CORRECTIONS = 0.1
+"""Seconds after which who still sends to a host that is not here is told so again."""
 
 _MOST = 4096
 """Neighbour requests that are remembered."""
@@ -42,7 +45,12 @@ class ProxyReplies:
     """Answers who asks for a host of its subnet that is behind another router."""
 
     def __init__(
-        self, tables: Tables, permitted: EidTable[DynamicEid], path: DataPath, step: Callable[[Input], None]
+        self,
+        tables: Tables,
+        permitted: EidTable[DynamicEid],
+        path: DataPath,
+        step: Callable[[Input], None],
+        clock: Callable[[], float],
     ) -> None:
         """Nobody has asked yet.
 
@@ -51,8 +59,10 @@ class ProxyReplies:
             permitted: The prefixes in which hosts are found.
             path: The data path, which counts the answers.
             step: Tells the engine what has happened.
+            clock: The time of the hosts, in seconds.
         """
-        self._tables, self._permitted, self._path, self._step = tables, permitted, path, step
+        self._tables, self._permitted, self._path, self._step, self._clock = tables, permitted, path, step, clock
+        self._corrections: RateLimit[tuple[EidPrefix, IPAddress]] = RateLimit(2, _BETWEEN_CORRECTIONS)
         self._asking: dict[tuple[EidPrefix, IPAddress], _Asking] = {}
 
     def asked(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
@@ -60,7 +70,7 @@ class ProxyReplies:
         permitted = self._permitted.lookup(eid)
         if permitted is None or eid.address in permitted[1].routers:
             return
-        now = time.monotonic()
+        now = self._clock()
         asking = self._asking.get((eid, heard.sender))
         if asking is None or now - asking.last > _PATIENCE:
             if len(self._asking) >= _MOST:
@@ -70,7 +80,11 @@ class ProxyReplies:
             asking = self._asking[eid, heard.sender] = _Asking(port, heard, now)
         asking.port, asking.heard, asking.last = port, heard, now
         asking.requests += 1
-        if asking.requests <= permitted[1].proxy_reply_requests:
+        if heard.misled:
+            # Nobody else will answer. It goes on sending until it knows better: as fast as it sends, at worst.
+            if not self._corrections.allows((eid, heard.sender), now):
+                return
+        elif asking.requests <= permitted[1].proxy_reply_requests:
             return
         if self._is_far(eid):
             self._answer(eid, asking)
@@ -86,7 +100,7 @@ class ProxyReplies:
 
     def _answer(self, eid: EidPrefix, asking: _Asking) -> None:
         asking.waiting = False
-        if self._is_far(eid) and time.monotonic() - asking.last <= _PATIENCE:
+        if self._is_far(eid) and self._clock() - asking.last <= _PATIENCE:
             try:
                 asking.port.answer(asking.heard, eid.address)
             except OSError:

@@ -7,19 +7,20 @@ detection).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from nodes.dataplane.packet import ICMPV6
 from nodes.lisp.checksum import checksum
 from nodes.lisp.eid import IPAddress
 
-ETH_ARP, ETH_RARP, ETH_IPV6 = 0x0806, 0x8035, 0x86DD
+ETH_IPV4, ETH_ARP, ETH_RARP, ETH_IPV6 = 0x0800, 0x0806, 0x8035, 0x86DD
 ECHO_REQUEST, ECHO_REPLY, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 128, 129, 135, 136
 _ETHERNET = struct.Struct("!6s6sH")
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _ARP_OVER_ETHERNET = (1, 0x0800, 6, 4)
 _REQUEST, _REPLY, _REVERSE_REQUEST = 1, 2, 3
+_IPV4_ADDRESSES = struct.Struct("!12x4s4s")
 _IPV6 = struct.Struct("!IHBB16s16s")
 _ICMP, _ND, _OPTION = struct.Struct("!BBHI"), struct.Struct("!BBHI16s"), struct.Struct("!BB6s")
 _FROM_THIS_LINK = 255  # the hop limit of what no router forwarded (RFC 4861 section 7.1)
@@ -43,12 +44,14 @@ class Heard:
         mac: Its MAC address.
         asked: The address it asks for, or None when it only announces itself or answers.
         announced: Whether its neighbours were told as well: that this is its MAC address now.
+        misled: Whether it sent to a MAC address that is not here (any more), believing that it is that of ``asked``.
     """
 
     sender: IPAddress
     mac: bytes
     asked: IPAddress | None = None
     announced: bool = False
+    misled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,18 @@ class Arrived:
     """A machine says that it is here, not which addresses it has: RARP, as hypervisors send it after a migration."""
 
     mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Astray:
+    """A packet for another machine, which is not here. That ``who.sender`` is who sent it, it does not show."""
+
+    who: Heard
+
+    @property
+    def mac(self) -> bytes:
+        """The MAC address that it was sent from."""
+        return self.who.mac
 
 
 def overhear(frame: bytes) -> Heard | Arrived | None:
@@ -112,18 +127,48 @@ def _overhear_icmp(frame: bytes, to: bytes, mac: bytes) -> Heard | None:
     return Heard(IPv6Address(source), mac, IPv6Address(target) if target != source else None)
 
 
+def mislead(heard: Heard | Arrived | Astray | None, frame: bytes) -> Heard | Arrived | Astray | None:
+    """What a frame says that was for another machine, but a switch has sent it everywhere: it does not know where.
+
+    Ethernet cannot tell the sender that nobody is there. Of a moved host, this is who its neighbours were.
+
+    Args:
+        heard: What :func:`overhear` has read in it.
+        frame: The frame.
+    """
+    if isinstance(heard, Heard):
+        return replace(heard, misled=True)
+    try:
+        _, source, kind = _ETHERNET.unpack_from(frame)
+        if kind == ETH_IPV4:
+            sender, to = _IPV4_ADDRESSES.unpack_from(frame, _ETHERNET.size)
+            return Astray(Heard(IPv4Address(sender), source, IPv4Address(to), misled=True))
+        if kind == ETH_IPV6:
+            *_, sender, to = _IPV6.unpack_from(frame, _ETHERNET.size)
+            return Astray(Heard(IPv6Address(sender), source, IPv6Address(to), misled=True))
+    except struct.error:
+        pass
+    return heard
+
+
 def is_a_station(mac: bytes) -> bool:
     """Whether a MAC address is one of a single machine."""
     return bool(any(mac)) and not mac[0] & 1
 
 
 def answer(heard: Heard, asked: IPAddress, mac: bytes) -> bytes:
-    """The frame that tells who asks that packets for ``asked`` go to ``mac``."""
+    """The frame that tells who asks that packets for ``asked`` go to ``mac``; who is misled forgets what it knew."""
     if isinstance(asked, IPv4Address):
+        if heard.misled:
+            # RFC 5227 section 3: an announcement is believed whatever was known before, an answer not always.
+            arp = _ARP.pack(*_ARP_OVER_ETHERNET, _REQUEST, mac, asked.packed, bytes(6), asked.packed)
+            return _ETHERNET.pack(heard.mac, mac, ETH_ARP) + arp
         arp = _ARP.pack(*_ARP_OVER_ETHERNET, _REPLY, mac, asked.packed, heard.mac, heard.sender.packed)
         return _ETHERNET.pack(heard.mac, mac, ETH_ARP) + arp
     # RFC 4861 section 7.2.8: a proxy's advertisement does not override the host's own.
-    message = _nd(NEIGHBOUR_ADVERTISEMENT, _SOLICITED, asked, _TARGET_LINK_LAYER_ADDRESS, mac)
+    message = _nd(
+        NEIGHBOUR_ADVERTISEMENT, _OVERRIDE if heard.misled else _SOLICITED, asked, _TARGET_LINK_LAYER_ADDRESS, mac
+    )
     return _icmp(heard.mac, mac, asked.packed, heard.sender.packed, message)
 
 

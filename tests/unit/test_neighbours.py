@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from nodes.daemon.neighbour_socket import FILTER
-from nodes.dataplane.neighbours import PING, Arrived, Heard, announce, answer, overhear, ping, question
+from nodes.daemon.neighbour_socket import DEAF_FILTER, FILTER
+from nodes.dataplane.neighbours import PING, Arrived, Astray, Heard, announce, answer, mislead, overhear, ping, question
 from nodes.dataplane.packet import ICMPV6
 from nodes.linux.socket_filter import attach
 from nodes.lisp.checksum import checksum
@@ -155,6 +155,46 @@ def test_one_machine_is_pinged() -> None:
     assert message[0] == 128
     assert is_right(header, message)
     assert message[4:] == echo_reply(SIX1, PING)[58:62]
+
+
+def test_a_frame_for_a_machine_that_is_not_here_is_astray() -> None:
+    """X11: of a packet it is told who believes whom to be here; a question is answered to whoever believes that."""
+    packet = ROUTER + HOST + b"\x08\0\x45" + bytes(11) + PC1.packed + PC2.packed + bytes(20)
+    assert mislead(overhear(packet), packet) == Astray(Heard(PC1, HOST, PC2, misled=True))
+    six = bytearray(nd(135, SIX1, SIX2))
+    six[20] = 6  # TCP
+    six[38:54] = SIX2.packed
+    assert mislead(overhear(six), bytes(six)) == Astray(Heard(SIX1, HOST, SIX2, misled=True))
+    question_of_it = arp(1, PC1, PC2)
+    assert mislead(overhear(question_of_it), question_of_it) == Heard(PC1, HOST, PC2, misled=True)
+    assert mislead(None, packet[:20]) is None
+    assert mislead(None, b"\xff" * 100) is None
+
+
+@pytest.mark.parametrize(("sender", "asked"), [(PC1, PC2), (SIX1, SIX2)])
+def test_who_is_misled_is_told_so_that_it_believes_it(sender: IPAddress, asked: IPAddress) -> None:
+    """X11: as an announcement, to it alone: an answer does not always replace what a host knew."""
+    frame = answer(Heard(sender, HOST, asked, misled=True), asked, ROUTER)
+    assert frame[:12] == HOST + ROUTER
+    assert overhear(frame) == Heard(asked, ROUTER)
+    if asked.version == 4:
+        assert frame[20:22] == b"\0\1"
+        assert frame[28:32] == frame[38:42] == asked.packed
+    else:
+        assert frame[58:62] == b"\x20\0\0\0"
+        assert is_right(frame[14:54], frame[54:])
+
+
+def test_a_socket_that_is_deaf_for_frames_of_others_hears_all_else() -> None:
+    """It is what it goes by while a switch floods; and a program that the kernel takes."""
+    sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    with sender, receiver:
+        attach(receiver, DEAF_FILTER)
+        for frame in (nd(136, SIX1, SIX1), nd(133, SIX1, SIX2), arp(1, PC1, PC2), echo_reply(SIX1, 1)):
+            sender.send(frame)
+        assert [receiver.recv(2048) for _ in range(2)] == [nd(136, SIX1, SIX1), arp(1, PC1, PC2)]
+        with pytest.raises(BlockingIOError):
+            receiver.recv(2048)
 
 
 def is_right(header: bytes, message: bytes) -> bool:

@@ -1,0 +1,283 @@
+"""What a router does about the hosts of its dynamic prefixes: in memory, with an engine that takes every host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from nodes.daemon import dynamic_eids
+from nodes.daemon.dynamic_eids import ANNOUNCEMENTS, DynamicEids
+from nodes.dataplane.neighbours import Arrived, Astray, Heard
+from nodes.lisp.config import DynamicEid, Gateway, Locator, MapServerPeer, NodeConfig, Role
+from nodes.lisp.effects import (
+    AddHost,
+    Forwarding,
+    ForwardingEntry,
+    HostGone,
+    HostLeft,
+    HostSeen,
+    Input,
+    Miss,
+    RemoveHost,
+)
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from tests.unit.data_path import tables
+
+SITE = "sw1"
+FOUR, SIX = EidPrefix.of("192.168.7.0/24"), EidPrefix.of("2001:db8:7::/64")
+MAC, OTHER, GATEWAY = bytes.fromhex("020000000011"), bytes.fromhex("020000000012"), bytes.fromhex("02005e000101")
+HOSTS = [host_prefix("192.168.7.11"), host_prefix("2001:db8:7::11")]
+FAR = [host_prefix("192.168.7.99"), host_prefix("2001:db8:7::99")]
+OWN = {4: ip_address("192.168.7.254"), 6: ip_address("2001:db8:7::fe")}
+ELSEWHERE = ip_address("192.168.7.253")
+
+Said = tuple[Any, ...]
+
+
+class Port:
+    """A site interface: what is said on it, and what is heard there."""
+
+    def __init__(self, interface: str, gateway: bytes = b"") -> None:
+        self.interface, self.gateway, self.mac = interface, gateway, GATEWAY
+        self.heard: list[Heard | Arrived | Astray] = []
+        self.said: list[Said] = []
+
+    def fileno(self) -> int:
+        return 99
+
+    def read(self, _now: float) -> Iterator[Heard | Arrived | Astray]:
+        heard, self.heard = self.heard, []
+        yield from heard
+
+    def answer(self, heard: Heard, asked: IPAddress) -> None:
+        self.said.append(("answer", heard.sender, asked, heard.misled))
+
+    def announce(self, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
+        self.said.append(("announce", address, mac, source))
+
+    def ask(self, wanted: IPAddress, own: IPAddress, mac: bytes | None = None) -> None:
+        self.said.append(("ask", wanted, mac, own))
+
+    def ping(self, mac: bytes, source: IPAddress) -> None:
+        self.said.append(("ping", mac, source))
+
+    def deadline(self) -> float | None:
+        return None
+
+    def listen(self, _now: float) -> None:
+        pass
+
+
+class Router:
+    """A router with one site interface, at a time that the test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, silence: float = 60.0) -> None:
+        monkeypatch.setattr(dynamic_eids, "NeighbourSocket", Port)
+        self.now = 0.0
+        monkeypatch.setattr(dynamic_eids, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.tables = tables()
+        for address in OWN.values():
+            self.tables.native.set(host_prefix(address), True)
+        self.stepped: list[Input] = []
+        self.neighbours: dict[EidPrefix, bytes] = {}
+        self.events: list[str] = []
+        locators = (Locator(ip_address("10.0.1.1")),)
+        routers = frozenset({*OWN.values(), ELSEWHERE})
+        config = NodeConfig(
+            "xtr1",
+            frozenset({Role.ETR}),
+            (locators[0].address,),
+            site_interfaces=(SITE,),
+            gateways=(Gateway(SITE, mac=GATEWAY.hex(":")),),
+            dynamic_eids=tuple(
+                DynamicEid(one, locators, proxy_reply_requests=1, routers=routers, host_silence=silence)
+                for one in (FOUR, SIX)
+            ),
+            map_servers=(cast(MapServerPeer, None),),
+        )
+        plumbing = SimpleNamespace(
+            sites={SITE: 0},
+            add_host=lambda eid, _interface: self.tables.native.set(eid, True),
+            remove_host=self.tables.native.pop,
+            interface_of=lambda _eid: SITE,
+            own_address=lambda _interface, near: OWN[near.version],
+            set_neighbour=lambda eid, _interface, mac: self.neighbours.update({eid: mac}),
+        )
+        path = SimpleNamespace(add_host=lambda _: None, remove_host=lambda _: None, neighbour_answered=lambda: None)
+        self.dynamic = DynamicEids(
+            config,
+            self.tables,
+            cast(Any, plumbing),
+            cast(Any, path),
+            self._step,
+            lambda event, _fields: self.events.append(event),
+            lambda: self.now,
+        )
+        (self.port,) = cast(list[Port], list(self.dynamic._ports))
+
+    def _step(self, happened: Input) -> None:
+        self.stepped.append(happened)
+        if isinstance(happened, HostSeen):
+            self.dynamic.add(AddHost(happened.eid, happened.interface))
+        if isinstance(happened, HostGone):
+            self.dynamic.remove(RemoveHost(happened.eid, happened.interface))
+
+    def hear(self, *heard: Heard | Arrived | Astray) -> list[Said]:
+        """Overhear some frames; what is said then."""
+        self.port.heard += heard
+        for read in self.dynamic.readers.values():
+            read()
+        return self.taken()
+
+    def taken(self) -> list[Said]:
+        said, self.port.said = self.port.said, []
+        return said
+
+    def is_far(self, eid: EidPrefix) -> None:
+        entry = ForwardingEntry(eid, Forwarding.ENCAPSULATE, (Locator(ip_address("10.0.9.9")),))
+        self.tables.map_cache.set(eid, entry)
+
+    def seen(self) -> list[EidPrefix]:
+        return [one.eid for one in self.stepped if isinstance(one, HostSeen)]
+
+
+@pytest.fixture
+def router(monkeypatch: pytest.MonkeyPatch) -> Router:
+    return Router(monkeypatch)
+
+
+@pytest.mark.parametrize("eid", HOSTS)
+def test_neighbours_are_told_of_a_host_that_they_did_not_hear(router: Router, eid: EidPrefix) -> None:
+    """X11: once, when it is found, with its own MAC address; and the kernel knows it at once."""
+    own = OWN[eid.version]
+    assert router.hear(Heard(eid.address, MAC)) == [("announce", eid.address, MAC, own)]
+    assert router.hear(Heard(eid.address, MAC)) == []
+    assert router.neighbours == {eid: MAC}
+
+
+@pytest.mark.parametrize("eid", HOSTS)
+def test_neighbours_that_heard_a_host_are_told_nothing(router: Router, eid: EidPrefix) -> None:
+    assert router.hear(Heard(eid.address, MAC, announced=True)) == []
+    assert router.seen() == [eid]
+
+
+@pytest.mark.parametrize("eid", HOSTS)
+def test_neighbours_of_a_host_that_left_are_told_the_routers_mac_address(router: Router, eid: EidPrefix) -> None:
+    """X11: also by a router that does not know any more that it was here."""
+    router.hear(Heard(eid.address, MAC, announced=True))
+    router.dynamic.left(HostLeft(eid))
+    router.dynamic.remove(RemoveHost(eid, SITE))
+    router.dynamic.left(HostLeft(eid))
+    assert router.taken() == [("announce", eid.address, None, OWN[eid.version])] * 2
+
+
+def test_announcements_are_bounded_and_counted(router: Router) -> None:
+    for n in range(ANNOUNCEMENTS + 500):
+        router.dynamic.left(HostLeft(host_prefix(f"192.168.{n >> 8}.{n & 255}")))
+    assert len(router.taken()) == ANNOUNCEMENTS
+    assert router.dynamic.counters == {"hosts-announced": ANNOUNCEMENTS, "announcements-refused": 500}
+
+
+@pytest.mark.parametrize("address", [*OWN.values(), ELSEWHERE, ip_address("fe80::1"), ip_address("172.16.0.1")])
+def test_routers_and_strangers_are_no_hosts(router: Router, address: IPAddress) -> None:
+    """X02: neither this router's addresses nor another site's, link-local ones or those of another prefix."""
+    assert router.hear(Heard(address, MAC)) == []
+    assert router.stepped == []
+
+
+@pytest.mark.parametrize("eid", HOSTS)
+def test_a_silent_host_is_asked_and_then_gone(router: Router, eid: EidPrefix) -> None:
+    """X05: it alone; when it answers, all begins anew."""
+    router.hear(Heard(eid.address, MAC, announced=True))
+    question = ("ask", eid.address, MAC, OWN[eid.version])
+    for start in (0.0, 60.0):
+        router.now = start + 59.9
+        router.dynamic.expire()
+        assert router.taken() == []
+        router.now = start + 60.0
+        assert router.dynamic.deadline() == router.now
+        router.dynamic.expire()
+        assert router.taken() == [question]
+        if not start:
+            assert router.hear(Heard(eid.address, MAC)) == []
+    for router.now in (121.0, 122.0):
+        router.dynamic.expire()
+        assert router.taken() == [question]
+    router.now = 123.0
+    router.dynamic.expire()
+    assert router.stepped[-1] == HostGone(eid, SITE)
+    assert router.dynamic.deadline() is None
+    assert router.dynamic.counters["silent-hosts-asked"] == 4
+
+
+def test_hosts_that_are_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    router = Router(monkeypatch, silence=0.0)
+    router.hear(Heard(HOSTS[0].address, MAC, announced=True))
+    assert router.dynamic.deadline() is None
+
+
+def test_a_machine_that_arrives_is_asked_who_it_is(router: Router) -> None:
+    """X01: by RARP of a MAC address that no host here has; IPv6 by a ping as well."""
+    router.is_far(FAR[0])
+    said = router.hear(Arrived(MAC))
+    assert said[1] == ("ask", FAR[0].address, MAC, OWN[4])
+    assert said[0] == ("ask", ip_address("2001:db8:7::ff:fe00:11"), MAC, OWN[6])
+    assert said[-1] == ("ping", MAC, OWN[6])
+    assert not any(one[1] in {*OWN.values()} for one in said)
+    assert {one[2] for one in said[:-1]} == {MAC}
+    assert router.events == ["machine-arrived"]
+    assert router.hear(Arrived(MAC)) == []
+    router.hear(Heard(FAR[0].address, MAC))
+    router.now = 10.0
+    assert router.hear(Arrived(MAC)) == []
+    assert router.dynamic.counters["machines-arrived"] == 1
+
+
+def test_a_machine_that_comes_back_is_asked_for_what_it_had(router: Router) -> None:
+    router.hear(*(Heard(eid.address, MAC, announced=True) for eid in HOSTS))
+    for eid in HOSTS:
+        router.dynamic.remove(RemoveHost(eid, SITE))
+    assert [one[1] for one in router.hear(Arrived(MAC))[:2]] == [eid.address for eid in HOSTS]
+
+
+@pytest.mark.parametrize(("eid", "far"), list(zip(HOSTS, FAR, strict=True)))
+def test_who_sends_to_a_host_that_is_not_here_is_corrected(router: Router, eid: EidPrefix, far: EidPrefix) -> None:
+    """X11: a moved host goes on sending to the MAC addresses of its old neighbours; only known hosts are answered."""
+    astray = Astray(Heard(eid.address, MAC, far.address, misled=True))
+    router.is_far(far)
+    assert router.hear(astray) == []
+    assert router.stepped == []
+    router.hear(Heard(eid.address, MAC, announced=True))
+    assert router.hear(astray, astray, astray) == [("answer", eid.address, far.address, True)] * 2
+    router.now = 0.1
+    assert router.hear(astray) == [("answer", eid.address, far.address, True)]
+    assert router.hear(Astray(Heard(eid.address, OTHER, far.address, misled=True))) == []
+    assert router.hear(Astray(Heard(eid.address, MAC, OWN[eid.version], misled=True))) == []
+
+
+def test_who_is_misled_waits_for_the_mapping_system(router: Router) -> None:
+    router.hear(Heard(HOSTS[0].address, MAC, announced=True))
+    assert router.hear(Astray(Heard(HOSTS[0].address, MAC, FAR[0].address, misled=True))) == []
+    assert router.stepped[-1] == Miss(FAR[0], HOSTS[0].address)
+    router.is_far(FAR[0])
+    router.dynamic.installed(FAR[0])
+    assert router.taken() == [("answer", HOSTS[0].address, FAR[0].address, True)]
+
+
+@pytest.mark.parametrize(("eid", "far"), list(zip(HOSTS, FAR, strict=True)))
+def test_the_second_request_for_a_far_host_is_answered(router: Router, eid: EidPrefix, far: EidPrefix) -> None:
+    """X12: one goes unanswered; never those for a host of this site, for the router or for another one's address."""
+    router.is_far(far)
+    router.hear(Heard(eid.address, MAC, announced=True), Heard(FAR[0].address, OTHER, announced=True))
+    router.dynamic.remove(RemoveHost(FAR[0], SITE))
+    asks = Heard(eid.address, MAC, far.address)
+    assert router.hear(asks) == []
+    assert router.hear(asks) == [("answer", eid.address, far.address, False)]
+    for other in (OWN[eid.version], ELSEWHERE):
+        assert router.hear(*[Heard(eid.address, MAC, other)] * 3) == []
+    router.hear(Heard(far.address, OTHER, announced=True))
+    assert router.hear(asks, asks) == []
