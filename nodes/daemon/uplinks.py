@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from nodes.linux import links, routes
 from nodes.linux.netlink import Connection
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.locators import is_unicast
+
+MOST = 8
+"""RLOCs of a mobile node: whatever somebody gives its interfaces by hand, a Map-Request has room for that many."""
 
 
 def present_rlocs(kernel: Connection, config: NodeConfig) -> tuple[IPAddress, ...]:
     """The addresses of its core interfaces from which packets leave: the link is up, a default route leads there.
 
-    In the order of the interfaces, all of one IP version, then all of the other.
+    In the order of the interfaces, all of one IP version, then all of the other; :data:`MOST` at most.
     """
-    return tuple(sorted(_present(kernel, config), key=lambda rloc: rloc.version))
+    return tuple(sorted(islice(_present(kernel, config), MOST), key=lambda rloc: rloc.version))
 
 
 def _present(kernel: Connection, config: NodeConfig) -> Iterator[IPAddress]:
@@ -31,5 +36,5 @@ def _present(kernel: Connection, config: NodeConfig) -> Iterator[IPAddress]:
         link = found.get(name)
         if link is not None and link.up and link.carrier:
             for address in addresses.get(link.index, ()):
-                if not address.is_link_local and (address.version, link.index) in ways:
+                if is_unicast(address.ip) and not address.is_link_local and (address.version, link.index) in ways:
                     yield address.ip

@@ -17,7 +17,7 @@ from nodes.linux.sysctl import write_sysctl
 StaticRoute = tuple[routes.IPNetwork, routes.IPAddress | None]
 """A destination and its next hop; None makes it unreachable."""
 
-_METRIC = {4: 0, 6: 1024}
+DEFAULT_METRIC = {4: 0, 6: 1024}
 """What the kernel gives a route without a metric: in IPv6, 0 stands for that."""
 
 _LOOPBACK = 1
@@ -157,7 +157,7 @@ class Machine(Node):
         metrics: dict[routes.IPNetwork, int] = {}
         for prefix, via in self.routes:
             # A second route to one destination stands behind the first.
-            metric = metrics[prefix] = metrics.get(prefix, _METRIC[prefix.version] - 1) + 1
+            metric = metrics[prefix] = metrics.get(prefix, DEFAULT_METRIC[prefix.version] - 1) + 1
             kind = routes.RouteType.UNREACHABLE if via is None else routes.RouteType.UNICAST
             yield routes.Route(prefix, via, type=kind, metric=metric)
 

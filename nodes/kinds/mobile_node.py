@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+from nodes.kinds.base import DEFAULT_METRIC
 from nodes.kinds.lisp_router import LispRouter
 from nodes.linux import links, routes
 from nodes.linux.links import IPInterface
@@ -72,5 +73,14 @@ class MobileNode(LispRouter):
         index = links.index_of(self.kernel, interface)
         for address in self._attachments[interface].addresses:
             links.add_address(self.kernel, index, address)
+        for route in self._defaults(interface):
+            routes.replace_route(self.kernel, route)
+
+    def routes_by_link(self) -> dict[str, frozenset[routes.Route]]:
+        """The default routes that each network gives: a link that was down for a while has them again."""
+        return {interface: frozenset(self._defaults(interface)) for interface in self._attachments}
+
+    def _defaults(self, interface: str) -> Iterator[routes.Route]:
+        index = links.index_of(self.kernel, interface)
         for gateway in self._attachments[interface].gateways:
-            routes.replace_route(self.kernel, routes.Route(_EVERYWHERE[gateway.version], gateway, index))
+            yield routes.Route(_EVERYWHERE[gateway.version], gateway, index, metric=DEFAULT_METRIC[gateway.version])

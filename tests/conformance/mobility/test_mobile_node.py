@@ -105,6 +105,24 @@ def test_a_router_that_is_started_again_elsewhere_goes_on_from_there(roaming: La
     assert lab.move("m4", "wifi").origin == "home"
 
 
+def test_whoever_gives_it_another_address_gives_it_an_rloc(roaming: Lab) -> None:
+    """The locator-set is what the kernel has: a second address, then the first one alone, then a link that was down."""
+    lab = roaming
+    port, rloc = lab["m4"].networks["wifi"], rloc_in(lab, "m4", "wifi")
+
+    def told(*rlocs: object) -> bool:
+        return {tuple(one) for one in registered(lab, "m4").values()} == {tuple(map(str, rlocs))}
+
+    assert lab.run("m4", ["ip", "address", "add", "10.0.200.1/32", "dev", port]).returncode == 0
+    eventually(lambda: told(rloc, "10.0.200.1"), "both are registered")
+    assert lab.run("m4", ["ip", "address", "del", "10.0.200.1/32", "dev", port]).returncode == 0
+    eventually(lambda: told(rloc), "the first one alone is registered")
+    for state in ("down", "up"):
+        assert lab.run("m4", ["ip", "link", "set", port, state]).returncode == 0
+    for host in CORRESPONDENTS:
+        first_reply(lab, host, "m4", within=5, version=4)
+
+
 def test_the_maps_of_the_kernel_say_what_the_engine_says(roaming: Lab, dataplane: str) -> None:
     """Own RLOCs and the sources of locators, after moves."""
     lab = roaming
