@@ -221,7 +221,7 @@ def decide_again(
         tables: What the decision depends on.
         source_of: Looks up the route to an RLOC.
         instance_id: The instance-ID in the LISP header.
-        came_from: The outer source, if it is not to go back there: whose mapping leads here has none that is newer.
+        came_from: The outer source, if it is not to go back to the site that has it.
     """
     return _inside_aggregates(packet, tables, instance_id, source_of, came_from)
 
@@ -290,12 +290,13 @@ def _encapsulate(
     if any(locator.address in tables.own for locator in locators):
         # The mapping leads here and the site has no route: encapsulating would bring the packet back.
         return Drop("mapping leads to this node", Unreachable.HOST)
+    if came_from is not None and any(locator.address == came_from for locator in locators):
+        # Two sites that each take the other one for the host's would send it to and fro; news are on their way. By none
+        # of the locators: a router may have several.
+        return Drop("mapping leads back to where it came from")
     # S05: the route to the RLOC comes first; it gives the interface and so the source RLOC.
     # RFC 9301 section 7: a locator that is down is not used, as if its priority were 255.
-    usable = [one for one in locators if one.address not in tables.down and one.address != came_from]
-    if not usable and any(locator.address == came_from for locator in locators):
-        # Two routers that each take the other one for the host's would send it to and fro; news are on their way.
-        return Drop("mapping leads back to where it came from")
+    usable = [locator for locator in locators if locator.address not in tables.down]
     reachable = {locator: source for locator in usable if (source := source_of(locator.address)) is not None}
     flow = packet.flow_hash()
     chosen = choose(tuple(reachable), flow)

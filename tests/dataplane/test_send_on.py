@@ -42,13 +42,8 @@ def sent_on(inner: bytes, over: int, tos: int, ttl: int, now: Tables, instance_i
         return None
     if new_tos is None:
         return CONGESTED
-    peer = ip_address(PEER[over])
-    again = decide_again(packet, now, by_family, instance_id)
+    again = decide_again(packet, now, by_family, instance_id, ip_address(PEER[over]))
     if not isinstance(again, Encapsulate) or packet.length > now.inner_mtu(again.locator):
-        return None
-    if again.locator == peer:  # the Python path takes another one, if there is one
-        other = decide_again(packet, now, by_family, instance_id, peer)
-        assert not isinstance(other, Encapsulate) or other.locator != peer
         return None
     left = bytearray(inner[: packet.length])
     set_tos_and_ttl(left, 0, new_tos, least)

@@ -91,13 +91,23 @@ __noinline int reencapsulate(struct __sk_buff *skb, struct arrived *arrived)
 	return verdict;
 }
 
-static __always_inline bool leads_back(const struct arrived *arrived, const struct tunnel *tunnel)
+// Whether a packet came from one of the locators that it would go to: two sites that each take the other one for its
+// host's.
+__noinline bool leads_back(const struct arrived *arrived, const struct mapping *mapping)
 {
-	__u32 index = tunnel->index;
-	struct locator *locator = bpf_map_lookup_elem(&locators, &index);
+	struct locator *locator;
+	__u32 index;
 
-	return !locator || (locator->version == arrived->outer.version &&
-			    is_same((const __be32 *)locator->address, arrived->outer.source));
+	if (!arrived || !mapping)
+		return true;
+	for (__u32 i = 0; i < LISP_MOST_CANDIDATES && i < mapping->count; i++) {
+		index = mapping->candidates[i].locator;
+		locator = bpf_map_lookup_elem(&locators, &index);
+		if (!locator || (locator->version == arrived->outer.version &&
+				 is_same((const __be32 *)locator->address, arrived->outer.source)))
+			return true;
+	}
+	return false;
 }
 
 // Requirement X06: the host of a packet has left. It goes on by a newer mapping than its sender's, never back. Its flow is
@@ -120,8 +130,8 @@ __noinline int send_on(struct __sk_buff *skb, struct arrived *arrived)
 		return drop(STAT_DROP_CONGESTION);
 	destination = host_key(arrived->instance, arrived->inner.version, arrived->inner.destination);
 	mapping = bpf_map_lookup_elem(&map_cache, &destination);
-	if (!mapping || mapping->action != ACTION_ENCAPSULATE || !plan(skb, &arrived->inner, mapping, tunnel) ||
-	    leads_back(arrived, tunnel))
+	if (!mapping || mapping->action != ACTION_ENCAPSULATE || leads_back(arrived, mapping) ||
+	    !plan(skb, &arrived->inner, mapping, tunnel))
 		return TC_ACT_UNSPEC;
 	arrived->ttl--;
 	return put_again(skb, arrived, mapping, tunnel);
