@@ -25,7 +25,7 @@ from nodes.daemon.plumbing import DATA_ROLES, QUEUE, Plumbing
 from nodes.daemon.ports import ControlPorts
 from nodes.daemon.requests import Requests
 from nodes.daemon.state import DurableState
-from nodes.daemon.uplinks import present_rlocs
+from nodes.daemon.uplinks import Uplinks, present_rlocs
 from nodes.daemon.waiters import Waiters
 from nodes.dataplane.decision import Tables
 from nodes.dataplane.kernel.loading import FastPathError, Loading
@@ -43,7 +43,6 @@ from nodes.lisp.effects import (
     Persist,
     Remove,
     Report,
-    RlocsChanged,
     Send,
     StrayData,
     Tick,
@@ -114,7 +113,6 @@ class Daemon:
             with netlink.Connection() as kernel:
                 config = config.at(present_rlocs(kernel, config) or config.rlocs)
         self._config = config
-        self._rlocs = config.rlocs
         self._journal = journal
         self._report_pipe = arguments.report
         self._scale = config.time_scale
@@ -127,6 +125,7 @@ class Daemon:
         self._opened: OpenedPath | None = None
         self._path: DataPath | None = None
         self._dynamic: DynamicEids | None = None
+        self._uplinks: Uplinks | None = None
         if config.roles & DATA_ROLES:
             self._icmp = IcmpErrors(config.rlocs)
             tables = Tables.of(config)
@@ -136,6 +135,11 @@ class Daemon:
             self._opened = open_data_path(config, tables, loading, self._surroundings(plumbing))
             self._path = self._opened.path
             self._event("dataplane", asdict(self._path.running))
+            if config.mobile:
+                receivers = (self._ports, self._icmp)
+                self._uplinks = Uplinks(
+                    plumbing.kernel, config, receivers, self._path, self._loop, self._read_path, self._step
+                )
             if config.dynamic_eids or config.roaming:
                 self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step, journal.write, self._now)
         self._engine = Engine(
@@ -194,6 +198,8 @@ class Daemon:
         self._journal.write("listening", {"roles": sorted(self._config.roles), "pid": os.getpid()})
         self._tell("listening")
         self._do(self._engine.start(self._now()))
+        if self._uplinks is not None:
+            self._uplinks.follow()
         self._loop.run(self._timeout, self._turn)
 
     def _read_path(self, path: DataPath) -> None:
@@ -343,25 +349,8 @@ class Daemon:
             self._journal.write("route-refused", {"error": refused})
         self._path.routes_changed()
         self._own_links()
-        if self._config.mobile:
-            self._follow(self._plumbing, self._path)
-
-    def _follow(self, plumbing: Plumbing, path: DataPath) -> None:
-        """S15: a mobile node's RLOCs are those of the network that it is in; first it can receive there."""
-        rlocs = present_rlocs(plumbing.kernel, self._config)
-        if rlocs == self._rlocs:
-            return
-        self._rlocs = rlocs
-        if rlocs:
-            self._ports.move(rlocs)
-            if self._icmp is not None:
-                self._icmp.move(rlocs)
-            before = path.readers
-            path.move(frozenset(rlocs))
-            for descriptor in before:
-                self._loop.remove(descriptor)
-            self._read_path(path)
-        self._step(RlocsChanged(rlocs))
+        if self._uplinks is not None:
+            self._uplinks.follow()
 
     def _own_links(self) -> None:
         """D09: the packets tell of the site's RLOCs, so the data path has to know which of ours have a link."""

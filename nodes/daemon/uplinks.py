@@ -2,17 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
+from nodes.daemon.icmp_socket import IcmpErrors
+from nodes.daemon.loop import Loop
+from nodes.daemon.ports import ControlPorts
+from nodes.dataplane.path import DataPath
 from nodes.linux import links, routes
 from nodes.linux.netlink import Connection
 from nodes.lisp.config import NodeConfig
+from nodes.lisp.effects import RlocsChanged
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.locators import is_unicast
 
 MOST = 8
 """RLOCs of a mobile node: whatever somebody gives its interfaces by hand, a Map-Request has room for that many."""
+
+
+class Uplinks:
+    """Follows the RLOCs of a mobile node: first it can receive at the new ones, then the engine hears of them."""
+
+    def __init__(
+        self,
+        kernel: Connection,
+        config: NodeConfig,
+        receivers: Sequence[ControlPorts | IcmpErrors],
+        path: DataPath,
+        loop: Loop,
+        read: Callable[[DataPath], None],
+        step: Callable[[RlocsChanged], None],
+    ) -> None:
+        """Begin with the RLOCs of the configuration.
+
+        Args:
+            kernel: A connection into the node's namespace.
+            config: The node's configuration.
+            receivers: What takes packets that come to its RLOCs.
+            path: The data path.
+            loop: Waits for the data path's descriptors,
+            read: and does so again, if called with it.
+            step: Tells the engine.
+        """
+        self._kernel, self._config, self._rlocs = kernel, config, config.rlocs
+        self._receivers, self._path, self._loop = receivers, path, loop
+        self._read, self._step = read, step
+
+    def follow(self) -> None:
+        """Links, addresses or routes may be others: so may the RLOCs. While there are none, nothing is changed."""
+        rlocs = present_rlocs(self._kernel, self._config)
+        if rlocs == self._rlocs:
+            return
+        self._rlocs = rlocs
+        if rlocs:
+            for one in self._receivers:
+                one.move(rlocs)
+            before = self._path.readers
+            self._path.move(frozenset(rlocs))
+            for descriptor in before:
+                self._loop.remove(descriptor)
+            self._read(self._path)
+        self._step(RlocsChanged(rlocs))
 
 
 def present_rlocs(kernel: Connection, config: NodeConfig) -> tuple[IPAddress, ...]:

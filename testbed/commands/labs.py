@@ -160,5 +160,6 @@ def _with_facts(lab: Lab) -> dict[str, Any]:
         node = lab[row["name"]]
         row.setdefault("implementation", OURS if node.lisp else "")
         row["roles"] = sorted(role.value for role in node.lisp.roles) if node.lisp else []
-        row["addresses"] = [str(address) for one in node.interfaces for address in one.addresses]
+        interfaces = [address for one in node.interfaces for address in one.addresses]
+        row["addresses"] = [str(address) for address in (*node.eids, *interfaces)]
     return report

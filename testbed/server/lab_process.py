@@ -195,7 +195,8 @@ class LabProcess:
         return Reply(data, (self._init,))
 
     def _node_status(self, node: Node) -> dict[str, Any]:
-        row: dict[str, Any] = {"name": node.name, "kind": node.kind.value, "site": node.site}
+        place = self.attachments.places.get(node.name) if self.attachments else None
+        row: dict[str, Any] = {"name": node.name, "kind": node.kind.value, "site": place or node.site}
         if node.name in self.order.foreign:
             row["implementation"] = self.order.foreign[node.name].implementation
         if node.lisp is None and node.routing is None:
