@@ -65,6 +65,9 @@ class Subnet:
         for one in addresses:
             added = self.lab.run(host, ["ip", "address", "add", f"{one}/{self.length}", "dev", interface, *nodad])
             assert added.returncode == 0, added.stderr
+        if self.version == 6:  # the kernel listens to the group by which it is asked for a moment later
+            groups = {f"ff0200000000000000000001ff{one.packed[-3:].hex()}" for one in addresses}
+            eventually(lambda: groups <= {*self.lab.run(host, ["cat", "/proc/net/igmp6"]).stdout.split()}, "its groups")
         yield
         for one in addresses:
             self.lab.run(host, ["ip", "address", "del", f"{one}/{self.length}", "dev", interface])
