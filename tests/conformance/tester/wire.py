@@ -27,6 +27,7 @@ SIZES = {0: 0, 1: 4, 2: 16, 6: 6}
 # Map-Request bits of the first word (RFC 9301 section 5.2).
 PROBE, SMR, PITR, SMR_INVOKED, DONT_REPLY = 1 << 25, 1 << 24, 1 << 23, 1 << 22, 1 << 13
 # Map-Register bits (section 5.6).
+ASKED_WITH_XTR_ID, NOTIFY = 1 << 20, 1 << 7
 PROXY_REPLY, WITH_XTR_ID, USE_TTL, MERGE, WANT_NOTIFY = 1 << 27, 1 << 25, 1 << 11, 1 << 10, 1 << 8
 
 
@@ -42,14 +43,24 @@ def _address(address: Any) -> bytes:
 
 
 def map_request(
-    nonce: int, eids: Sequence[Any], itr_rlocs: Sequence[Any], *, flags: int = 0, source_eid: Any = None
+    nonce: int,
+    eids: Sequence[Any],
+    itr_rlocs: Sequence[Any],
+    *,
+    flags: int = 0,
+    source_eid: Any = None,
+    identity: bytes = b"",
 ) -> bytes:
-    """A Map-Request; ``eids`` are prefixes, ``flags`` is or-ed into the first word."""
+    """A Map-Request; ``eids`` are prefixes, ``flags`` is or-ed into the first word.
+
+    With an ``identity``, an xTR-ID and a Site-ID, it subscribes to them (RFC 9437 section 4).
+    """
+    flags |= ASKED_WITH_XTR_ID if identity else 0
     word = MAP_REQUEST << 28 | flags | (len(itr_rlocs) - 1) << 8 | len(eids)
     message = struct.pack("!IQ", word, nonce) + _address(source_eid) + b"".join(map(_address, itr_rlocs))
     for eid in map(ip_network, map(str, eids)):
-        message += struct.pack("!BB", 0, eid.prefixlen) + _address(eid.network_address)
-    return message
+        message += struct.pack("!BB", NOTIFY if identity else 0, eid.prefixlen) + _address(eid.network_address)
+    return message + identity
 
 
 def ecm(source: Any, source_port: int, eid: Any, message: bytes) -> bytes:
@@ -228,7 +239,9 @@ def read(payload: bytes) -> Message:
     if kind == MAP_REQUEST:
         source_eid = reader.address()
         rlocs = tuple(reader.address() for _ in range((word >> 8 & 0x1F) + 1))
-        message = Message(kind, word, nonce, source_eid, rlocs, tuple(reader.question() for _ in range(count)))
+        questions = tuple(reader.question() for _ in range(count))
+        tail = reader.take(24 if word & ASKED_WITH_XTR_ID else 0)
+        message = Message(kind, word, nonce, source_eid, rlocs, questions, tail=tail)
     elif kind == MAP_REPLY:
         message = Message(kind, word, nonce, records=tuple(reader.record() for _ in range(count)))
     else:
