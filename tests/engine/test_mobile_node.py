@@ -272,6 +272,29 @@ def test_who_hears_no_solicitation_asks_when_nobody_answers_its_probes() -> None
     assert len(asked) <= 3
 
 
+@pytest.mark.requirement("S15", "C35")
+def test_two_mobile_nodes_that_move_at_once_find_each_other() -> None:
+    """Each solicits the other where it was a moment ago: that is lost, probes are not answered, both ask again."""
+    other, there, here = host_prefix("192.168.4.1"), ip_address("10.1.8.2"), ip_address("10.1.9.2")
+    world = World().add(
+        map_server(site("mn", EID), site("mn2", other)),
+        map_resolver(EID, other),
+        xtr("mn", WIFI, EID),
+        xtr("mn2", there, other),
+    )
+    world.run()
+    assert [one.address for one in world.resolve("mn", other, EID.address).locators] == [there]
+    assert [one.address for one in world.resolve("mn2", EID, other.address).locators] == [WIFI]
+    for name, rlocs in (("mn", (there, here)), ("mn2", (WIFI, LTE))):
+        world[name].in_use.update(rlocs)
+        world[name].contacts.update(rlocs)
+    world.attach("mn", LTE)
+    world.attach("mn2", here)
+    world.run(30)
+    assert [one.address for one in world["mn"].forwarding(other).locators] == [here]
+    assert [one.address for one in world["mn2"].forwarding(EID).locators] == [LTE]
+
+
 @pytest.mark.requirement("S15", "X17")
 @pytest.mark.parametrize("seed", range(40))
 def test_whatever_is_lost_late_or_doubled_everybody_follows(seed: int) -> None:
