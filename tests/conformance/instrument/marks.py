@@ -30,10 +30,10 @@ def cell(item: pytest.Item) -> Cell:
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     mark = item.get_closest_marker("data_path")
     path = mark.args[0] if mark else parameters.get("dataplane", "")
-    pairs = [parameters[name] for name in _PAIRS if name in parameters]
+    # Parameters of such a name may mean something else in another test.
+    pairs = [found for name in _PAIRS if isinstance(found := parameters.get(name), tuple) and len(found) == 2]
     pairs += [(parameters[name], parameters.get(_RLOCS)) for name in _EIDS if name in parameters]
     families = [f"v{inner}-over-v{outer}" for inner, outer in pairs]
-    # Parameters of such a name may mean something else in another test.
     return Cell(str(path) if path in DATA_PATHS else "", next((one for one in families if one in FAMILIES), ""))
 
 
