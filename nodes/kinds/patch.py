@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import Any
 
 from nodes.linux import links
 from nodes.linux.links import VethEnd
-from nodes.linux.netlink import NetlinkError
+from nodes.linux.netlink import Connection, NetlinkError
+
+_RUNNING_SECONDS, _LOOK_SECONDS = 1.0, 0.0005
 
 
 class Patch:
@@ -35,6 +38,7 @@ class Patch:
             NetlinkError: The kernel refused; nothing is left of it.
         """
         self._here, self._there = here, there
+        self._name = name
         self._names = f"patch{number}", f"patch{number}-end"
         try:
             self.bridge = links.add_bridge(here.kernel, self._names[0], mtu=mtu)
@@ -49,8 +53,24 @@ class Patch:
             raise
 
     def set_up(self, up: bool = True) -> None:
-        """Set the port at the far end up or down; with the latter its fabric forgets who was behind it."""
+        """Set the port at the far end up or down; with the latter its fabric forgets who was behind it.
+
+        Up, it lets frames through when this returns: the kernel tells bridges of a carrier by and by, and drops what
+        comes before.
+
+        Raises:
+            TimeoutError: It does not.
+        """
         links.set_up(self._there.kernel, self._port, up)
+        deadline = time.monotonic() + _RUNNING_SECONDS
+        while up and not all(links.get(*end).running for end in self._ends()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._names[1]} lets nothing through within {_RUNNING_SECONDS:g} s")
+            time.sleep(_LOOK_SECONDS)
+
+    def _ends(self) -> tuple[tuple[Connection, str], tuple[Connection, str]]:
+        """Both ends, each with the connection to the kernel of its namespace."""
+        return (self._here.kernel, self._names[1]), (self._there.kernel, self._name)
 
     def remove(self) -> None:
         """Take away what there is of it; this takes the kernel a while."""

@@ -27,7 +27,7 @@ _IFLA_TXQLEN = 13
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
-_IFF_UP, _IFF_LOWER_UP = 0x1, 0x10000
+_IFF_UP, _IFF_RUNNING, _IFF_LOWER_UP = 0x1, 0x40, 0x10000
 _AF_INET, _AF_INET6 = 2, 10
 _CREATE = NLM_F_CREATE | NLM_F_EXCL
 
@@ -63,6 +63,7 @@ class Link:
         mtu: Bytes.
         up: Whether it is administratively up.
         carrier: Whether it has one: of a veth pair, whether it and the other end are up.
+        running: Whether the kernel has told everybody so, bridges too, which let nothing through before.
         master: Index of the bridge it is a port of, or 0.
     """
 
@@ -73,6 +74,7 @@ class Link:
     mtu: int
     up: bool
     carrier: bool
+    running: bool
     master: int
     rx_packets: int
     tx_packets: int
@@ -178,6 +180,7 @@ def parse_link(payload: bytes) -> Link:
         mtu=number(found, _IFLA_MTU),
         up=bool(flags & _IFF_UP),
         carrier=bool(flags & _IFF_LOWER_UP),
+        running=bool(flags & _IFF_RUNNING),
         master=number(found, _IFLA_MASTER),
         rx_packets=rx_packets,
         tx_packets=tx_packets,
