@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from nodes.lisp.effects import HostSeen, Miss, StrayData
+from nodes.lisp.effects import Forwarding, HostSeen, Miss, StrayData
 from nodes.lisp.eid import host_prefix
 from nodes.lisp.wire import MapNotify, MapNotifyAck, MapRegister, MapReply, sign
 from tests.engine.stretched import (
@@ -174,6 +174,22 @@ def test_a_mapping_that_says_here_for_a_host_that_is_not_is_asked_for_again() ->
     assert to(world, "xtr1") == XTR2
 
 
+@pytest.mark.requirement("X01")
+def test_an_answer_that_was_faster_than_the_registration_of_a_new_host() -> None:
+    """The first packet leaves with the Map-Register: who answers it asks too early, and is solicited."""
+    world = stretched()
+    world["xtr1"].contacts.add(XTR3)
+    world.delays = lambda packet: [0.05 if isinstance(packet.message, MapRegister) else 0.01]
+    appears(world, "xtr1")
+    world.put("xtr3", Miss(HOST))
+    world.run(0.04)
+    assert world["xtr3"].forwarding(HOST).forwarding is Forwarding.NATIVE
+    world.run(1.2)  # a second after its last question
+    assert world["xtr3"].forwarding(HOST).locators[0].address == XTR1
+    world.run(60)
+    assert solicitations(world, XTR1) == [XTR3]
+
+
 def test_a_flood_of_forged_strays_solicits_a_bounded_number() -> None:
     world = at_one_place()
     appears(world, "xtr2")
@@ -196,6 +212,17 @@ def test_there_and_back() -> None:
     assert to(world, "xtr2") == XTR1
     learned = world["xtr1"].engine.show("map-cache", world.now)
     assert str(HOST) not in {row["eid"] for row in learned if isinstance(row, dict)}
+
+
+def test_a_host_that_goes_there_and_back_again_and_again_is_no_duplicate() -> None:
+    """Sooner than its absence is taken for granted, but not as soon as an answer comes from who never left."""
+    world = at_one_place()
+    for place in ("xtr2", "xtr1") * 4:
+        world.run(0.3)
+        appears(world, place)
+        world.run(0.1)
+        assert registered(world) == str({"xtr1": XTR1, "xtr2": XTR2}[place])
+    assert not [one for name in ("xtr1", "xtr2") for one in world[name].reports if one.event == "dynamic-eid-duplicate"]
 
 
 def test_a_host_in_both_places_stays_with_the_lower_rloc() -> None:

@@ -109,6 +109,7 @@ def test_a_return_leaves_nothing_but_the_subnet(proxy_reply: bool) -> None:
     """Within a second: at the Map-Server, at the site that it was at, and with those who sent to it there."""
     world = world_with_home(proxy_reply)
     goes(world)
+    before = len(solicitations(world, XTR2))
     appears(world, "home")
     world.run(1)
     assert registered(world) is None
@@ -118,7 +119,7 @@ def test_a_return_leaves_nothing_but_the_subnet(proxy_reply: bool) -> None:
     for name in PLACES.keys() | {"branch"}:
         assert str(HOST) not in cached(world, name), name
     assert [to(world, name) for name in ("away", "branch")] == [XTR1, XTR1]
-    assert solicitations(world, XTR2) == [XTR3]
+    assert solicitations(world, XTR2)[before:] == [XTR3]
     # The site that it was at does not register it again.
     world.run(200)
     assert registered(world) is None

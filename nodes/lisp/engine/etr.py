@@ -58,6 +58,7 @@ class Etr:
         self._database = Database(context.config)
         self._registrar = Registrar(context, durable, start_time)
         self._solicitor = Solicitor(context)
+        self._found: dict[EidPrefix, EidRecord] = {}  # until the Map-Servers know
         self._notices = Notices(context, durable)
         self._home = Home(context.config, self._database, durable)
         self._handover = Handover(
@@ -116,6 +117,7 @@ class Etr:
         yield AddHost(seen.eid, seen.interface)
         yield Report("dynamic-eid-found", {"eid": str(seen.eid), "interface": seen.interface})
         if before is None:
+            self._found[seen.eid] = record
             yield from self._registrar.register([record], now)
 
     def stray_data(self, stray: StrayData, now: float) -> Iterator[Effect]:
@@ -192,6 +194,18 @@ class Etr:
         yield from self._registrar.map_notify(notify, arrival, now)
         yield from self._home.settle(self._registrar.acknowledged)
         yield from self._solicitor.settle(self._registrar.acknowledged, now)
+        yield from self._tell_contacts(now)
+
+    def _tell_contacts(self, now: float) -> Iterator[Effect]:
+        """Hosts that were found are registered: whoever has got data of theirs may go by what was so before.
+
+        Of a new host that is the negative Map-Reply of a moment ago, if an answer to its first packet was faster than
+        its registration; of one that moved, the old place, should the xTR there be silent.
+        """
+        for eid in [eid for eid in self._found if self._registrar.acknowledged(eid)]:
+            record = self._found.pop(eid)
+            if self._database.host(eid) is not None:
+                yield from self._solicitor.solicit(record, self._contacts(eid), now)
 
     def map_request(self, request: MapRequest) -> None:
         """A Map-Request came through the mapping system: it may show that a Solicit-Map-Request has arrived."""
