@@ -14,7 +14,7 @@ LABS = ("conformance", "e2e")
 IN_MEMORY = ("engine",)
 """Directories whose tests join our own engines in memory: they show something, but judge no router."""
 
-_PAIRS = ("pair", "site")
+_PAIRS = ("pair", "site", "family")
 _EIDS = ("inner", "inner_version")
 _RLOCS = "outer"
 """Parameters that name IP versions: both in one, or each by itself."""
