@@ -153,10 +153,13 @@ def test_a_host_that_is_nowhere_is_unreachable(lab: Lab) -> None:
     assert "Destination Host Unreachable" in ping(lab, "pc1", str(NOBODY), "-W", "4")
 
 
-def test_the_gateways_answer_for_themselves(lab: Lab) -> None:
-    """.254 and .253, each in its data centre, the first packet too."""
-    assert "ttl=64" in ping(lab, "pc1", "11.11.11.254")
-    assert "ttl=64" in ping(lab, "pc2", "11.11.11.253")
+@pytest.mark.requirement("S06")
+def test_the_gateways_answer_for_themselves_and_each_other(lab: Lab) -> None:
+    """.254 and .253, each in both data centres, the first packet too: a host that moves keeps the one that it had."""
+    for host, router, switch in (("pc1", "router1", "switch1"), ("pc2", "router2", "switch2")):
+        for gateway in ("11.11.11.254", "11.11.11.253"):
+            assert "ttl=64" in ping(lab, host, gateway)
+            assert lab[router].link_to(switch).mac in lab.run(host, ["ip", "neigh", "show", gateway]).stdout
 
 
 @pytest.mark.requirement("X01", "X08")
