@@ -14,7 +14,7 @@ A packet that comes in by a core interface passes the first of these, at a PITR 
     300  proxy                       the EID aggregates: lisp0; without the daemon, unreachable
 
 A mobile node is its own site: what it sends itself (``lo``) passes the rules of a site interface, but goes to the RLOC
-space by the table main.
+space by the table main, if its source is no EID.
 
 Everything else goes by the tables local and main, what comes out of ``lisp0`` included; between the two, where hosts
 are found one by one, by the native one of instance 0: a host of another subnet has its host route there. What comes
@@ -36,7 +36,7 @@ from nodes.dataplane.devices import Devices
 from nodes.linux import links, marks, neighbours, netlink, routes, sysctl, tun
 from nodes.linux.routes import Route, RouteType, Rule
 from nodes.lisp.config import DataPlane, NodeConfig, Role
-from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork
+from nodes.lisp.eid import EidPrefix, IPAddress, IPNetwork, host_prefix
 
 CANDIDATE_TABLES = 2_000_000_000
 """The number of instance 0's table of candidates; that of another instance is larger by its instance-ID."""
@@ -322,9 +322,18 @@ class Plumbing:
             yield Rule(_NATIVE, version, NATIVE_TABLES + instance_id, name)
             if Role.ITR in config.roles:
                 yield Rule(_CANDIDATES, version, CANDIDATE_TABLES + instance_id, name)
-        if self._own_eid(version):
+        if own := self._own_eid(version):
             for network in config.rloc_space:
                 if network.version == version:
+                    eid = host_prefix(own).network
+                    yield Rule(
+                        _SPOOFED,
+                        version,
+                        incoming=_LOOPBACK,
+                        destination=network,
+                        source=eid,
+                        refuse=RouteType.PROHIBIT,
+                    )
                     yield Rule(_DENY, version, routes.MAIN_TABLE, _LOOPBACK, destination=network)
             yield Rule(_NATIVE, version, NATIVE_TABLES, _LOOPBACK)
             yield Rule(_CANDIDATES, version, CANDIDATE_TABLES, _LOOPBACK)

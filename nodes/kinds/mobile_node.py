@@ -58,7 +58,11 @@ class MobileNode(LispRouter):
         Raises:
             NetlinkError: The kernel refused.
         """
-        index = links.index_of(self.kernel, interface)
+        index = 0
+        with tolerating(errno.ENODEV):  # somebody has deleted it
+            index = links.index_of(self.kernel, interface)
+        if not index:
+            return
         links.set_up(self.kernel, index, up=False)
         for address in self._attachments[interface].addresses:
             with tolerating(errno.EADDRNOTAVAIL):  # somebody has taken it away already

@@ -51,6 +51,7 @@ class Attachments:
                 raise ServerError(f"{node} has no access network {network}; it has {', '.join(interfaces)}")
             if network == origin:
                 raise ServerError(f"{node} is in {origin} already")
+            links.index_of(machine.kernel, interfaces[network])  # whoever deleted it hears so before anything is lost
             unplugged = time.monotonic()
             machine.leave(interfaces[origin])
             try:

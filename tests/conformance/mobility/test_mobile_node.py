@@ -105,6 +105,18 @@ def test_a_router_that_is_started_again_elsewhere_goes_on_from_there(roaming: La
     assert lab.move("m4", "wifi").origin == "home"
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_its_eids_and_the_rlocs_do_not_meet(roaming: Lab, version: int) -> None:
+    """S01, of a machine that has both: from an EID there is no way to an RLOC, from its own RLOC there is."""
+    lab, node = roaming, f"m{version}"
+    router = next(own for own in lab["xtr1"].lisp.rlocs if own.version == version)  # type: ignore[union-attr]
+    ping = ["ping", "-c", "1", "-W", "2"]
+    assert lab.run(node, [*ping, str(router)]).returncode == 0
+    refused = lab.run(node, [*ping, "-I", str(lab[node].address_of(version)), str(router)])
+    assert refused.returncode != 0
+    assert "0 received" in refused.stdout or "denied" in refused.stderr, refused
+
+
 def test_whoever_gives_it_another_address_gives_it_an_rloc(roaming: Lab) -> None:
     """The locator-set is what the kernel has: a second address, then the first one alone, then a link that was down."""
     lab = roaming
