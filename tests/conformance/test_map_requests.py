@@ -129,10 +129,14 @@ def test_unknown_address_family_is_dropped_and_logged(lab: Lab, etr: Itr) -> Non
 
 @pytest.mark.requirement("C04")
 def test_reserved_bits_are_ignored(lab: Lab, etr: Itr) -> None:
-    """Every reserved bit of the Map-Request and of its record is set; the answer has none."""
+    """Every reserved bit of the Map-Request and of its record is set; the answer has none.
+
+    But for two that RFC 9437 section 4 takes: the I-bit would announce an xTR-ID, the N-bit subscribe by it.
+    """
     nonce = fresh_nonce()
-    request = bytearray(etr.request(lab["h1"].address, nonce=nonce, flags=0x007F8000 & ~wire.PITR))
-    request[-8] = 0xFF
+    flags = 0x007F8000 & ~wire.PITR & ~wire.ASKED_WITH_XTR_ID
+    request = bytearray(etr.request(lab["h1"].address, nonce=nonce, flags=flags))
+    request[-8] = 0xFF & ~wire.NOTIFY
     etr.send(bytes(request))
     message = etr.reply(nonce).message
     assert message.word == wire.MAP_REPLY << 28 | 1
