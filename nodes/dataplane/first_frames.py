@@ -1,13 +1,14 @@
 """Frames from hosts that are not known yet, as the Python path hears of them: whatever they are, and for whomever.
 
-A packet socket at each site interface gets the beginnings of IP frames whose sources are inside dynamic prefixes. Its
-filter (classic BPF, which has no tables) names the hosts that are known: their frames cost no wake-up.
+A packet socket at each site interface gets the beginnings of IP frames whose sources are inside dynamic prefixes, or
+hosts of the own subnet that are away (requirement X10). Its filter (classic BPF, which has no tables) names the hosts
+that are known: their frames cost no wake-up.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
@@ -35,9 +36,9 @@ from nodes.linux.socket_filter import (
 )
 from nodes.lisp.eid import IPAddress, IPNetwork, host_prefix
 
-MOST_KNOWN = 500
-"""Hosts of one IP version that a filter names: the kernel takes no filter of more than some 20 kB. Those of others come
-to the daemon as well, and are passed over there."""
+MOST_NAMED = 400
+"""Known hosts of one IP version that a filter names, and missing ones: the kernel takes none of more than some 20 kB.
+Frames of other known hosts come to the daemon as well, and are passed over there."""
 
 _ETH_P_ALL, _ETH_IPV4, _ETH_IPV6, _ETHERNET = 3, 0x0800, 0x86DD, 14
 _SOURCE = {4: _ETHERNET + 12, 6: _ETHERNET + 8}
@@ -47,6 +48,7 @@ _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
 _BATCH = 64
 _FACTOR = 0x9E3779B1
 _NOTHING: Instruction = (RETURN, 0, 0, 0)
+_BEGIN: Instruction = (RETURN, 0, 0, _BEGINNING)
 
 
 class FirstFrames:
@@ -67,10 +69,11 @@ class FirstFrames:
             OSError: An interface is gone, or the caller may not.
         """
         self._tables, self._strangers, self._clock = tables, strangers, clock
-        self._prefixes: dict[int, list[IPNetwork]] = {}
+        self._prefixes: dict[int, list[IPNetwork]] = {one: [] for one in tables.roaming}
         for prefix, _ in tables.dynamic.items():
             self._prefixes.setdefault(prefix.instance_id, []).append(prefix.network)
         self._known: dict[int, dict[IPAddress, None]] = {one: {} for one in self._prefixes}
+        self._missing: dict[int, dict[IPAddress, None]] = {one: {} for one in self._prefixes}
         self._sockets = {
             _open(index): (index, instance_id) for index, instance_id in sites.items() if instance_id in self._prefixes
         }
@@ -94,15 +97,34 @@ class FirstFrames:
             self._known[instance_id].pop(address, None)
             self._changed.add(instance_id)
 
+    def miss(self, instance_id: int, address: IPAddress) -> None:
+        """A host of the own subnet is away: its next frame here is news."""
+        if instance_id in self._missing:
+            self._missing[instance_id][address] = None
+            self._changed.add(instance_id)
+
+    def miss_no_more(self, instance_id: int, address: IPAddress) -> None:
+        """It is at home again."""
+        if instance_id in self._missing:
+            self._missing[instance_id].pop(address, None)
+            self._changed.add(instance_id)
+
     def settle(self) -> None:
         """Bring the filters up to date: once for all the hosts that came and went in the meantime."""
         if not self._changed:
             return
         for opened, (_, instance_id) in self._sockets.items():
             if instance_id in self._changed:
-                with suppress(OSError):  # no memory for it: the one that is there lets through more than it needs to
-                    attach(opened, program(self._prefixes[instance_id], self._known[instance_id]))
+                self._attach(opened, instance_id)
         self._changed.clear()
+
+    def _attach(self, opened: socket.socket, instance_id: int) -> None:
+        prefixes, missing = self._prefixes[instance_id], [*self._missing[instance_id]]
+        try:
+            attach(opened, program(prefixes, [*self._known[instance_id]], missing))
+        except OSError:  # too long for this kernel: then it lets through more than it needs to
+            with suppress(OSError):
+                attach(opened, program(prefixes, [], missing))
 
     def close(self) -> None:
         """Close the sockets."""
@@ -141,7 +163,9 @@ def _source(frame: bytes) -> IPAddress | None:
     return _address(packed) if len(packed) == 4 * _WORDS[version] else None
 
 
-def program(prefixes: Iterable[IPNetwork], known: Collection[IPAddress]) -> list[Instruction]:
+def program(
+    prefixes: Iterable[IPNetwork], known: Sequence[IPAddress], missing: Sequence[IPAddress] = ()
+) -> list[Instruction]:
     """The filter that lets through the beginnings of IP frames from strangers.
 
     Neighbour discovery is left out: the daemon overhears that itself, as it does ARP.
@@ -149,10 +173,17 @@ def program(prefixes: Iterable[IPNetwork], known: Collection[IPAddress]) -> list
     Args:
         prefixes: Where the sources are.
         known: Those that are no strangers, the ones that were found last behind the others.
+        missing: Strangers outside the prefixes, in the same order.
     """
     networks = list(prefixes)
     parts = {
-        version: _of_family(version, [one for one in networks if one.version == version], known) for version in (4, 6)
+        version: _of_family(
+            version,
+            [one for one in networks if one.version == version],
+            [one for one in known if one.version == version],
+            [one for one in missing if one.version == version],
+        )
+        for version in (4, 6)
     }
     return [
         (LOAD_HALF, 0, 0, 12),  # the Ethernet type
@@ -165,7 +196,9 @@ def program(prefixes: Iterable[IPNetwork], known: Collection[IPAddress]) -> list
     ]
 
 
-def _of_family(version: int, prefixes: list[IPNetwork], known: Collection[IPAddress]) -> list[Instruction]:
+def _of_family(
+    version: int, prefixes: list[IPNetwork], known: list[IPAddress], missing: list[IPAddress]
+) -> list[Instruction]:
     inside = [_is_inside(prefix) for prefix in prefixes]
     neighbours = [
         (LOAD_BYTE, 0, 0, _ETHERNET + 6),  # the next header
@@ -176,13 +209,13 @@ def _of_family(version: int, prefixes: list[IPNetwork], known: Collection[IPAddr
         _NOTHING,
     ]
     made = neighbours if version == 6 else []
-    # Each test of a prefix is followed by a jump behind all of them, and by the next test if it fails.
+    outside = [*_if_one_of(version, missing, _BEGIN), _NOTHING]
+    # Each test of a prefix is followed by a jump behind what is done if all fail, and by the next one if it fails.
     left = sum(len(one) + 1 for one in inside)
     for one in inside:
         left -= len(one) + 1
-        made += [*one, (JUMP, 0, 0, left + 1)]
-    made.append(_NOTHING)
-    return made + _is_unknown(version, [one for one in known if one.version == version])
+        made += [*one, (JUMP, 0, 0, left + len(outside))]
+    return [*made, *outside, *_if_one_of(version, known, _NOTHING), _BEGIN]
 
 
 def _is_inside(prefix: IPNetwork) -> list[Instruction]:
@@ -201,17 +234,17 @@ def _is_inside(prefix: IPNetwork) -> list[Instruction]:
     return made
 
 
-def _is_unknown(version: int, known: list[IPAddress]) -> list[Instruction]:
-    """Lets a frame through whose source is none of these."""
+def _if_one_of(version: int, hosts: list[IPAddress], then: Instruction) -> list[Instruction]:
+    """Ends with an instruction if a source is one of these hosts, of the last ones if they are many."""
     made: list[Instruction] = [(LOAD_WORD, 0, 0, _SOURCE[version])]
     for place in range(1, _WORDS[version]):
         made += [(MULTIPLY, 0, 0, _FACTOR), (TO_X, 0, 0, 0), (LOAD_WORD, 0, 0, _SOURCE[version] + 4 * place)]
         made.append((XOR_X, 0, 0, 0))
-    newest = iter(known[-MOST_KNOWN:])
+    newest = iter(hosts[-MOST_NAMED:])
     while some := list(islice(newest, LONGEST_JUMP - 1)):
         made += [(JUMP_EQUAL, len(some) - number, 0, _mixed(one)) for number, one in enumerate(some)]
-        made += [(JUMP, 0, 0, 1), _NOTHING]
-    return [*made, (RETURN, 0, 0, _BEGINNING)]
+        made += [(JUMP, 0, 0, 1), then]
+    return made
 
 
 def _mixed(address: IPAddress) -> int:

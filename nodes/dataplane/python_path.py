@@ -183,12 +183,14 @@ class PythonPath:
     def host_away(self, eid: EidPrefix) -> None:
         """A host of the own subnet is elsewhere (X10): alone, it is like a dynamic prefix without a host."""
         self._context.tables.dynamic.set(eid, True)
+        self._first_frames.miss(eid.instance_id, eid.address)
         self._forget_outbound()
         self._inbound.forget()
 
     def host_home(self, eid: EidPrefix) -> None:
         """It is one of its subnet's again; what it sent before that was known goes on its way."""
         self._context.tables.dynamic.pop(eid)
+        self._first_frames.miss_no_more(eid.instance_id, eid.address)
         self._forget_outbound()
         self._inbound.forget()
         _handle_again(self._context.unfound.release(eid))

@@ -71,7 +71,7 @@ def test_of_many_hosts_the_last_are_named(ends: tuple[socket.socket, socket.sock
     known = [ip_network("200.0.0.0/9")[number] for number in range(1, 1001)]
     attach(ends[1], first_frames.program(PREFIXES, known))
     found = [passes(ends, from_(one)) for one in known]
-    assert found == [True] * (1000 - first_frames.MOST_KNOWN) + [False] * first_frames.MOST_KNOWN
+    assert found == [True] * (1000 - first_frames.MOST_NAMED) + [False] * first_frames.MOST_NAMED
 
 
 def test_neighbour_discovery_and_what_is_no_ip_stay_out(ends: tuple[socket.socket, socket.socket]) -> None:
@@ -92,3 +92,20 @@ def test_without_a_prefix_of_a_version_none_of_it_gets_through(ends: tuple[socke
     attach(ends[1], first_frames.program([ip_network("::/0")], []))
     assert not passes(ends, from_(ip_address("11.11.11.1")))
     assert passes(ends, from_(ip_address("2001:db8:11::1")))
+
+
+def test_hosts_that_are_missed_get_through(ends: tuple[socket.socket, socket.socket]) -> None:
+    """X10: of the own subnet, in no dynamic prefix; those of a dynamic prefix do as before."""
+    chance = random.Random(10)
+    missing = {some_of(chance, [ip_network("192.168.0.0/22"), ip_network("2001:db8:e::/64")]) for _ in range(300)}
+    known = {some_of(chance, SUBNETS) for _ in range(300)}
+    attach(ends[1], first_frames.program(PREFIXES, [*known], [*missing]))
+    for one in missing:
+        assert passes(ends, from_(one))
+    for one in known:
+        assert not passes(ends, from_(one))
+    for _ in range(300):
+        one = some_of(chance, [ip_network("192.168.0.0/22"), ip_network("2001:db8:e::/64")])
+        assert passes(ends, from_(one)) == (one in missing)
+        one = some_of(chance, SUBNETS)
+        assert passes(ends, from_(one)) == (one not in known)

@@ -17,7 +17,7 @@ from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.wire.data_header import DataHeader
 from tests.unit.data_path import OWN, XTR, ip_packet, locator, packet, tables
-from tests.unit.test_transit import CE, ECT_0, EF, NOT_ECT, PEER, Bench, of
+from tests.unit.test_transit import CE, ECT_0, EF, NOT_ECT, PEER, Arrivals, Bench, of
 
 DYNAMIC = ("11.11.11.0/24", "2001:db8:11::/64")
 HOST = {4: "11.11.11.11", 6: "2001:db8:11::11"}
@@ -127,6 +127,29 @@ def test_while_nobody_knows_where_it_is_it_waits_and_is_asked_for(bench: Bench) 
     bench.arrive(ip_packet(BRANCH[4], "11.11.11.12"))
     bench.path.install(mapping("11.11.11.12", PEER))
     assert bench.drops == {"mapping leads back to where it came from": 1}
+
+
+def test_what_waited_and_what_came_behind_it_go_before_the_kernel_takes_over(bench: Bench) -> None:
+    """D22: beside the programs, nothing that they send on overtakes what is still in the socket."""
+    bodies = [struct.pack("!HHHH", 1000 + number, 2222, 8, 0) for number in range(4)]
+    bench.arrive(to_host(body=bodies[0]))
+    late = [(DataHeader().encode() + to_host(body=body), 0, 60) for body in bodies[1:]]
+    bench.path._gates = {0: None}  # type: ignore[dict-item]
+    bench.path._ports = {OWN[4]: Arrivals(*late)}  # type: ignore[dict-item]
+    bench.path.install(mapping("11.11.11.12", THERE[4]))
+    assert bench.network.sent == []
+    bench.path.install(mapping(HOST[4], THERE[4]))
+    assert [of(one)[1][20:] for one in bench.network.sent] == bodies
+
+
+def test_what_hosts_of_the_site_send_goes_by_the_changed_mapping_too(bench: Bench) -> None:
+    """X07: from the very next packet on."""
+    bench.path.add_host(host_prefix("11.11.11.12"))
+    for rloc in (THERE[4], THERE[6], "10.0.5.1", THERE[4]):
+        bench.path.install(mapping(HOST[4], rloc))
+        bench.path._outbound[0].handle(ip_packet("11.11.11.12", HOST[4]))
+        assert destination(bench.network.sent[-1]) == rloc
+    assert len(bench.network.sent) == 4
 
 
 def test_what_waits_is_bounded(bench: Bench) -> None:
