@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
@@ -33,12 +34,14 @@ _NATIVE_TABLE = "1000000000"
 
 
 @pytest.fixture(scope="module")
-def mobility(boot: Callable[..., Lab], dataplane: str) -> Lab:
-    """The shipped world of a subnet in two data centres, by each data path."""
-    lab = boot("mobility", dataplane)
-    for host in (NEAR, FAR):  # who gets an address says so to nobody
-        lab.run(host, ["sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/ndisc_notify; do echo 0 > $f; done"])
-    return lab
+def shipped(dataplane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The shipped world of a subnet in two data centres, with RLOCs of both IP versions, by each data path."""
+    name = f"first-frames-{dataplane}-{os.getpid()}"
+    run_dir = tmp_path_factory.mktemp(name) / name
+    with Lab("mobility", name=name, run_dir=run_dir, dataplane=dataplane) as lab:
+        for host in (NEAR, FAR):  # who gets an address says so to nobody
+            lab.run(host, ["sh", "-c", "for f in /proc/sys/net/ipv6/conf/*/ndisc_notify; do echo 0 > $f; done"])
+        yield lab
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,9 @@ class Subnet:
         return json.loads(self.lab.run(HOME, asked).stdout or "[]")  # type: ignore[no-any-return]
 
 
-@pytest.fixture(params=[4, 6], ids=["v4", "v6"])
-def subnet(request: pytest.FixtureRequest, mobility: Lab) -> Subnet:
-    return Subnet(mobility, request.param)
+@pytest.fixture
+def subnet(shipped: Lab, family: tuple[int, int]) -> Subnet:
+    return Subnet(shipped, family[0])
 
 
 def gateway_mac(lab: Lab) -> str:
@@ -168,10 +171,11 @@ def test_a_host_has_a_route_from_its_discovery_to_its_leaving(subnet: Subnet) ->
 
 
 @pytest.mark.requirement("X06")
-@pytest.mark.parametrize("over", [4, 6], ids=["over-v4", "over-v6"])
-def test_what_still_arrives_at_the_old_place_goes_on_to_the_new_one(subnet: Subnet, over: int) -> None:
+@pytest.mark.parametrize("family", [(4, 4), (4, 6), (6, 4), (6, 6)], ids=lambda one: f"v{one[0]}-over-v{one[1]}")
+def test_what_still_arrives_at_the_old_place_goes_on_to_the_new_one(subnet: Subnet, family: tuple[int, int]) -> None:
     """With one hop less at each router, from its own RLOC; and never back to where it came from."""
-    lab, version, host = subnet.lab, subnet.version, subnet.address(91 + over)
+    version, over = family
+    lab, host = subnet.lab, subnet.address(91 + over)
     with subnet.at(NEAR, host):
         subnet.say(NEAR, EVERYBODY, host, lab[HOME].address_of(version))
         eventually(lambda: host in seen_by_ms(lab), "the host is registered")
