@@ -225,6 +225,8 @@ class NodeConfig:
                 raise ConfigError(
                     f"{self.name}: xtr_id of a subscriber is {one.xtr_id!r}; allowed are 32 hexadecimal digits"
                 )
+            if Role.MAP_SERVER in self.roles and not one.keys:
+                raise ConfigError(f"{self.name}: keys of subscriber {one.xtr_id} is empty; a Map-Server needs one")
         if Role.ETR in self.roles and (self.database or self.dynamic_eids) and not self.map_servers:
             raise ConfigError(
                 f"{self.name}: map_servers is empty; an ETR with EID-prefixes registers with at least one"

@@ -37,6 +37,8 @@ def test_lookup_finds_the_longest_prefix() -> None:
         host = host_prefix(IPv4Address(10 << 24 | rng.getrandbits(10)))
         assert table.lookup_address(0, host.address) == table.lookup(host)
         assert dict(table.covered(query)) == {p: v for p, v in model.items() if query.covers(p)}
+        around = [(p, model[p]) for p in sorted(model, key=lambda one: -one.mask_len) if p.covers(query)]
+        assert table.covering(query) == around
         assert (table.get(query), query in table, len(table)) == (model.get(query), query in model, len(model))
     assert dict(table.items()) == model
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from nodes.lisp.config import NodeConfig
+from nodes.lisp.config import NodeConfig, Role, Subscriber
 from nodes.lisp.engine import Engine
 from nodes.lisp.errors import ConfigError
-from tests.engine.world import DC1, XTR1, xtr
+from tests.engine.world import DC1, KEY, XTR1, xtr
 
 GOOD = xtr("xtr1", XTR1, DC1)
 
@@ -39,3 +39,19 @@ def test_a_malformed_identity_is_a_configuration_error(key: str, wrong: Any) -> 
         NodeConfig.from_json(text)
     with pytest.raises(ConfigError, match=f"xtr1: {key} "):
         replace(GOOD, **{key: wrong})
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"subscribers": (Subscriber("12", 1, ()),)}, "xtr_id of a subscriber is '12'"),
+        ({"subscribers": (Subscriber("0" * 32, 1, ()),)}, f"keys of subscriber {'0' * 32} is empty"),
+        ({"subscription_keys": (KEY,), "xtr_id": ""}, "xtr_id is empty"),
+    ],
+)
+def test_who_subscribes_has_an_xtr_id_and_a_secret(changes: dict[str, Any], what: str) -> None:
+    """M18: RFC 9437 sections 3 and 7.1; a Map-Resolver needs no secret."""
+    roles = frozenset({Role.MAP_SERVER, Role.ITR, Role.MAP_RESOLVER})
+    with pytest.raises(ConfigError, match=f"xtr1: {what}"):
+        replace(GOOD, roles=roles, **changes)
+    assert replace(GOOD, roles=frozenset({Role.MAP_RESOLVER}), subscribers=(Subscriber("0" * 32, 1, ()),))

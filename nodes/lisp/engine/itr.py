@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
-from nodes.lisp.config import Key, NodeConfig, Role
+from nodes.lisp.config import NodeConfig, Role
 from nodes.lisp.effects import (
     AddMappings,
     Answer,
@@ -23,16 +23,16 @@ from nodes.lisp.effects import (
     Unresolved,
 )
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
-from nodes.lisp.engine.acceptance import refusal, refusal_of_probe, refusal_of_records
+from nodes.lisp.engine.acceptance import refusal, refusal_of_probe
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.path_mtus import PathMtus
 from nodes.lisp.engine.probing import Prober
+from nodes.lisp.engine.publications import Cache, Publications
 from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
-from nodes.lisp.engine.subscription import newer
-from nodes.lisp.engine.subscriptions import Subscribed, Subscriptions, acknowledgement, is_refusal
+from nodes.lisp.engine.subscriptions import Subscriptions, is_refusal
 from nodes.lisp.holes import everything
-from nodes.lisp.locators import forbidden, is_unicast, last_hop
+from nodes.lisp.locators import is_unicast, last_hop
 from nodes.lisp.map_cache import LOCAL_TTL_MINUTES, MapCache
 from nodes.lisp.wire import EidRecord, MapNotify, MapReply, MapRequest
 
@@ -68,12 +68,19 @@ class Itr:
         self._is_pitr = Role.PITR in config.roles
         self._is_rtr = Role.RTR in config.roles
         self._keeps_mappings = self._is_itr or self._is_pitr or self._is_rtr
-        self._in_use = in_use
         self._subscriptions = Subscriptions(context, start_time)
         self._requests = MapRequester(context, request_port, self._subscriptions)
         dynamic = (*(permitted.prefix for permitted in config.dynamic_eids), *config.roaming)
         self.map_cache = MapCache(
             _defaults(config), frozenset(config.rlocs), now, config.map_cache_entries, dynamic=dynamic
+        )
+        self._publications = Publications(
+            context,
+            self._subscriptions,
+            self._requests,
+            self.map_cache,
+            in_use,
+            Cache(self._store, self._resolved, self._ask),
         )
         self._solicitations = Solicitations(context, self.map_cache)
         self._prober = Prober(context, self.map_cache, in_use)
@@ -193,63 +200,7 @@ class Itr:
 
     def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Generator[Effect, None, bool]:
         """A Map-Server confirms a subscription, or publishes (RFC 9437); returns whether it was that."""
-        resolution, subscribed = self._requests.match(notify.nonce), self._subscriptions.find(notify)
-        ended = self._subscriptions.was_unsubscribed(notify.nonce)
-        if resolution is None and subscribed is None and not ended:
-            return False
-        # RFC 9437 section 6: the security association proves that the Map-Server says so.
-        key = self._subscriptions.key_of(notify, arrival)
-        if key is None:
-            yield from self._context.drop("map-notify-authentication", now, source=arrival.source)
-        elif ended:
-            yield acknowledgement(notify, key, arrival.source)
-        elif resolution is not None:
-            if is_refusal(notify.records):  # it gave up to wait for the acknowledgement of an earlier answer
-                yield from self._context.drop("subscription-unconfirmed", now, source=arrival.source)
-            elif reason := refusal_of_records(notify.records, resolution.eid):
-                yield from self._context.drop(reason, now, source=arrival.source, eid=resolution.eid)
-            else:
-                asked = resolution.sent
-                self._subscriptions.confirmed(notify, resolution.eid, asked, arrival.source, now)
-                yield from self._resolved(notify, resolution, arrival, now)
-                yield acknowledgement(notify, key, arrival.source)
-        elif subscribed is not None:
-            yield from self._told(notify, subscribed, key, arrival, now)
-        return True
-
-    def _told(
-        self, notify: MapNotify, subscribed: Subscribed, key: Key, arrival: Datagram, now: float
-    ) -> Iterator[Effect]:
-        """A Map-Server says something of what this node has subscribed to."""
-        records = notify.records
-        if is_refusal(records):
-            # RFC 9437 section 5: the subscription is lost, and the mapping may be old: it is asked for again.
-            self._subscriptions.end(subscribed.prefix)
-            yield from self._ask(subscribed.eid, now)
-            return
-        foreign = any(not subscribed.prefix.covers(record.prefix) for record in records)
-        if foreign or any(forbidden(record.locators) for record in records):
-            yield from self._context.drop("publication-foreign-prefix", now, source=arrival.source)
-            return
-        if newer(notify.nonce, subscribed.nonce):
-            for record in records:
-                # An EID that is at this site now needs no mapping here.
-                here = any(last_hop(one.address) in self._context.config.rlocs for one in record.locators)
-                yield from self._store(EidRecord.of(record.prefix, 0) if here else record, now)
-            if notify.nonce in subscribed.asked:
-                self._subscriptions.confirmed(notify, subscribed.eid, subscribed.asked, arrival.source, now)
-            subscribed.nonce = notify.nonce
-            # A subscription to a prefix without EIDs ends: an EID that came there gets one of its own.
-            if subscribed.temporary:
-                for record in records:
-                    if record.locators and record.prefix != subscribed.prefix:
-                        yield from self._ask(record.prefix, now)
-        elif notify.nonce != subscribed.nonce:
-            # RFC 9437 section 6: a publication that is not newer than the last one may be a replay; it is logged.
-            yield from self._context.drop("publication-replay", now, source=arrival.source, eid=subscribed.prefix)
-            return
-        # The last one comes again if its acknowledgement was lost.
-        yield acknowledgement(notify, key, arrival.source)
+        return (yield from self._publications.map_notify(notify, arrival, now))
 
     def _resolved(
         self, answer: MapReply | MapNotify, resolution: Resolution, arrival: Datagram, now: float
@@ -269,27 +220,13 @@ class Itr:
         for token in tokens:
             yield Answer(token, _answer(answer, resolution.eid, arrival, now - sent))
 
-    def _look_after_subscriptions(self, now: float) -> Iterator[Effect]:
-        """Renew those whose mappings are in use, for a Map-Server can lose them; end those that nobody needs."""
-        for eid in self._subscriptions.wanted(now):
-            if self.map_cache.cached_prefix(eid) != eid or self.map_cache.inside(eid):
-                yield from self._ask(eid, now)
-        in_use = self._in_use()
-        for one in self._subscriptions.due(now):
-            entries = self.map_cache.inside(one.prefix)
-            if not entries:
-                self._subscriptions.end(one.prefix)
-                yield from self._requests.unsubscribe(one.prefix)
-            elif any(locator.address in in_use for entry in entries for locator in entry.forwarding.locators):
-                yield from self._ask(one.eid, now)
-
     def _ask(self, eid: EidPrefix, now: float) -> Iterator[Effect]:
         yield from self._requests.ask(eid, now, pitr=self._is_pitr and not self._is_itr)
 
     def tick(self, now: float) -> Iterator[Effect]:
         """End mappings, ask again for what was solicited, retransmit requests."""
         yield from self.map_cache.expire(now)
-        yield from self._look_after_subscriptions(now)
+        yield from self._publications.tick(now)
         yield from self._ask_again(now)
         yield from self._requests.tick(now)
         yield from self._prober.tick(now)

@@ -30,6 +30,8 @@ MOST_HURRIED = 16
 """How often a publication is told again because a later one was acknowledged, before only time counts."""
 TEMPORARY = 15 * 60.0
 """Seconds for which a subscription to a prefix without EIDs holds (RFC 9437 section 5)."""
+NOTIFY_HEAD = 16 + 20
+"""Bytes of a Map-Notify before its records, with the longest Authentication Data."""
 LOST_TTL = 1
 """Minutes of the record that says that a subscription is lost."""
 
@@ -73,6 +75,7 @@ class Publisher:
         for subscription, prefixes in self._untold:
             news = {one: self._said(one) for one in prefixes}
             yield from self._tell(subscription, news, now)
+            yield self._kept(subscription)
         self._untold.clear()
         yield from (Persist(key, None) for key in self._lost)
 
@@ -107,6 +110,7 @@ class Publisher:
         # that is outstanding is a copy.
         stale = subscription.confirmed and not newer(request.nonce, subscription.nonce)
         if stale or request.nonce in self._by_nonce:
+            self._forget_if_empty(subscription)
             yield from self._context.drop("subscription-replay", now, eid=prefix)
             return
         rlocs = subscription.rlocs if ends else tuple(self._context.reply_addresses(request.itr_rlocs))
@@ -142,8 +146,10 @@ class Publisher:
                 of_part = EidRecord.of(part, record.ttl_minutes, record.locators, action=record.action)
                 for subscription in there.values():
                     news.setdefault(subscription, {})[part] = of_part
+        # All hear of it first; then it is kept who has not acknowledged it.
         for subscription, records in news.items():
             yield from self._tell(subscription, records, now)
+        yield from (self._kept(subscription) for subscription in news if subscription.confirmed)
 
     def map_notify_ack(self, ack: MapNotifyAck, arrival: Datagram, now: float) -> Generator[Effect, None, bool]:
         """An xTR has heard something; returns whether it was something of this kind."""
@@ -246,7 +252,6 @@ class Publisher:
             telling = Telling(subscription, Purpose.PUBLISH, records, subscription.rlocs, nonces, hurried=hurried)
             subscription.unsaid.append(telling)
             yield self._send(telling, now)
-        yield self._kept(subscription)
 
     def _repeat_overtaken(self, subscription: Subscription, nonce: int, now: float) -> Iterator[Effect]:
         """What its xTR has not taken before this publication, it will not take any more: it is told again at once."""
@@ -259,9 +264,7 @@ class Publisher:
         self, subscription: Subscription, news: Mapping[EidPrefix, EidRecord]
     ) -> Iterator[dict[EidPrefix, EidRecord]]:
         """The records, as many together as a Map-Notify holds (RFC 9301 sections 5 and 5.4)."""
-        key = subscription.subscriber.keys[0]
-        empty = sign(MapNotify(0, key.key_id, key.algorithm, ()), key.secret).encode()
-        room = min(payload_limit(one) for one in subscription.rlocs) - len(empty)
+        room = min(payload_limit(one) for one in subscription.rlocs) - NOTIFY_HEAD
         together: dict[EidPrefix, EidRecord] = {}
         size = 0
         for prefix, record in news.items():

@@ -164,9 +164,11 @@ class MapReplier:
             yield from self._publisher.request(request, (), now)
             return True
         destination = self._context.reply_address(request.itr_rlocs)
-        if destination is None or not self._publisher.has_room(request, records[0].prefix):
+        if destination is None:
             return False
         records = fitting([(eid, records)], payload_limit(destination) - NOTIFY_OVERHEAD)
+        if not self._publisher.has_room(request, records[0].prefix):
+            return False
         # RFC 9437 section 7.2: as often as Map-Replies.
         limits = self._flood_limit.allows(destination, now), self._limit.allows((destination, eid), now, records[0])
         if all(limits):
