@@ -36,7 +36,7 @@ class Moves:
         self._numbers = itertools.count()
 
     def move(self, nodes: Sequence[str], site: str, silent: bool) -> list[dict[str, Any]]:
-        """Move hosts, one right after the other; what takes time is done for all of them before the first one leaves.
+        """Move hosts, one right after the other; what takes time is done for all of them before, and after.
 
         Args:
             nodes: The hosts.
@@ -63,10 +63,11 @@ class Moves:
             for node, interface in ends.items():
                 unplugged, plugged = self._replug(node, _other_end(interface), origins[node], site)
                 self.places[node] = site
-                if not silent:
-                    announcements[node].send()
                 one = {"origin": origins[node], "site": site, "unplugged": unplugged, "plugged": plugged}
                 moved.append((node, one))
+            # What one of hundreds says goes to all the others, which takes longer than a move.
+            for announcement in announcements.values() if not silent else ():
+                announcement.send()
         for node, one in moved:
             self._events.emit("moved", node, silent=silent, **one)
         return [{"node": node, **one} for node, one in moved]

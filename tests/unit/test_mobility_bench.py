@@ -102,7 +102,7 @@ def test_the_worlds_differ_in_what_they_say(pubsub: bool) -> None:
     assert {one.delay for one in slow.links if len({one.a[0], one.b[0]} & core) != 1} == {0.0}
     crowd = worlds.lisp_world(pubsub=pubsub, crowd=True)
     assert {crowd[name].site for name in worlds.CROWD} == {"dc1"}
-    assert len({crowd[name].address_of(6) for name in worlds.CROWD}) == 200
+    assert len({crowd[name].address_of(4) for name in worlds.CROWD}) == 200
 
 
 def test_an_earlier_run_is_told_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

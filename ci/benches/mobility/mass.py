@@ -1,4 +1,4 @@
-"""Two hundred hosts move at once, while every correspondent sends to each of them ten times a second."""
+"""Two hundred hosts move at once, while every correspondent sends to each of them five times a second."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from testbed.observe.capture import Capture, Frame
 from testbed.observe.decoder import Packet, decode
 
 _PORT = 46000
-_GROUPS = 100
+_GROUPS = 200
 """Turns of a millisecond in which each host is sent something by each correspondent."""
-_BEFORE_S, _SETTLES_S, _APART_S = 0.2, 3.0, 6.0
+_BEFORE_S, _SETTLES_S, _APART_S = 0.2, 5.0, 8.0
 _DATA_PORT, _HEADERS = 4341, 128
 
 Seen = dict[tuple[str, str], list[tuple[int, bool]]]

@@ -24,16 +24,13 @@ def lisp_world(*, pubsub: bool, delayed: bool = False, crowd: bool = False) -> T
         pubsub: Whether ITRs and PITRs subscribe to what they resolve (RFC 9437).
         delayed: Whether each link between the core and what is not the core delays by 10 ms: any two sites are 20 ms
             apart.
-        crowd: Whether there are 200 hosts that can move, instead of one.
+        crowd: Whether there are 200 hosts that can move, instead of one; they have IPv4 addresses only.
     """
     text = (SHIPPED / "mobility.yaml").read_text(encoding="utf-8")
     if not pubsub:
         text = text.replace("\npubsub: true", "\npubsub: false")
     if crowd:
-        hosts = (
-            f"      {name}: {{address: [192.168.7.{20 + number}/24, 2001:db8:e1d:7::{20 + number}/64]}}\n"
-            for number, name in enumerate(CROWD, 1)
-        )
+        hosts = (f"      {name}: {{address: 192.168.7.{20 + number}/24}}\n" for number, name in enumerate(CROWD, 1))
         text = text.replace(_SHIPPED_HOST, "".join(hosts))
     topology = loads(text, name=f"bench-{'pubsub' if pubsub else 'smr'}")
     if delayed:
