@@ -31,7 +31,7 @@ def marked(*rooms: str) -> Iterator[tuple[str, str]]:
                     continue
                 for call in node.decorator_list:
                     if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.requirement":
-                        yield from ((f"{file.name}::{node.name}", ast.literal_eval(one)) for one in call.args)
+                        yield from ((f"{file.relative_to(TESTS)}::{node.name}", ast.literal_eval(one)) for one in call.args)
 
 
 def test_every_row_is_there_in_order_without_gaps() -> None:
