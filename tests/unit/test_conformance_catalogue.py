@@ -26,12 +26,13 @@ def marked(*rooms: str) -> Iterator[tuple[str, str]]:
     """Every test with each ID of its marks, out of the source."""
     for room in rooms:
         for file in sorted((TESTS / room).rglob("test_*.py")):
+            name = file.relative_to(TESTS)
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if not isinstance(node, ast.FunctionDef):
                     continue
                 for call in node.decorator_list:
                     if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.requirement":
-                        yield from ((f"{file.relative_to(TESTS)}::{node.name}", ast.literal_eval(one)) for one in call.args)
+                        yield from ((f"{name}::{node.name}", ast.literal_eval(one)) for one in call.args)
 
 
 def test_every_row_is_there_in_order_without_gaps() -> None:
