@@ -364,7 +364,7 @@ def traffic(
 
 @task(
     help={
-        "scenario": "reachability: who reaches whom; mobility: a host moves while it talks (default: reachability)",
+        "scenario": "reachability: who reaches whom; mobility: a host moves while it talks (default: both)",
         "topology": "reachability: what to boot (default two-dc)",
         "dataplane": DATAPLANE_HELP,
         "html": "mobility: where its page goes (default mobility.html in the run directory)",

@@ -22,12 +22,12 @@ def demo(scenario: str = "", *, topology: str = "", dataplane: str | None = None
     """Show a scenario, or all; return 1 when one did not do what it promises, 2 for words that mean nothing.
 
     Args:
-        scenario: One of :data:`SCENARIOS`; "" is the first.
+        scenario: One of :data:`SCENARIOS`; "" is all of them, or reachability alone where a topology is named.
         topology: Where everybody is to reach everybody.
         dataplane: The data plane of all LISP nodes.
         html: Where the page of the mobility scenario goes; "" is the run directory.
     """
-    chosen = (scenario or SCENARIOS[0],)
+    chosen = (scenario,) if scenario else SCENARIOS[:1] if topology else SCENARIOS
     if complaint := next(_complaints(chosen, topology, html), None):
         print(f"ci/lab: demo: {complaint}", file=sys.stderr)
         return 2

@@ -13,6 +13,8 @@ import pytest
 
 from testbed import commands
 from testbed.load import load, loads
+from testbed.observe.pcapng import read
+from testbed.observe.timeline import Timeline
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -288,12 +290,27 @@ def test_everything_generated_is_current() -> None:
     assert shown("generate") == "everything generated is current\n"
 
 
-def test_the_demo_proves_reachability_and_takes_its_lab_down() -> None:
-    out = shown("demo")
+def test_the_demo_proves_reachability_and_moves_a_host(tmp_path: Path) -> None:
+    """One scenario, then the other, told in plain lines; both labs are down when it ends, and the page is there."""
+    page = tmp_path / "moves.html"
+    out = shown("demo", "--html", str(page))
     assert "0 failed" in out
     assert "map-cache" in out
-    assert "is down" in out
-    assert "demo-two-dc" not in run("status").stdout
+    _, there, back = out.split("\nmobile moves ")
+    for move, xtr in ((there, "xtr2"), (back, "xtr1")):
+        told = [line[12:] for line in move.splitlines()]
+        assert f"{xtr} registers 192.168.7.10/32 → {xtr} at ms" in told
+        assert f"xtr3's map-cache: 2001:db8:e1d:7::10/128 → {xtr}" in told
+        for name in ("near1", "near2", "b1", "client"):
+            assert any(line.startswith(f"{name} sends it the right way") for line in told)
+    assert "8 TCP sessions lived." in out
+    assert "4 correspondents found the host again each time." in out
+    timeline = Timeline.read(REPOSITORY / ".runs/demo-mobility/mobility.json")
+    assert [one.site for one in timeline.moves] == ["dc2", "dc1"]
+    kept = list(read(REPOSITORY / ".runs/demo-mobility/mobility.pcapng"))
+    assert max(one.packet for one in timeline.events if one.packet is not None) == len(kept) - 1
+    assert timeline.title in page.read_text(encoding="utf-8")
+    assert "demo-" not in run("status").stdout
 
 
 def test_a_restart_that_cannot_register_says_so(lab: str) -> None:

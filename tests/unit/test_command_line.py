@@ -83,7 +83,7 @@ def test_an_option_without_its_value_is_one_line(words: list[str], complaint: st
             ["--scenario", "mobility", "--html", "/not-there/x.html"],
             "--html /not-there/x.html: there is no directory /not-there",
         ),
-        (["--scenario", "mobility", "--html", "/tmp"], "--html /tmp: is a directory"),
+        (["--html", "/tmp"], "--html /tmp: is a directory"),
     ],
 )
 def test_a_demo_that_means_nothing_is_one_line_and_2(words: list[str], complaint: str) -> None:

@@ -31,7 +31,7 @@ _LOGGED = {
     "dynamic-eid-found": ("detected", "{eid}"),
     "dynamic-eid-moved": ("host-left", "{eid} → {locators}"),
     "map-cache-installed": ("map-cache", "{eid} → {locators}"),
-    "map-cache-removed": ("map-cache", "{eid} is taken out"),
+    "map-cache-removed": ("map-cache", "{eid} taken out"),
 }
 """The kind and the words of what daemons say in their logs."""
 _LEADING = re.compile(r"^(encapsulated, )?(for )?")

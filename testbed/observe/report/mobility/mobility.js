@@ -73,4 +73,5 @@ unpack("mobility").then((found) => {
   }));
   each("evidence", (place, move) => evidenceView(place, move.evidence, {brief: "The same as a list, packets field by field"}));
   document.body.dataset.drawn = "yes";
+  openTarget();  // where it is now, with everything drawn above it
 });

@@ -32,7 +32,7 @@ _SENTENCES = {
     "solicit-map-request": "{node} asks {peer} to look {text} up anew (SMR)",
     "map-request": "{node} asks {peer} for {text} (Map-Request)",
     "map-reply": "{node} answers {peer}: {text} (Map-Reply)",
-    "map-cache": "{node} has in its map-cache: {text}",
+    "map-cache": "{node}'s map-cache: {text}",
     "host-left": "{node} knows that its host has left: {text}",
     "first-packet": "{node} sends it the right way: {text}",
 }
