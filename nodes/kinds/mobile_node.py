@@ -76,7 +76,8 @@ class MobileNode(LispRouter):
         """
         index = links.index_of(self.kernel, interface)
         for address in self._attachments[interface].addresses:
-            links.add_address(self.kernel, index, address)
+            with tolerating(errno.EEXIST):  # somebody has given it that already
+                links.add_address(self.kernel, index, address)
         for route in self._defaults(interface):
             routes.replace_route(self.kernel, route)
 

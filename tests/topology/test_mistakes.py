@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from testbed.load import TopologyError, load, loads
-from tests.topology.mistakes import BASE, REPLACEMENTS, spoil
+from tests.topology.mistakes import BASE, REPLACEMENTS, SPARE, spoil
 from tests.topology.test_families import DUAL
 from tests.topology.test_language import ROUTED, STRETCHED, TENANTS
+
+MOBILE = spoil([*SPARE])
 
 
 def _golden() -> dict[str, list[str]]:
@@ -113,7 +115,7 @@ def test_all_mistakes_at_once() -> None:
 def test_spoilt_files_never_end_in_another_error() -> None:
     """Cut, repeat, swap and garble lines and characters: the answer is a topology or a TopologyError."""
     chance = random.Random(9301)
-    worlds = [text for base in (BASE, DUAL, ROUTED, TENANTS, STRETCHED) for text in (base, loads(base).source)]
+    worlds = [text for base in (BASE, DUAL, ROUTED, TENANTS, STRETCHED, MOBILE) for text in (base, loads(base).source)]
     refused: list[tuple[str, ...]] = []
     for _ in range(400):
         lines = chance.choice(worlds).splitlines()
