@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from nodes.kinds.announcement import Announcement
@@ -52,10 +52,10 @@ class Moves:
         """
         origins = {node: self._origin(node, site) for node in nodes}
         ends = {node: self._network[node].intfList()[0] for node in origins}
-        for node, interface in ends.items():
-            self._patch(node, _other_end(interface), site)
+        ways = {node: way for node, one in ends.items() if (way := self._patch(node, _other_end(one), site))}
         moved = []
         with ExitStack() as stack:
+            stack.enter_context(self._open(ways, site))
             announcements = {
                 node: stack.enter_context(_closing(Announcement(self._network[node], interface)))
                 for node, interface in ends.items()
@@ -71,6 +71,19 @@ class Moves:
         for node, one in moved:
             self._events.emit("moved", node, silent=silent, **one)
         return [{"node": node, **one} for node, one in moved]
+
+    @contextmanager
+    def _open(self, ways: Mapping[str, Patch], site: str) -> Iterator[None]:
+        """Have patch cables to a site carry frames; at the end those carry none whose host is not there."""
+        try:
+            for way in ways.values():
+                way.set_up()
+            yield
+        finally:
+            for node, way in ways.items():
+                if self.places[node] != site:
+                    with suppress(OSError):  # one that failed is gone
+                        way.set_up(False)
 
     def _origin(self, node: str, site: str) -> str:
         """The site that a host is to leave, if it may.
@@ -96,8 +109,6 @@ class Moves:
         """Plug the cable that ends in ``end`` in elsewhere; returns when it was pulled, and when that was done."""
         fabric, index = end.node, end.index
         before, after = self._patch(node, end, origin), self._patch(node, end, site)
-        if after:
-            after.set_up()
         unplugged = time.monotonic()
         try:
             if before:
