@@ -126,6 +126,10 @@ class MapCache:
         """Whether packets are sent to an RLOC by a cached mapping."""
         return rloc in self._by_rloc
 
+    def leads_to(self, prefix: EidPrefix, rloc: IPAddress) -> bool:
+        """Whether packets are sent to an RLOC by the mapping of just this prefix."""
+        return prefix in self._by_rloc.get(rloc, ())
+
     def locators_beside(self, rloc: IPAddress, most: int) -> Iterator[IPAddress]:
         """The locators of the first ``most`` mappings that have ``rloc`` among theirs, itself included."""
         for prefix in islice(self._by_rloc.get(rloc, ()), most):

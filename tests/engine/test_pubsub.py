@@ -534,6 +534,22 @@ def test_whose_secret_is_another_resolves_all_the_same() -> None:
     assert "subscribed" in subscriptions(world, "xtr3").values()
 
 
+def test_an_old_xtr_that_answers_a_probe_late_takes_nothing_back() -> None:
+    """What it said of the mapping before the host left is older than the publication that came meanwhile."""
+    world = stretched()
+    world["xtr3"].in_use.add(XTR1)
+    world.run(1)
+    world.delays = lambda one: (0.1 if isinstance(one.message, MapReply) and one.source == XTR1 else 0.01,)
+    answered = len(world.sent(MapReply, XTR1))
+    while len(world.sent(MapReply, XTR1)) == answered:
+        world.run(0.01)
+    appears(world, "xtr2")
+    world.run(0.05)
+    assert used(world, "xtr3") == XTR2
+    world.run(1)
+    assert used(world, "xtr3") == XTR2
+
+
 def test_two_hundred_hosts_of_one_subnet() -> None:
     """Many records go into one Map-Notify, and many of those are under way at a time."""
     world = stretched(home=True)

@@ -263,8 +263,9 @@ class Itr:
             # RFC 9301 section 5.4: the p-bit is about this probe; the mapping is the same with and without it.
             record = replace(told, locators=tuple(replace(one, probed=False) for one in told.locators))
             # RFC 9301 section 7.1: mapping updates. Only of the prefix that is cached: whether another one took its
-            # place is the mapping system's to say.
-            if record.prefix == asked:
+            # place is the mapping system's to say. And only from whom it leads to: when it has become another one while
+            # the answer was under way, that is older.
+            if record.prefix == asked and self.map_cache.leads_to(asked, rloc):
                 news = list(self.map_cache.confirm(record, now))
                 yield from news
                 if news:
