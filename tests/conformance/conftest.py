@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.lab import Lab
-from testbed.load import load
+from testbed.load import load, loads
 from testbed.model import Topology
 from tests.conformance.tester.clock import at_pace
 
@@ -33,16 +33,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs root and tshark"))
 
 
-def world(config: pytest.Config, name: str, scale: float | None = None) -> Topology:
+def world(config: pytest.Config, name: str, scale: float | None = None, without: str = "") -> Topology:
     """A world by its name: one of ``worlds/`` here, or a topology of the testbed.
 
     Args:
         config: Under ``conformance --long`` its clocks run in real time.
         name: Its name.
         scale: How many times as fast they run otherwise; by default what the file says.
+        without: What is left out of the file's text.
     """
     file = WORLDS / f"{name}.yaml"
-    found = load(file if file.exists() else name)
+    found = loads(file.read_text().replace(without, ""), name=name) if file.exists() else load(name)
     scale = 1.0 if config.getoption("--conformance-long", default=False) else scale
     return found if scale is None else at_pace(found, scale)
 
@@ -52,8 +53,8 @@ def boot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Boots a :func:`world`; if asked with a data plane."""
     labs: list[Lab] = []
 
-    def start(name: str, dataplane: str | None = None, scale: float | None = None) -> Lab:
-        topology = world(request.config, name, scale)
+    def start(name: str, dataplane: str | None = None, scale: float | None = None, without: str = "") -> Lab:
+        topology = world(request.config, name, scale, without)
         unique = f"conformance-{name}-{os.getpid()}-{len(labs)}"
         run_dir = tmp_path_factory.mktemp(name) / unique
         lab = Lab(topology, name=unique, run_dir=run_dir, dataplane=dataplane)
