@@ -26,6 +26,15 @@ def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str], eid: str) 
     assert all(line == line.rstrip() for line in out.splitlines())
 
 
+def test_who_is_told_of_what(capsys: pytest.CaptureFixture[str]) -> None:
+    """M17: on the Map-Server and on its subscriber the same columns."""
+    told = {"eid": "192.168.7.10/32", "instance_id": 0, "from": ["10.0.5.1"], "to": ["10.0.6.1"], "xtr_id": "0a" * 16}
+    draw(table("subscriptions", [{**told, "state": "subscribed", "since_s": 61.0}]), "ms: subscriptions")
+    draw(table("subscriptions", [{**told, "state": "pending", "since_s": None}]), "ms: subscriptions")
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("192.168.7.10/32", "10.0.5.1", "10.0.6.1", "0a" * 16, "00:01:01", "pending"))
+
+
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     draw(None, "xtr1: registrations")
     assert capsys.readouterr().out == "xtr1: registrations: empty\n"

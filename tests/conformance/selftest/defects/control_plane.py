@@ -295,7 +295,7 @@ DEFECTS = (
     Defect(
         "C36",
         "the mapping in the answer to a probe is not looked at",
-        (Edit(f"{_ENGINE}itr.py", "if record.prefix == asked:", "if False:"),),
+        (Edit(f"{_ENGINE}itr.py", "if record.prefix == asked and self.map_cache.leads_to(asked, rloc):", "if False:"),),
     ),
     Defect(
         "C37",

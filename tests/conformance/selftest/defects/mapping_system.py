@@ -116,6 +116,24 @@ DEFECTS = (
         (Edit(f"{_ENGINE}itr.py", '"replier": str(arrival.source),', '"replier": str(arrival.destination),'),),
     ),
     Defect(
+        "M17",
+        "publications are numbered in steps of two",
+        (Edit(f"{_ENGINE}subscription.py", "self.nonce = plus(self.nonce, 1)", "self.nonce = plus(self.nonce, 2)"),),
+        roles=("map-server",),
+    ),
+    Defect(
+        "M18",
+        "whoever knows an xTR-ID subscribes, from anywhere",
+        (
+            Edit(
+                f"{_ENGINE}subscribers.py",
+                "known = all(_is_of(subscriber, one) for one in (*places, *rlocs))",
+                "known = True",
+            ),
+        ),
+        roles=("map-server", "map-resolver"),
+    ),
+    Defect(
         "S01",
         "hosts reach RLOCs by way of a PETR",
         (
