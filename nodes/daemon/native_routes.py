@@ -15,6 +15,9 @@ from nodes.lisp.eid_table import EidTable
 NATIVE_TABLES = 1_000_000_000
 """The number of instance 0's table; that of another instance is larger by its instance-ID."""
 
+_METRIC = 1
+"""What routes have that are no copies: IPv6 has no 0, and what it makes of it would not be known again as ours."""
+
 _NULL0 = (RouteType.UNREACHABLE, RouteType.BLACKHOLE, RouteType.PROHIBIT)
 _OWN_ADDRESS = (RouteType.LOCAL, RouteType.BROADCAST, RouteType.ANYCAST)
 _LINK_LOCAL = IPv6Network("fe80::/10")
@@ -85,7 +88,7 @@ class NativeRoutes:
             NetlinkError: The kernel refused.
         """
         table = NATIVE_TABLES + eid.instance_id
-        self._hosts[eid] = Route(eid.network, interface=interface, table=table)
+        self._hosts[eid] = Route(eid.network, interface=interface, table=table, metric=_METRIC)
         routes.replace_route(self._kernel, self._hosts[eid])
 
     def except_host(self, eid: EidPrefix) -> None:
@@ -94,7 +97,8 @@ class NativeRoutes:
         Raises:
             NetlinkError: The kernel refused.
         """
-        self._hosts[eid] = Route(eid.network, type=RouteType.THROW, table=NATIVE_TABLES + eid.instance_id)
+        table = NATIVE_TABLES + eid.instance_id
+        self._hosts[eid] = Route(eid.network, type=RouteType.THROW, table=table, metric=_METRIC)
         routes.replace_route(self._kernel, self._hosts[eid])
 
     def remove_host(self, eid: EidPrefix) -> None:
@@ -146,7 +150,7 @@ class NativeRoutes:
                 continue
             if table == routes.LOCAL_TABLE:
                 if route.type in _OWN_ADDRESS:
-                    yield replace(route, metric=1)  # IPv6 has no 0
+                    yield replace(route, metric=_METRIC)
             elif route.type is RouteType.UNICAST:
                 yield route
             elif route.type in _NULL0:
@@ -174,4 +178,4 @@ def _null0_halves(dynamic: IPNetwork, copied: list[Route]) -> Iterator[Route]:
         if route.type is RouteType.UNICAST and route.via is None and subnet.overlaps(dynamic):
             narrower = max(subnet, dynamic, key=lambda one: one.prefixlen)
             if narrower.prefixlen < narrower.max_prefixlen:
-                yield from (Route(half, type=RouteType.THROW) for half in narrower.subnets())
+                yield from (Route(half, type=RouteType.THROW, metric=_METRIC) for half in narrower.subnets())
