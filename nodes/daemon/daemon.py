@@ -35,6 +35,7 @@ from nodes.linux import netlink
 from nodes.lisp.config import DataPlane, NodeConfig
 from nodes.lisp.effects import (
     Answer,
+    CoreLinks,
     Effect,
     Input,
     Install,
@@ -44,6 +45,7 @@ from nodes.lisp.effects import (
     Remove,
     Report,
     Send,
+    SendToGroup,
     StrayData,
     Tick,
     Unresolved,
@@ -119,7 +121,7 @@ class Daemon:
         self._loop = Loop()
         self._loop.stop_on(arguments.signals)
         self._state = DurableState(arguments.state_dir / "state.jsonl")
-        self._ports = ControlPorts(config.rlocs)
+        self._ports = ControlPorts(config.rlocs, config.map_notify_group, config.site_interfaces)
         self._icmp: IcmpErrors | None = None
         self._plumbing: Plumbing | None = None
         self._opened: OpenedPath | None = None
@@ -140,7 +142,7 @@ class Daemon:
                 self._uplinks = Uplinks(
                     plumbing.kernel, config, receivers, self._path, self._loop, self._read_path, self._step
                 )
-            if config.dynamic_eids or config.roaming:
+            if config.dynamic_eids or config.roaming or config.map_notify_group:
                 self._dynamic = DynamicEids(config, tables, plumbing, self._path, self._step, journal.write, self._now)
         self._engine = Engine(
             config,
@@ -153,6 +155,7 @@ class Daemon:
             contacts=self._path.peers if self._path is not None else lambda _prefix: (),
         )
         self._registered = False
+        self._reaches_core = True
         self._waiters, self._jobs = Waiters(), Jobs()
         requests = Requests(
             config,
@@ -168,7 +171,8 @@ class Daemon:
         )
         self._control = ControlSocket(arguments.state_dir, self._loop, requests.handle)
         self._carry: dict[type, Callable[[Any], None]] = {
-            Send: self._send,
+            Send: partial(self._send, self._ports.send),
+            SendToGroup: partial(self._send, self._ports.send_to_group),
             Install: self._install,
             Remove: self._remove,
             Unresolved: self._unresolved,
@@ -200,7 +204,10 @@ class Daemon:
         self._do(self._engine.start(self._now()))
         if self._uplinks is not None:
             self._uplinks.follow()
+        self._core_links()
         self._loop.run(self._timeout, self._turn)
+        if self._config.map_notify_group is not None:
+            self._step(CoreLinks(False))  # a peer takes over at once
 
     def _read_path(self, path: DataPath) -> None:
         for descriptor, read in path.readers.items():
@@ -302,13 +309,14 @@ class Daemon:
             self._tell("state-kept-again")
         return True
 
-    def _send(self, effect: Send) -> None:
+    def _send(self, send: Callable[[Any], None], effect: Send | SendToGroup) -> None:
         try:
-            self._ports.send(effect)
+            send(effect)
         except OSError as error:
             # The engine sends again when no answer comes.
+            where = effect.destination if isinstance(effect, Send) else self._config.map_notify_group
             self._engine.counters["send-failed"] += 1
-            self._journal.write("send-failed", {"destination": str(effect.destination), "error": str(error)})
+            self._journal.write("send-failed", {"destination": str(where), "error": str(error)})
 
     def _install(self, effect: Install) -> None:
         if self._path is not None:
@@ -349,6 +357,7 @@ class Daemon:
             self._journal.write("route-refused", {"error": refused})
         self._path.routes_changed()
         self._own_links()
+        self._core_links()
         if self._uplinks is not None:
             self._uplinks.follow()
 
@@ -357,6 +366,14 @@ class Daemon:
         if self._config.locator_status_bits and self._plumbing is not None and self._path is not None:
             for rloc, up in self._plumbing.own_changes().items():
                 self._path.set_locator(rloc, up)
+
+    def _core_links(self) -> None:
+        """X09: who has lost the core is no good gateway."""
+        if self._config.map_notify_group is not None and self._plumbing is not None:
+            up = self._plumbing.reaches_core()
+            if up != self._reaches_core:
+                self._reaches_core = up
+                self._step(CoreLinks(up))
 
     # The data path
 

@@ -23,6 +23,7 @@ from nodes.dataplane.strangers import Stranger
 from nodes.lisp.config import DynamicEid, NodeConfig
 from nodes.lisp.effects import (
     AddHost,
+    BeGateway,
     FindHost,
     Forwarding,
     HostAway,
@@ -37,7 +38,7 @@ from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.rate_limit import RateLimit
 
-HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, FindHost)
+HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, BeGateway, FindHost)
 
 ANNOUNCEMENTS, EACH = 1024, 0.001
 """What the neighbours of hosts are told: as much at once, then one frame in a millisecond."""
@@ -92,6 +93,8 @@ class DynamicEids:
         self._arrivals = Arrivals(searched, self._elsewhere)
         self._announcements: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
         served = {one.instance_id for one in searched}
+        if config.map_notify_group is not None:
+            served |= {one.prefix.instance_id for one in config.database}
         gateways = {one.interface: bytes.fromhex(one.mac.replace(":", "")) for one in config.gateways}
         self._ports = {
             NeighbourSocket(name, gateways.get(name, b"")): instance
@@ -101,6 +104,8 @@ class DynamicEids:
         self._by_name = {port.interface: port for port in self._ports}
         self._hosts: dict[EidPrefix, _Host] = {}
         self._away: set[EidPrefix] = set()
+        # X09: of a site's xTRs one speaks to the hosts for others.
+        self._speaks = config.map_notify_group is None
         self.counters: Counter[str] = Counter()
 
     @property
@@ -113,7 +118,7 @@ class DynamicEids:
     @property
     def carries(self) -> Mapping[type, Callable[[Any], None]]:
         """What carries out which of :data:`HOST_EFFECTS`."""
-        carried_out = (self.add, self.remove, self.left, self.away, self.home, self.find)
+        carried_out = (self.add, self.remove, self.left, self.away, self.home, self.be_gateway, self.find)
         return dict(zip(HOST_EFFECTS, carried_out, strict=True))
 
     def add(self, effect: AddHost) -> None:
@@ -153,6 +158,15 @@ class DynamicEids:
         self._plumbing.remove_host(effect.eid)
         self._path.host_home(effect.eid)
 
+    def be_gateway(self, effect: BeGateway) -> None:
+        """Be the hosts' gateway (X09): their switch is to learn which way it is. Or leave that to a peer."""
+        self._plumbing.be_gateway(effect.active)
+        self._speaks = effect.active
+        for interface, address in self._plumbing.gateways.addresses() if effect.active else ():
+            with suppress(OSError):  # the interface is down
+                self._by_name[interface].announce(address.ip, None, address.ip)
+        self._path.routes_changed()
+
     def find(self, effect: FindHost) -> None:
         """Ask for a host on its site interface; if it is there, its answer is overheard."""
         # The interface is down or the kernel's table full: then nobody is seen.
@@ -163,7 +177,8 @@ class DynamicEids:
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""
-        self._proxy.installed(prefix)
+        if self._speaks:
+            self._proxy.installed(prefix)
 
     # What the data path tells, and the clock
 
@@ -190,6 +205,8 @@ class DynamicEids:
             self._ask(self._by_name[host.interface], eid.address, host.mac or None)
         for eid in due.gone:
             self._step(HostGone(eid, self._hosts[eid].interface))
+            if eid in self._hosts:  # it may answer a peer
+                self._ageing.heard(eid, self._now())
 
     # What is overheard
 
@@ -208,7 +225,7 @@ class DynamicEids:
 
     def _asked(self, port: NeighbourSocket, heard: Heard, instance_id: int) -> None:
         asked = host_prefix(heard.asked, instance_id) if heard.asked is not None else None
-        if asked is not None and not self._is_here(asked):
+        if self._speaks and asked is not None and not self._is_here(asked):
             self._proxy.asked(port, heard, asked)
 
     def _notice(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
@@ -264,7 +281,7 @@ class DynamicEids:
         """Tell the neighbours of a host its MAC address; None is this router's."""
         port = self._by_name.get(interface or "")
         source = self._plumbing.own_address(port.interface, eid.address) if port else None
-        if port is None or source is None:
+        if port is None or source is None or not self._speaks:
             return
         if not self._announcements.allows(None, self._now()):
             self.counters["announcements-refused"] += 1

@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from nodes.daemon.gateways import take_gateways
+from nodes.daemon.gateways import Gateways
 from nodes.daemon.native_routes import NATIVE_TABLES, NativeRoutes
 from nodes.dataplane.decision import OVERHEAD, Tables
 from nodes.dataplane.devices import Devices
@@ -76,6 +76,7 @@ class Plumbing:
         versions: The IP versions that the node forwards.
         native: The instances' tables of native routes.
         kernel: The connection into the node's namespace.
+        gateways: The gateways that it can be.
     """
 
     def __init__(self, config: NodeConfig, tables: Tables) -> None:
@@ -112,7 +113,13 @@ class Plumbing:
             links.set_queue_length(self._kernel, device, QUEUE)
             links.set_up(self._kernel, device)
         self._mark_incoming()
-        take_gateways(self._kernel, config.gateways)
+        self.gateways = Gateways(self._kernel, config)
+        self._guard = -1
+        if config.map_notify_group is None:
+            self.gateways.take(self._kernel)
+        else:  # a peer may be it
+            self._guard = self.gateways.leave_with_process()
+            self.gateways.leave(self._kernel)
         of_interface = {self._indices[name]: instance_id for name, instance_id in self.sites.items()}
         self.native = NativeRoutes(
             self._kernel, self.versions, of_interface, (one.prefix for one in config.dynamic_eids)
@@ -214,6 +221,19 @@ class Plumbing:
             if self._core.get(route.interface) == name:
                 return rloc
         return own[0] if own else None
+
+    def be_gateway(self, active: bool) -> None:
+        """Be the hosts' gateway, or not (requirement X09).
+
+        Raises:
+            NetlinkError: The kernel refused.
+        """
+        (self.gateways.take if active else self.gateways.leave)(self._kernel)
+
+    def reaches_core(self) -> bool:
+        """Whether any core interface has a link."""
+        states = {link.index: link.up and link.carrier for link in links.list_links(self._kernel)}
+        return any(states.get(index, False) for index in self._core)
 
     def own_changes(self) -> dict[IPAddress, bool]:
         """The own RLOCs whose link went down, or came up again, since the data path was told (requirement D09)."""
@@ -368,6 +388,8 @@ class Plumbing:
         """Let the devices go. Rules and tables stay: without its device they refuse what they sent into it."""
         self.native.close()
         self._kernel.close()
+        if self._guard >= 0:
+            os.close(self._guard)
         for descriptor in (*self.tuns.values(), *self.transits.values()):
             os.close(descriptor)
 

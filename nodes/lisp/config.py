@@ -139,6 +139,7 @@ class NodeConfig:
         site_interfaces: Interfaces towards hosts; empty for nodes that serve none.
         site_instances: The instance-ID of the hosts behind each of ``site_interfaces``; empty when all are 0.
         gateways: What it is to the hosts behind site interfaces, where it is more than its own addresses say.
+        map_notify_group: The multicast group of the site's xTRs on its LAN, None where there is one alone (X09).
         database: The EID-prefixes of its site (ETR), also the sources it encapsulates for (ITR).
         dynamic_eids: The prefixes in which hosts are registered one by one, as they are seen.
         roaming: Prefixes inside those of its database in which other sites find hosts: those are then away from home.
@@ -180,6 +181,7 @@ class NodeConfig:
     site_interfaces: tuple[str, ...] = ()
     site_instances: tuple[int, ...] = ()
     gateways: tuple[Gateway, ...] = ()
+    map_notify_group: IPAddress | None = None
     database: tuple[DatabaseMapping, ...] = ()
     dynamic_eids: tuple[DynamicEid, ...] = ()
     roaming: tuple[EidPrefix, ...] = ()
@@ -327,6 +329,7 @@ def _node(data: Mapping[str, Any]) -> NodeConfig:
             Gateway(item["interface"], interfaces(item, "addresses"), item["mac"], interfaces(item, "foreign"))
             for item in data.get("gateways", ())
         ),
+        "map_notify_group": ip_address(data["map_notify_group"]) if data.get("map_notify_group") else None,
         "database": tuple(
             DatabaseMapping(_prefix(item["prefix"]), _locators(item), item["ttl_minutes"])
             for item in data.get("database", ())

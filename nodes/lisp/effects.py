@@ -24,7 +24,8 @@ class Datagram:
     Attributes:
         payload: The LISP control message.
         source: The sender's RLOC and ``source_port`` its port.
-        destination: The own RLOC it was sent to and ``destination_port`` the own port.
+        destination: The own RLOC, or the site's group, that it was sent to; ``destination_port`` is the own port.
+        interface: For what came to the group, the site interface that it came in by.
     """
 
     payload: bytes
@@ -32,6 +33,7 @@ class Datagram:
     source_port: int
     destination: IPAddress
     destination_port: int = CONTROL_PORT
+    interface: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,17 @@ class StrayData:
 
     eid: EidPrefix
     rloc: IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class CoreLinks:
+    """Whether any link to the core is up: without one, a peer is the better gateway (requirement X09).
+
+    Attributes:
+        up: Whether one is.
+    """
+
+    up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +243,7 @@ Input = (
     | HostSeen
     | HostGone
     | StrayData
+    | CoreLinks
     | ChangeLocator
     | RlocsChanged
     | ChangeKey
@@ -259,6 +273,30 @@ class Send:
     destination: IPAddress
     port: int = CONTROL_PORT
     from_control_port: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SendToGroup:
+    """Send a control message to the site's other xTRs, by their multicast group (requirement X09).
+
+    Attributes:
+        payload: The LISP control message.
+        interface: The site interface that it leaves by; "" for all of them.
+    """
+
+    payload: bytes
+    interface: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BeGateway:
+    """Be the gateway of the site's hosts, or leave that to a peer (requirement X09).
+
+    Attributes:
+        active: Whether this node is it: has the gateway's addresses and MAC address, and answers for far hosts.
+    """
+
+    active: bool
 
 
 class Forwarding(StrEnum):
@@ -458,6 +496,8 @@ class Report:
 
 Effect = (
     Send
+    | SendToGroup
+    | BeGateway
     | Install
     | Remove
     | Unresolved

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from testbed.language.scalars import ADDRESS, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, ScalarShape
+from testbed.language.scalars import ADDRESS, GROUP, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, ScalarShape
 from testbed.language.schema import title_of
 from testbed.language.shapes import Listed, Many, Named, One, Row, Shape, Table, keys_of
 from testbed.language.tables import TopologyRow
 
-_NAMED_VALUES = (NAME, LAB_NAME, TEXT, PREFIX, INTERFACE, ADDRESS, MAC)
+_NAMED_VALUES = (NAME, LAB_NAME, TEXT, PREFIX, INTERFACE, ADDRESS, GROUP, MAC)
 
 _INTRODUCTION = """\
 # Topologies
@@ -60,6 +60,8 @@ _RULES = """\
   the core router there. The one that it is attached to is up and has addresses, its RLOCs, and default routes:
   `ci/lab move mn lte` has it lose them and take those of the network `lte`. It runs no other implementation and sends
   no Locator-Status-Bits.
+- A site with two xTRs or more may have a `map-notify-group`, such as 239.192.0.1: of the hosts that one of them finds
+  they all know, and the one with the lowest RLOC that reaches the core is the site's `gateway` and registers the hosts.
 - What `ci/lab ping` expects of a pair of hosts follows from the file: `local` inside a site, `encapsulated` between
   LISP sites, `reencapsulated` where they are reached via RTRs, `proxied` between LISP and non-LISP sites through a
   PxTR, `native` without one, else `unreachable`.

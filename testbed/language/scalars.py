@@ -155,6 +155,16 @@ def _address(scalar: Scalar, allowed: str) -> IPAddress:
     return address
 
 
+def _group(scalar: Scalar, allowed: str) -> IPAddress:
+    try:
+        group = ip_address(scalar.text)
+    except ValueError:
+        raise Wrong(f"'{scalar.text}' is not an address", allowed) from None
+    if not group.is_multicast:
+        raise Wrong(f"'{scalar.text}' is not multicast", allowed)
+    return group
+
+
 def _mac(scalar: Scalar, allowed: str) -> str:
     text = scalar.text.lower()
     if not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", text):
@@ -222,6 +232,12 @@ INTERFACE = ScalarShape(
     "allowed is an address with its length, such as 192.168.1.11/24 or 2001:db8:1::11/64",
     _interface,
     {"type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$"},
+)
+GROUP = ScalarShape(
+    "group",
+    "allowed is a multicast address such as 239.192.0.1 or ff15::1",
+    _group,
+    {"type": "string", "format": "ip"},
 )
 ADDRESS = ScalarShape(
     "address",

@@ -13,7 +13,7 @@ from typing import ClassVar
 from nodes.lisp.config import MAX_PROBING, MIN_PROBING, ROLE_SETS, Algorithm, DataPlane
 from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.language.defaults import DEFAULT_GATEWAY_MAC, DEFAULT_HOST_PROBES, DEFAULT_HOST_SILENCE
-from testbed.language.scalars import ADDRESS, BOOLEAN, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, number, word
+from testbed.language.scalars import ADDRESS, BOOLEAN, GROUP, INTERFACE, LAB_NAME, MAC, NAME, PREFIX, TEXT, number, word
 from testbed.language.shapes import At, Listed, Many, Named, NamedRow, One, Row, Table, item
 from testbed.model import IPInterface, Path, Routing
 
@@ -326,6 +326,11 @@ class SiteRow(SegmentRow):
     )
     accept_more_specifics: At[bool] | None = item(
         One(BOOLEAN), "Whether the Map-Servers accept more-specific EID-prefixes; false if left out"
+    )
+    map_notify_group: At[IPAddress] | None = item(
+        One(GROUP),
+        "The multicast group by which its xTRs, two or more, tell each other on their LAN of the hosts that they find, "
+        "and that they are there: one of them is the gateway, and registers the hosts",
     )
     nbr_proxy_reply: At[int] | None = item(
         One(number("requests", 0, 100)),

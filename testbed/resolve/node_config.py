@@ -141,6 +141,7 @@ def node_configs(topology: TopologyRow, plan: Plan, wiring: Wiring, name: str) -
             site_interfaces=tuple(one.name for one in site_side),
             site_instances=instances if any(instances) else (),
             gateways=gateways(topology, site, plan, site_side) if site and tunnels else (),
+            map_notify_group=site.map_notify_group.value if site and tunnels and site.map_notify_group else None,
             database=_database(site, plan, members) if site and tunnels else (),
             dynamic_eids=_dynamic_eids(topology, site, plan, members) if site and tunnels else (),
             roaming=roaming(site, lisp_sites, plan) if site and tunnels else (),

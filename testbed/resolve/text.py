@@ -150,6 +150,8 @@ def _mobile_node(site: SiteRow, plan: Plan) -> Iterator[str]:
         if chosen:
             yield f"{name}: {_names(chosen)}"
     yield f"proxy-reply: {str(proxy_reply(site)).lower()}"
+    if site.map_notify_group:
+        yield f"map-notify-group: {site.map_notify_group}"
     yield f"ttl-minutes: {site.ttl_minutes or DEFAULT_TTL_MINUTES}"
 
 

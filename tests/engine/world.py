@@ -27,6 +27,7 @@ from nodes.lisp.effects import (
     CONTROL_PORT,
     AddHost,
     Answer,
+    BeGateway,
     Datagram,
     Effect,
     FindHost,
@@ -46,6 +47,7 @@ from nodes.lisp.effects import (
     Report,
     RlocsChanged,
     Send,
+    SendToGroup,
     Tick,
     Unresolved,
 )
@@ -100,6 +102,7 @@ class Node:
     reports: list[Report] = field(default_factory=list)
     hosts: dict[EidPrefix, str] = field(default_factory=dict)
     present: set[EidPrefix] = field(default_factory=set)
+    gateway: bool = False
     away: set[EidPrefix] = field(default_factory=set)
     contacts: set[IPAddress] = field(default_factory=set)
     in_use: set[IPAddress] = field(default_factory=set)
@@ -275,6 +278,18 @@ class World:
                     node.hosts[eid] = interface
                 case RemoveHost(eid, interface):
                     assert node.hosts.pop(eid) == interface
+                case SendToGroup(payload, interface):
+                    packet = Packet(self.now, node.config.rlocs[0], CONTROL_PORT, _group(node), CONTROL_PORT, payload)
+                    self.packets.append(packet)
+                    for name, other in self.nodes.items():
+                        if other is not node and _lan(other) == _lan(node) and not self.lost(packet):
+                            ports = packet.source_port, packet.destination, packet.port
+                            arrival = Datagram(payload, packet.source, *ports, interface=interface or "hosts")
+                            for delay in self.delays(packet):
+                                heappush(self._queue, (self.now + delay / 10, next(self._order), (name, arrival)))
+                case BeGateway(active):
+                    assert node.gateway != active
+                    node.gateway = active
                 case HostAway(eid):
                     node.away.add(eid)
                 case HostHome(eid):
@@ -288,6 +303,16 @@ class World:
                 case Report():
                     assert json.dumps(effect.fields)
                     node.reports.append(effect)
+
+
+def _group(node: Node) -> IPAddress:
+    assert node.config.map_notify_group is not None
+    return node.config.map_notify_group
+
+
+def _lan(node: Node) -> tuple[IPAddress | None, int]:
+    """Nodes of one site with one group hear each other."""
+    return node.config.map_notify_group, node.config.site_id
 
 
 def xtr(name: str, rloc: IPAddress, prefix: EidPrefix, key: Key = KEY, proxy_reply: bool = False) -> NodeConfig:

@@ -266,6 +266,8 @@ REPLACEMENTS: list[tuple[str, ...]] = [
         "      xtr1:\n",
         "      xtr3: {links: core1}\n      xtr1:\n",
     ),
+    ("group of one xTR", "    hosts: h3", "    map-notify-group: 239.192.0.1\n    hosts: h3"),
+    ("group that is no multicast address", "    hosts: h3", "    map-notify-group: 192.168.2.9\n    hosts: h3"),
     ("MAC address of no gateway", "    hosts: h3", '    gateway-mac: "02:00:5e:00:00:01"\n    hosts: h3'),
     (
         "MAC address of a gateway and a host",

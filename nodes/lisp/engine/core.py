@@ -12,6 +12,7 @@ from nodes.lisp.effects import (
     Answer,
     ChangeKey,
     ChangeLocator,
+    CoreLinks,
     Datagram,
     Effect,
     HostGone,
@@ -98,7 +99,7 @@ class Engine:
         # Any node with a Map-Resolver can ask by hand; only an ITR, PITR or RTR keeps the answers.
         self._itr = Itr(context, request_port, now, start_time, in_use) if config.map_resolvers else None
         learn, resolve = (self._itr.learn, self._itr.resolve) if self._itr else (_nothing, _unknown)
-        self._etr = Etr(context, durable, start_time, learn, resolve, contacts) if Role.ETR in roles else None
+        self._etr = Etr(context, durable, start_time, learn, resolve, contacts, now) if Role.ETR in roles else None
         self._map_server = MapServer(context, durable, now, start_time) if Role.MAP_SERVER in roles else None
         map_resolver = MapResolver(config) if Role.MAP_RESOLVER in roles else None
         mappings = Mappings(self._etr, self._map_server, map_resolver)
@@ -114,6 +115,7 @@ class Engine:
             HostSeen: self._etr.host_seen if self._etr else _nothing,
             HostGone: self._etr.host_gone if self._etr else _nothing,
             StrayData: self._etr.stray_data if self._etr else _nothing,
+            CoreLinks: self._etr.core_links if self._etr else _nothing,
             ChangeLocator: self._etr.change_locator if self._etr else self._cannot("is no ETR and registers no RLOC"),
             RlocsChanged: self._rlocs_changed,
             ChangeKey: self._etr.change_key if self._etr else self._cannot("is no ETR and registers nothing"),

@@ -75,6 +75,19 @@ class Database:
         found = self._mappings.lookup(eid)
         return self._record(found[1]) if found else None
 
+    def record_of(self, prefix: EidPrefix) -> EidRecord:
+        """The record of a mapping, or what it would be for a host of a permitted prefix.
+
+        Raises:
+            KeyError: It is neither.
+        """
+        mapping, permitted = self._mappings.get(prefix), self._permitted.get(prefix)
+        if mapping is None:
+            if permitted is None:
+                raise KeyError(str(prefix))
+            mapping = DatabaseMapping(prefix, permitted.locators, permitted.ttl_minutes)
+        return self._record(mapping)
+
     def inside(self, prefix: EidPrefix) -> list[EidRecord]:
         """The records of all more-specifics of ``prefix``."""
         return [self._record(mapping) for inner, mapping in self._mappings.covered(prefix) if inner != prefix]

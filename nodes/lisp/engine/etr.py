@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from nodes.lisp.effects import (
     AddHost,
     Answer,
+    BeGateway,
     ChangeKey,
     ChangeLocator,
+    CoreLinks,
     Datagram,
     Effect,
     HostGone,
@@ -22,6 +24,7 @@ from nodes.lisp.effects import (
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database, Host, RefusedError
+from nodes.lisp.engine.group import SiteGroup
 from nodes.lisp.engine.handover import Handover, Learn, Resolve
 from nodes.lisp.engine.home import Home
 from nodes.lisp.engine.notices import Notices
@@ -42,6 +45,7 @@ class Etr:
         learn: Learn,
         resolve: Resolve,
         contacts: Callable[[EidPrefix], Collection[IPAddress]],
+        now: float,
     ) -> None:
         """Make one that has sent nothing.
 
@@ -52,6 +56,7 @@ class Etr:
             learn: Takes the mapping of a host that is elsewhere into the map-cache.
             resolve: The mapping of a host by the map-cache; asks for it where that has none.
             contacts: The RLOCs that data of an EID went to or came from within the last minute.
+            now: Seconds of the engine's clock.
         """
         self._context = context
         self._contacts = contacts
@@ -64,11 +69,19 @@ class Etr:
         self._handover = Handover(
             context, self._database, self._home, self._registrar, self._solicitor, learn, resolve, contacts
         )
+        config = context.config
+        self._group: SiteGroup | None = None
+        self._was_gateway = False
+        if config.map_notify_group is not None:
+            prefixes = (*(one.prefix for one in config.dynamic_eids), *(one.prefix for one in config.database))
+            record = self._database.record_of(prefixes[0])
+            self._group = SiteGroup(context, record, durable, start_time, now)
 
     def start(self, now: float) -> Iterator[Effect]:
         """Send the first Map-Registers."""
         yield from self._registrar.register(self._database.records(), now)
         yield from self._handover.start(now)
+        yield from self._speak(now)
 
     def verdict(self, eid: EidPrefix, probed: IPAddress | None = None) -> tuple[EidPrefix, EidRecord] | None:
         """The site's mapping for ``eid``, as an ETR tells it, and its prefix; None if the EID is not of this site.
@@ -97,28 +110,37 @@ class Etr:
             # X10: a host of the subnet is not registered; one that was away is back.
             if self._home.is_away(seen.eid):
                 yield from self._handover.seen(seen.eid, now)
+                if not self._home.is_away(seen.eid):
+                    yield from self._tell_peers([self._home.withdrawal(seen.eid)], now)
             return
+        record = yield from self._take_in(seen, now)
+        if record is not None:
+            yield from self._tell_peers([record], now, seen.interface)
+
+    def _take_in(self, seen: HostSeen, now: float) -> Generator[Effect, None, EidRecord | None]:
+        """A host is here; its record, if that is news."""
         before = self._database.host(seen.eid)
         if before is not None and before.interface == seen.interface:
-            return
+            return None
         if before is None:
             yield from self._handover.seen(seen.eid, now)
             if not self._handover.may_claim(seen.eid, now):
                 yield from self._context.drop("host-of-another-xtr", now, eid=seen.eid, interface=seen.interface)
-                return
+                return None
         try:
             record = self._database.add(Host(seen.eid, seen.interface, before.found_at if before else now))
         except RefusedError as error:
             yield from self._context.drop(error.reason, now, eid=seen.eid, interface=seen.interface)
-            return
+            return None
         if before is not None:
             yield RemoveHost(seen.eid, before.interface)
         # The host route comes first: whoever hears of the mapping may send at once.
         yield AddHost(seen.eid, seen.interface)
         yield Report("dynamic-eid-found", {"eid": str(seen.eid), "interface": seen.interface})
-        if before is None:
+        if before is None and self._registers_hosts:
             self._found[seen.eid] = record
             yield from self._registrar.register([record], now)
+        return record
 
     def stray_data(self, stray: StrayData, now: float) -> Iterator[Effect]:
         """Data came for a host that is not here (requirement X06)."""
@@ -127,12 +149,16 @@ class Etr:
     def host_gone(self, gone: HostGone, now: float) -> Iterator[Effect]:
         """A host is not there any more: its mapping is withdrawn, and never registered again (requirement X05)."""
         host = self._database.host(gone.eid)
-        if host is None or host.interface != gone.interface:
-            return
+        if host is None or host.interface != gone.interface or not self._registers_hosts:
+            return  # a host that does not answer a gateway's peer may answer the gateway
+        yield from self._gone(host)
+        yield from self._registrar.withdraw(gone.eid, now)
+        yield from self._tell_peers([EidRecord.of(gone.eid, 0)], now, gone.interface)
+
+    def _gone(self, gone: Host) -> Iterator[Effect]:
         self._database.remove(gone.eid)
         yield RemoveHost(gone.eid, gone.interface)
         yield Report("dynamic-eid-gone", {"eid": str(gone.eid), "interface": gone.interface})
-        yield from self._registrar.withdraw(gone.eid, now)
 
     def change_locator(self, change: ChangeLocator, now: float) -> Iterator[Effect]:
         """The site changes how others share their traffic among its RLOCs (requirement S11)."""
@@ -187,9 +213,17 @@ class Etr:
 
     def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Map-Server acknowledges a Map-Register; what waited for that is told to others. Or it has news."""
+        if self._group is not None and arrival.destination == self._context.config.map_notify_group:
+            for record in (yield from self._group.take(notify, arrival, now)):
+                yield from self._peer_says(record, arrival.interface, self._group, now)
+            yield from self._speak(now)
+            return
         if not self._registrar.sent(notify.nonce):
-            for record in (yield from self._notices.take(notify, arrival, now)):
+            news = yield from self._notices.take(notify, arrival, now)
+            for record in news:
                 yield from self._handover.moved(record, now)
+            if news:
+                yield from self._tell_peers(news, now)
             return
         yield from self._registrar.map_notify(notify, arrival, now)
         yield from self._home.settle(self._registrar.acknowledged)
@@ -211,21 +245,77 @@ class Etr:
         """A Map-Request came through the mapping system: it may show that a Solicit-Map-Request has arrived."""
         self._solicitor.heard(request)
 
+    # The other xTRs of the site (requirement X09)
+
+    def core_links(self, links: CoreLinks, now: float) -> Iterator[Effect]:
+        """This node reaches the core, or does not: then a peer is the better gateway."""
+        if self._group is not None:
+            self._group.election.set_able(links.up, now)
+            self._group.speak(now)
+            yield from self._speak(now)
+
+    @property
+    def _registers_hosts(self) -> bool:
+        """One xTR of a site does, the gateway; the locator-set that it registers has those of all."""
+        return self._group is None or self._group.election.active
+
+    def _tell_peers(self, records: Iterable[EidRecord], now: float, interface: str = "") -> Iterator[Effect]:
+        if self._group is not None:
+            yield from self._group.tell(records, now, interface)
+
+    def _peer_says(self, record: EidRecord, interface: str, group: SiteGroup, now: float) -> Iterator[Effect]:
+        eid = record.prefix
+        if group.is_ours(record):
+            group.confirm(eid, now)
+            yield from self._take_in(HostSeen(eid, interface), now)
+        elif record.ttl_minutes or self._home.covers(eid):
+            yield from self._handover.moved(record, now)
+        elif (host := self._database.host(eid)) is not None:
+            yield from self._gone(host)
+            if self._registers_hosts:
+                yield from self._registrar.withdraw(eid, now)
+
+    def _speak(self, now: float) -> Iterator[Effect]:
+        """Be heard by the peers, and the gateway if it is this node's turn."""
+        group = self._group
+        if group is None:
+            return
+        yield from group.tick(self._hosts_here, now)
+        active = group.election.active
+        if active != self._was_gateway:
+            self._was_gateway = active
+            yield BeGateway(active)
+            yield Report("gateway", {"active": active})
+            yield from group.tell((), now)
+            hosts = [record for _, record in self._hosts_here()]
+            if active:
+                yield from self._registrar.register(hosts, now)
+            else:
+                for record in hosts:
+                    self._registrar.forget(record.prefix)
+        for host in group.unconfirmed(self._database.hosts(), now):
+            yield from self._gone(host)
+
+    def _hosts_here(self) -> list[tuple[str, EidRecord]]:
+        return [(host.interface, self._database.record_of(host.eid)) for host in self._database.hosts()]
+
     def tick(self, now: float) -> Iterator[Effect]:
         """Register again, retransmit, solicit."""
+        yield from self._speak(now)
         yield from self._registrar.tick(now)
         yield from self._handover.tick(now)
         yield from self._solicitor.tick(now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        deadlines = (self._registrar.deadline(), self._handover.deadline(), self._solicitor.deadline())
+        group = self._group.deadline() if self._group is not None else None
+        deadlines = (self._registrar.deadline(), self._handover.deadline(), self._solicitor.deadline(), group)
         return min((one for one in deadlines if one is not None), default=None)
 
     @property
     def registered(self) -> bool:
-        """Whether every Map-Server has acknowledged every EID-prefix."""
-        return self._registrar.registered
+        """Whether every Map-Server has acknowledged every EID-prefix, and the hosts have a gateway."""
+        return self._registrar.registered and (self._group is None or self._group.election.is_settled)
 
     def rows(self, now: float) -> list[dict[str, Any]]:
         """The database as a table: what is registered with whom."""

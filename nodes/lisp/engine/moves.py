@@ -10,7 +10,7 @@ from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.notifier import Notifier, Receiver
 from nodes.lisp.locators import rlocs_of
 from nodes.lisp.registrations import Registration, Registrations, merged
-from nodes.lisp.wire import Action, EidRecord, sorted_locators
+from nodes.lisp.wire import Action, Address, EidRecord, sorted_locators
 
 
 class Moves:
@@ -32,7 +32,7 @@ class Moves:
         if registration.record.ttl_minutes or not _is_host(prefix):
             return False
         around = self._registrations.around(prefix)
-        rlocs = {rloc for one in around for locator in one.record.locators for rloc in rlocs_of(locator.address)}
+        rlocs = {rloc for one in around for rloc in _rlocs(one.record)}
         return registration.etr in rlocs or registration.xtr in {one.xtr for one in around}
 
     def note(self, registration: Registration, before: Sequence[Registration]) -> None:
@@ -50,8 +50,11 @@ class Moves:
             known = {one.xtr for one in after}
             # X10: the site that the host's subnet belongs to sends on what still comes there.
             around = [one for one in self._registrations.around(prefix) if one.xtr != registration.xtr]
+            now = proxied(merged(after))
             for one in (*(one for one in before if one.xtr not in known), *around):
-                self._tell(one, [proxied(merged(after))])
+                # X09: another xTR of a site that has taken over from this one; nothing has moved.
+                if one.etr not in _rlocs(now):
+                    self._tell(one, [now])
 
     def ended(self, host: EidPrefix, losers: Iterable[Registration] = (), by: str = "") -> None:
         """Nobody has a host any more: it is part of its subnet, if anybody has registered that.
@@ -106,3 +109,8 @@ def proxied(registration: Registration) -> EidRecord:
 
 def _is_host(prefix: EidPrefix) -> bool:
     return prefix.mask_len == prefix.network.max_prefixlen
+
+
+def _rlocs(record: EidRecord) -> set[Address]:
+    """Every RLOC of a locator-set."""
+    return {rloc for one in record.locators for rloc in rlocs_of(one.address)}

@@ -22,6 +22,8 @@ def check_site(site: SiteRow, problems: Problems) -> None:
         _plain_site(site, name, problems)
     for segment in segments(site):
         _segment(segment, problems)
+    if is_lisp(site):
+        _group(site, name, problems)
 
 
 def _lisp_site(site: SiteRow, name: str, problems: Problems) -> None:
@@ -97,9 +99,21 @@ def _gateway(segment: Segment, problems: Problems) -> None:
     if row.gateway_mac and not row.gateway and "gateway" not in row.broken:
         what = f"gateway-mac of {segment.label}, which has no gateway"
         problems.add(row.gateway_mac.line, what, "allowed is gateway-mac beside gateway")
-    if row.gateway and routers > 1 and is_lisp(segment.site):
+    site = segment.site
+    if row.gateway and routers > 1 and is_lisp(site) and not site.map_notify_group and not site.broken:
         what = f"gateway of {segment.label}, which has {counted(routers, 'router')}"
-        problems.add(row.gateway[0].line, what, "allowed is one router")
+        problems.add(row.gateway[0].line, what, "allowed is one router, or map-notify-group beside gateway")
+
+
+def _group(site: SiteRow, name: str, problems: Problems) -> None:
+    """The xTRs of a site find each other by a multicast group of an IP version that its LAN has."""
+    group = site.map_notify_group
+    if group is None or site.broken:
+        return
+    xtrs = [one for one in site.routers if roles_of(one, "xtr") & {Role.ITR, Role.ETR}]
+    if len(xtrs) < 2:
+        what = f"map-notify-group of {name}, which has {counted(len(xtrs), 'xTR')}"
+        problems.add(group.line, what, "allowed is map-notify-group beside two xTRs or more")
 
 
 def _tenants(site: SiteRow, name: str, problems: Problems) -> None:
@@ -153,6 +167,7 @@ def _plain_site(site: SiteRow, name: str, problems: Problems) -> None:
         ("proxy-reply", site.proxy_reply),
         ("accept-more-specifics", site.accept_more_specifics),
         ("nbr-proxy-reply", site.nbr_proxy_reply),
+        ("map-notify-group", site.map_notify_group),
         ("host-silence", site.host_silence),
         ("host-probes", site.host_probes),
         ("ttl-minutes", site.ttl_minutes),
