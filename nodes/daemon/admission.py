@@ -35,10 +35,12 @@ class Admission:
 
     def admits(self, eid: EidPrefix, mac: str) -> bool:
         """Whether ``eid``, overheard with this MAC address, may be a host."""
+        if self._macs.get(eid) == mac:
+            return True
         permitted = self._permitted.lookup(eid)
         if permitted is None or eid.address in permitted[1].routers or self._names_a_subnet(eid, permitted[0]):
             return False
-        if self._macs.get(eid) == mac or self._shares[mac] < MOST_HOSTS_OF_A_MAC:
+        if self._shares[mac] < MOST_HOSTS_OF_A_MAC:
             return True
         if mac not in self._reported:
             # Once, and again only after it had room: who announces addresses could fill the log too.
@@ -72,6 +74,9 @@ class Admission:
         RFC 4291 section 2.6.1: the first address of an IPv6 subnet is the anycast address of its routers. RFC 3021 and
         RFC 6164: subnets of two addresses have hosts at both.
         """
+        last_bits = int(eid.address) & 3
+        if last_bits in (1, 2) or (last_bits == 3 and eid.version == 6):
+            return False  # no subnet of four addresses or more begins or ends with it
         lengths = range(1, eid.address.max_prefixlen - 1)
         around = [network_around(eid.address, length) for length in lengths]
         native = self._tables.native

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nodes.daemon.neighbour_socket import NeighbourSocket
@@ -31,14 +32,12 @@ class _Asking:
 
     Attributes:
         requests: How many it has sent in a row, the last of them ``heard`` on ``port`` at ``last``.
-        waiting: Whether it is to be answered as soon as the mapping system says where the other one is.
     """
 
     port: NeighbourSocket
     heard: Heard
     last: float
     requests: int = 0
-    waiting: bool = False
 
 
 class ProxyReplies:
@@ -64,6 +63,8 @@ class ProxyReplies:
         self._tables, self._permitted, self._path, self._step, self._clock = tables, permitted, path, step, clock
         self._corrections: RateLimit[tuple[EidPrefix, IPAddress]] = RateLimit(2, _BETWEEN_CORRECTIONS)
         self._asking: dict[tuple[EidPrefix, IPAddress], _Asking] = {}
+        self._tidied = -_PATIENCE
+        self._waiting: dict[tuple[EidPrefix, IPAddress], _Asking] = {}  # for the mapping system
 
     def asked(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
         """A host asks for one of its subnet, which is not here."""
@@ -73,8 +74,10 @@ class ProxyReplies:
         now = self._clock()
         asking = self._asking.get((eid, heard.sender))
         if asking is None or now - asking.last > _PATIENCE:
-            if len(self._asking) >= _MOST:
+            if len(self._asking) >= _MOST and now - self._tidied > _PATIENCE:
+                self._tidied = now  # seldom: while there is a flood, each look at all of them costs more than it brings
                 self._asking = {key: one for key, one in self._asking.items() if now - one.last <= _PATIENCE}
+                self._waiting = {key: one for key, one in self._waiting.items() if key in self._asking}
             if len(self._asking) >= _MOST:
                 return
             asking = self._asking[eid, heard.sender] = _Asking(port, heard, now)
@@ -89,22 +92,22 @@ class ProxyReplies:
         if self._is_far(eid):
             self._answer(eid, asking)
         else:
-            asking.waiting = True
+            self._waiting[eid, heard.sender] = asking
             self._step(Miss(eid, heard.sender))
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""
-        for (eid, _), asking in self._asking.items():
-            if asking.waiting and prefix.covers(eid):
-                self._answer(eid, asking)
+        now = self._clock()
+        for key, asking in list(self._waiting.items()):
+            if now - asking.last > _PATIENCE:
+                del self._waiting[key]
+            elif prefix.covers(key[0]) and self._is_far(key[0]):
+                del self._waiting[key]
+                self._answer(key[0], asking)
 
     def _answer(self, eid: EidPrefix, asking: _Asking) -> None:
-        asking.waiting = False
-        if self._is_far(eid) and self._clock() - asking.last <= _PATIENCE:
-            try:
-                asking.port.answer(asking.heard, eid.address)
-            except OSError:
-                return  # the interface is down; the host will ask again
+        with suppress(OSError):  # the interface is down; the host will ask again
+            asking.port.answer(asking.heard, eid.address)
             self._path.neighbour_answered()
 
     def _is_far(self, eid: EidPrefix) -> bool:

@@ -119,6 +119,18 @@ def test_only_hosts_of_a_permitted_prefix(eid: EidPrefix, permitted: EidPrefix, 
 
 
 @pytest.mark.requirement("X02")
+def test_the_address_of_a_router_is_no_host() -> None:
+    """Neither this router's nor that of the other data centre's."""
+    config = other_xtr()
+    permitted = replace(config.dynamic_eids[0], routers=frozenset({PC1.address}))
+    world = World().add(five_roles(), replace(config, dynamic_eids=(permitted,)))
+    world.put("r2", HostSeen(PC1, PORT))
+    world.run()
+    assert world["r2"].drops == {"host-is-a-router": 1}
+    assert not world.sent(MapRegister)
+
+
+@pytest.mark.requirement("X02")
 def test_host_with_a_configured_mapping_is_not_dynamic() -> None:
     """What the configuration says of a host stays."""
     config = replace(xtr("r2", R2, PC2), dynamic_eids=other_xtr().dynamic_eids)

@@ -43,6 +43,7 @@ def test_the_xtr_that_a_host_left_is_told_and_lets_it_go() -> None:
     assert (ack.nonce, ack.records) == (message.nonce, message.records)
     assert ack == sign(replace(ack, auth_data=b""), KEY.secret)
     assert HOST not in world["xtr1"].hosts
+    assert world["xtr1"].left == [HOST]
     assert to(world, "xtr1") == XTR2
     # It is not registered again; its registration here is withdrawn, and that of the new place stays.
     world.run(300)
@@ -52,6 +53,17 @@ def test_the_xtr_that_a_host_left_is_told_and_lets_it_go() -> None:
     ]
     assert registered(world) == str(XTR2)
     assert len(notifies(world)) == 1
+
+
+@pytest.mark.requirement("X11")
+def test_neighbours_are_told_wherever_a_host_may_have_been() -> None:
+    """Also by an xTR that has been restarted, and does not know that it was there; nobody else is told."""
+    world = at_one_place()
+    world.restart("xtr1")
+    world.run(0.01)
+    appears(world, "xtr2")
+    world.run(1)
+    assert {name: node.left for name, node in world.nodes.items() if node.left} == {"xtr1": [HOST]}
 
 
 @pytest.mark.requirement("C27", "X17")

@@ -34,6 +34,7 @@ from nodes.lisp.effects import (
     ForwardingEntry,
     HostAway,
     HostHome,
+    HostLeft,
     HostSeen,
     Input,
     Install,
@@ -104,6 +105,7 @@ class Node:
     present: set[EidPrefix] = field(default_factory=set)
     gateway: bool = False
     away: set[EidPrefix] = field(default_factory=set)
+    left: list[EidPrefix] = field(default_factory=list)
     contacts: set[IPAddress] = field(default_factory=set)
     in_use: set[IPAddress] = field(default_factory=set)
     down: set[IPAddress] = field(default_factory=set)
@@ -294,6 +296,8 @@ class World:
                     node.away.add(eid)
                 case HostHome(eid):
                     node.away.remove(eid)
+                case HostLeft(eid):
+                    node.left.append(eid)
                 case FindHost(eid, interface):
                     if eid in node.present:
                         answer = node.config.name, HostSeen(eid, interface)

@@ -268,6 +268,32 @@ def test_who_is_misled_waits_for_the_mapping_system(router: Router) -> None:
     assert router.taken() == [("answer", HOSTS[0].address, FAR[0].address, True)]
 
 
+def test_who_asked_long_ago_is_not_answered_any_more(router: Router) -> None:
+    """X12: the mapping system takes its time; the host has asked again since, or gave up."""
+    router.hear(Heard(HOSTS[0].address, MAC, announced=True))
+    router.hear(*[Heard(HOSTS[0].address, MAC, FAR[0].address)] * 2)
+    assert router.stepped[-1] == Miss(FAR[0], HOSTS[0].address)
+    router.is_far(FAR[0])
+    router.now = 5.1
+    router.dynamic.installed(FAR[0])
+    assert router.taken() == []
+
+
+def test_who_asks_for_everybody_fills_no_memory(router: Router) -> None:
+    """X12: as many are remembered as there is room for; later there is room again."""
+    router.hear(Heard(HOSTS[1].address, MAC, announced=True))
+    prefix = SIX.network
+    for number in range(1000, 7000):
+        router.hear(*[Heard(HOSTS[1].address, MAC, prefix[number])] * 2)
+    misses = [one for one in router.stepped if isinstance(one, Miss)]
+    assert len(misses) == 4096
+    router.now = 5.1
+    router.hear(*[Heard(HOSTS[1].address, MAC, prefix[9000])] * 2)
+    router.is_far(SIX)
+    router.dynamic.installed(SIX)
+    assert router.taken() == [("answer", HOSTS[1].address, prefix[9000], False)]
+
+
 @pytest.mark.parametrize(("eid", "far"), list(zip(HOSTS, FAR, strict=True)))
 def test_the_second_request_for_a_far_host_is_answered(router: Router, eid: EidPrefix, far: EidPrefix) -> None:
     """X12: one goes unanswered; never those for a host of this site, for the router or for another one's address."""

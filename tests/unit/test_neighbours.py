@@ -10,7 +10,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from nodes.daemon.neighbour_socket import DEAF_FILTER, FILTER
+from nodes.daemon import neighbour_socket
+from nodes.daemon.neighbour_socket import DEAF_FILTER, DEAFNESS, FILTER, MOST_MISLED
 from nodes.dataplane.neighbours import PING, Arrived, Astray, Heard, announce, answer, mislead, overhear, ping, question
 from nodes.dataplane.packet import ICMPV6
 from nodes.linux.socket_filter import attach
@@ -195,6 +196,55 @@ def test_a_socket_that_is_deaf_for_frames_of_others_hears_all_else() -> None:
         assert [receiver.recv(2048) for _ in range(2)] == [nd(136, SIX1, SIX1), arp(1, PC1, PC2)]
         with pytest.raises(BlockingIOError):
             receiver.recv(2048)
+
+
+class Wire(socket.socket):
+    """A packet socket without an interface: what it receives was sent to another machine."""
+
+    frames: list[bytes]
+
+    def __init__(self, *_: object) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.frames, self.filters = [], list[int]()
+
+    def bind(self, _address: object) -> None:
+        pass
+
+    def setsockopt(self, level: int, option: int, value: object) -> None:
+        if (level, option) == (socket.SOL_SOCKET, 26):  # SO_ATTACH_FILTER
+            assert isinstance(value, bytes)
+            self.filters.append(struct.unpack_from("H", value)[0])
+
+    def getsockname(self) -> tuple[str, int, int, int, bytes]:
+        return "sw1", 0, 0, 1, ROUTER
+
+    def recvfrom(self, *_: object) -> tuple[bytes, tuple[str, int, int, int, bytes]]:
+        if not self.frames:
+            raise BlockingIOError
+        return self.frames.pop(0), ("sw1", 0x0800, 3, 1, HOST)  # PACKET_OTHERHOST
+
+
+def test_a_switch_that_floods_does_not_keep_the_daemon_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X11: so many frames for others are looked at in a second; then none for a second."""
+    monkeypatch.setattr(neighbour_socket.socket, "socket", Wire)
+    monkeypatch.setattr(neighbour_socket.socket, "if_nametoindex", lambda _: 7)
+    port = neighbour_socket.NeighbourSocket("sw1")
+    wire = port._socket
+    assert isinstance(wire, Wire)
+    packet = EVERYBODY[:5] + b"\xfe" + HOST + b"\x08\0\x45" + bytes(11) + PC1.packed + PC2.packed + bytes(20)
+    wire.frames = [packet] * MOST_MISLED
+    while wire.frames:
+        assert set(port.read(0.0)) == {Astray(Heard(PC1, HOST, PC2, misled=True))}
+    assert (port.deadline(), len(wire.filters)) == (None, 1)
+    wire.frames = [packet]
+    assert len(list(port.read(0.0))) == 1
+    assert wire.filters == [len(FILTER), len(DEAF_FILTER)]
+    assert port.deadline() == DEAFNESS
+    port.listen(DEAFNESS / 2)
+    assert len(wire.filters) == 2
+    port.listen(DEAFNESS)
+    assert (port.deadline(), wire.filters[2:]) == (None, [len(FILTER)])
+    port.close()
 
 
 def is_right(header: bytes, message: bytes) -> bool:
