@@ -185,9 +185,12 @@ class DynamicEids:
     def found(self, strangers: Iterable[Stranger]) -> None:
         """X01: somebody sent packets with these sources. They are asked for on the site: a host is who answers."""
         for stranger in strangers:
-            interface = self._plumbing.site_of(stranger.interface) or self._plumbing.interface_of(stranger.eid)
-            if interface in self._by_name:
-                self._ask(self._by_name[interface], stranger.eid.address)
+            eid = stranger.eid
+            interface = self._plumbing.site_of(stranger.interface) or self._plumbing.interface_of(eid)
+            for port, instance_id in self._ports.items():
+                # It may be of another subnet, and be told of by a packet of which nobody knows where it came in.
+                if instance_id == eid.instance_id and interface in (port.interface, None):
+                    self._ask(port, eid.address)
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do, by the engine's clock."""
