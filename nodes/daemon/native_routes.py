@@ -24,8 +24,6 @@ _LINK_LOCAL = IPv6Network("fe80::/10")
 _GROUPS = (links.RTNLGRP_LINK, routes.RTNLGRP_IPV4_ROUTE, routes.RTNLGRP_IPV6_ROUTE)
 _LINK_MESSAGES = (links.RTM_NEWLINK, links.RTM_DELLINK)
 _COPIED_TABLES = (routes.MAIN_TABLE, routes.LOCAL_TABLE)
-_METRIC = {4: 0, 6: 1024}
-"""What the kernel gives a route that names no metric."""
 
 
 class NativeRoutes:
@@ -121,8 +119,7 @@ class NativeRoutes:
         for version in self._versions:
             sources = [one for number in _COPIED_TABLES for one in self._specific(version, number)]
             for instance_id in {0, *self._instances.values()}:
-                own = self._of_instance(instance_id, version, sources)
-                wanted = {(one.prefix, one.metric or _METRIC[version]): one for one in own}
+                wanted = {(one.prefix, one.metric): one for one in self._of_instance(instance_id, version, sources)}
                 for route in wanted.values():
                     table.set(EidPrefix(route.prefix, instance_id), route.type is not RouteType.THROW)
                 refused += self._write(wanted, NATIVE_TABLES + instance_id, version)
@@ -131,7 +128,7 @@ class NativeRoutes:
     def _write(self, wanted: dict[tuple[IPNetwork, int], Route], table: int, version: int) -> Iterator[str]:
         there = {(one.prefix, one.metric): one for one in routes.list_routes(self._kernel, version, table)}
         for key, route in wanted.items():
-            copy = replace(route, table=table, metric=key[1])
+            copy = replace(route, table=table)
             if there.get(key) != copy:
                 try:
                     routes.replace_route(self._kernel, copy)

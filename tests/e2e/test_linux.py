@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nodes.daemon.native_routes import NATIVE_TABLES, NativeRoutes
 from nodes.linux import ethtool, links, namespaces, netlink, routes, sysctl, tun
 from nodes.linux.links import VethEnd
 from nodes.linux.routes import Route, RouteType, Rule
-from nodes.lisp.eid import EidPrefix, host_prefix
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -88,28 +86,6 @@ def test_addresses_routes_and_rules_read_back(pair: Pair) -> None:
     assert all(rule in there for rule in rules)
     routes.delete_rule(kernel, refusal)
     assert refusal not in list(routes.list_rules(kernel, 4))
-
-
-def test_null0_routes_and_host_routes_stay_however_often_routes_change(pair: Pair) -> None:
-    """X08, by both IP versions: IPv6 gives a route that names no metric one of its own."""
-    kernel, index = pair[0], links.index_of(pair[0], "right")
-    subnets = [ip_network("192.168.7.0/24"), ip_network("2001:db8:7::/64")]
-    for subnet in subnets:
-        links.add_address(kernel, index, ip_interface(f"{subnet[1]}/{subnet.prefixlen}"))
-    dynamic = [EidPrefix(one) for one in subnets]
-    native = NativeRoutes(kernel, frozenset({4, 6}), {index: 0}, dynamic)
-    hosts = [host_prefix(one[9]) for one in subnets]
-    for host in hosts:
-        native.add_host(host, index)
-    wanted = {*(half for one in subnets for half in one.subnets()), *(one.network for one in hosts)}
-    for _ in range(3):
-        _, refused = native.mirror()
-        assert refused == []
-        found = [one for version in (4, 6) for one in routes.list_routes(kernel, version, NATIVE_TABLES)]
-        assert wanted <= {one.prefix for one in found}
-    native.remove_host(hosts[1])
-    assert hosts[1].network not in {one.prefix for one in routes.list_routes(kernel, 6, NATIVE_TABLES)}
-    native.close()
 
 
 def test_the_route_to_an_address(pair: Pair) -> None:
