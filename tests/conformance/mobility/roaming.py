@@ -111,10 +111,10 @@ class Roaming:
             eventually(lambda node=node: self.goes_to(node) in ([], [place]), f"{node} sends to {place}", within)
 
     @contextmanager
-    def session(self, *correspondents: str) -> Iterator[Session]:
-        """Meanwhile the host and these exchange datagrams and a TCP stream each; the session lives, byte for byte."""
+    def session(self, *correspondents: str, host: str = MOBILE) -> Iterator[Session]:
+        """Meanwhile a host and these exchange datagrams and a TCP stream each; the session lives, byte for byte."""
         probes = Probes(
-            self.lab, MOBILE, correspondents or tuple(REMOTE), versions=(self.version,), interval_ns=INTERVAL_NS
+            self.lab, host, correspondents or tuple(REMOTE), versions=(self.version,), interval_ns=INTERVAL_NS
         )
         with probes:
             session = Session(probes)
