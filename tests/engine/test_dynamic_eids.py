@@ -17,7 +17,7 @@ from tests.engine.world import KEY, World, site, xtr
 # The mission lab's own addresses (requirements S06 to S08).
 R1, R2 = ip_address("200.1.247.1"), ip_address("200.1.247.2")
 SUBNET = EidPrefix.of("11.11.11.0/24")
-PC1, PC2 = host_prefix("11.11.11.11"), host_prefix("11.11.11.12")
+PC1, PC2, PC3 = (host_prefix(f"11.11.11.{number}") for number in (11, 12, 13))
 PORT = "pc"
 
 
@@ -95,6 +95,50 @@ def test_host_that_is_seen_again_costs_nothing() -> None:
     assert len(world.sent(MapRegister, R2)) == 1
     world.run(60)
     assert len(world.sent(MapRegister, R2)) == 2
+
+
+def told(world: World) -> list[set[EidPrefix]]:
+    """What each Map-Register of the second data centre was about."""
+    messages = [packet.message for packet in world.sent(MapRegister, R2)]
+    return [{one.prefix for one in message.records} for message in messages if isinstance(message, MapRegister)]
+
+
+@pytest.mark.requirement("X01", "X05")
+def test_a_new_host_does_not_register_the_others_once_more() -> None:
+    """One of them may have gone elsewhere a moment ago, and nobody has told this xTR yet."""
+    world = both_seen()
+    world.lost = lambda packet: isinstance(packet.message, MapNotify) and packet.destination == R2
+    world.put("r1", HostSeen(PC2, PORT))
+    world.run(0.1)
+    assert registered(world)[str(PC2)] == str(R1)
+    world.put("r2", HostSeen(PC3, PORT))
+    world.run(0.1)
+    assert told(world)[-1] == {PC3}
+    assert registered(world) == {str(PC1): str(R1), str(PC2): str(R1), str(PC3): str(R2)}
+
+
+@pytest.mark.requirement("M01", "X05")
+def test_new_hosts_do_not_put_off_the_refreshing_of_the_others() -> None:
+    world = both_seen()
+    begun = len(told(world))
+    for number in range(20, 30):
+        world.put("r2", HostSeen(host_prefix(f"11.11.11.{number}"), PORT))
+        world.run(13)
+    refreshed = [eids for eids in told(world)[begun:] if PC2 in eids]
+    # At 60 and at 120 seconds, with all that were known by then.
+    assert [len(eids) for eids in refreshed] == [6, 11]
+
+
+def test_a_refreshing_that_was_lost_is_not_taken_for_done_when_news_is_acknowledged() -> None:
+    world = both_seen()
+    begun = len(told(world))
+    world.lost = lambda packet: isinstance(packet.message, MapRegister) and packet.source == R2
+    world.run(59.5)
+    assert told(world)[begun:] == [{PC2}]
+    world.lost = lambda _packet: False
+    world.put("r2", HostSeen(PC3, PORT))
+    world.run(0.5)
+    assert told(world)[begun + 1 :] == [{PC3}, {PC2, PC3}]
 
 
 @pytest.mark.requirement("X02")

@@ -30,7 +30,9 @@ class Chunk:
         records: What is registered; a Record TTL of 0 withdraws the prefix, and leaves with the acknowledgement.
         pending: The prefixes whose record has not been acknowledged since it was last changed.
         nonces: The nonces sent since the last change or acknowledgement, oldest first; a Map-Notify for any counts.
+        whole: Those of them that went with every record.
         last_sent: When the last of them went out.
+        refreshed: When the last acknowledged message with every record went out.
         backoff: Seconds until the next retransmission.
         acknowledged_at: When the last Map-Notify came, or None.
     """
@@ -40,7 +42,9 @@ class Chunk:
     records: dict[EidPrefix, EidRecord] = field(default_factory=dict)
     pending: set[EidPrefix] = field(default_factory=set)
     nonces: list[int] = field(default_factory=list)
+    whole: set[int] = field(default_factory=set)
     last_sent: float = 0.0
+    refreshed: float = 0.0
     backoff: float = FIRST_BACKOFF
     acknowledged_at: float | None = None
 
@@ -135,10 +139,12 @@ class Registrar:
         ):
             yield from self._context.drop("map-notify-authentication", now, source=arrival.source)
             return
+        if notify.nonce in chunk.whole:
+            chunk.refreshed = chunk.last_sent
         self._forget_nonces(chunk)
         chunk.acknowledged_at = now
         # RFC 9301 section 8.2: registrations are repeated each minute.
-        self._timers.set(chunk, chunk.last_sent + self._context.config.registration_interval)
+        self._timers.set(chunk, chunk.refreshed + self._context.config.registration_interval)
         yield from self._settle(chunk)
 
     def tick(self, now: float) -> Iterator[Effect]:
@@ -214,17 +220,25 @@ class Registrar:
         chunk.last_sent = now
         self._by_nonce[self._nonce] = chunk
         if len(chunk.nonces) > MAX_OUTSTANDING:
-            del self._by_nonce[chunk.nonces.pop(0)]
+            oldest = chunk.nonces.pop(0)
+            chunk.whole.discard(oldest)
+            del self._by_nonce[oldest]
         self._timers.set(chunk, now + chunk.backoff)
         yield Persist(NONCE_KEY, self._nonce)
+        # News goes alone. What else is registered may have gone elsewhere a moment ago: to register it once more with
+        # each news of another host would call it back, when hundreds of hosts move at once.
+        records = [record for prefix, record in chunk.records.items() if prefix in chunk.pending or not chunk.pending]
+        if len(records) == len(chunk.records):
+            chunk.whole.add(self._nonce)
         key = self._keys[chunk.peer]
-        register = self._message(chunk.peer, key, tuple(chunk.records.values()), self._nonce)
+        register = self._message(chunk.peer, key, tuple(records), self._nonce)
         yield Send(register.encode(), chunk.peer.address)
 
     def _forget_nonces(self, chunk: Chunk) -> None:
         for nonce in chunk.nonces:
             del self._by_nonce[nonce]
         chunk.nonces.clear()
+        chunk.whole.clear()
 
     def _message(self, peer: MapServerPeer, key: Key, records: tuple[EidRecord, ...], nonce: int) -> MapRegister:
         config = self._context.config
