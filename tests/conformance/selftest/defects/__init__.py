@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.conformance.selftest.defect import Defect
-from tests.conformance.selftest.defects import control_plane, data_plane, mapping_system
+from tests.conformance.selftest.defects import control_plane, data_plane, mapping_system, mobility
 
 DEFECTS: Mapping[str, Defect] = {
-    one.requirement: one for one in (*data_plane.DEFECTS, *control_plane.DEFECTS, *mapping_system.DEFECTS)
+    one.requirement: one
+    for one in (*data_plane.DEFECTS, *control_plane.DEFECTS, *mapping_system.DEFECTS, *mobility.DEFECTS)
 }
