@@ -13,8 +13,8 @@ DEFECTS = (
         (
             Edit(
                 f"{_ENGINE}registrar.py",
-                "chunk.last_sent + self._context.config.registration_interval)",
-                "chunk.last_sent + 1.5 * self._context.config.registration_interval)",
+                "chunk.refreshed + self._context.config.registration_interval)",
+                "chunk.refreshed + 1.5 * self._context.config.registration_interval)",
             ),
         ),
         roles=("etr",),
