@@ -3,7 +3,9 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,22 @@ def broken_doors(root: Path) -> list[str]:
 
 def test_every_import_uses_a_door() -> None:
     assert broken_doors(REPOSITORY) == []
+
+
+def test_what_the_product_imports_is_installed_without_the_suite() -> None:
+    """A machine where nobody runs tests has the dependencies of pyproject.toml alone."""
+    with (REPOSITORY / "pyproject.toml").open("rb") as file:
+        installed = {*tomllib.load(file)["project"]["dependencies"], "markupsafe"}  # Jinja2 brings the latter
+    of = packages_distributions()
+    needed: set[str] = set()
+    for path in [REPOSITORY / "tasks.py", *REPOSITORY.glob("nodes/**/*.py"), *REPOSITORY.glob("testbed/**/*.py")]:
+        importer = module_name(path.relative_to(REPOSITORY))
+        for _, imported in imports(path.read_text(), importer, package=path.name == "__init__.py"):
+            top = imported.partition(".")[0]
+            if top not in sys.stdlib_module_names and top not in {"nodes", "testbed", "tests", "ci"}:
+                needed |= {name.lower() for name in of[top]}
+    assert {"mininet", "scapy"} <= needed
+    assert needed <= installed
 
 
 @pytest.mark.parametrize("module", ["tasks", "testbed.lab", "testbed.server.__main__", "nodes.daemon.__main__"])
