@@ -77,13 +77,15 @@ def overhear(frame: bytes) -> Heard | Arrived | None:
     """Read a frame; None for what tells of nobody: ARP probes, duplicate address detection, anything else."""
     try:
         to, source, kind = _ETHERNET.unpack_from(frame)
-        if kind == ETH_ARP:
-            return _overhear_arp(frame, to)
         if kind == ETH_RARP:
             return _overhear_rarp(frame)
-        return _overhear_icmp(frame, to, source) if kind == ETH_IPV6 else None
+        heard = _overhear_arp(frame, to) if kind == ETH_ARP else None
+        if kind == ETH_IPV6:
+            heard = _overhear_icmp(frame, to, source)
     except struct.error:
         return None
+    # RFC 1812 section 3.3.2: that a host has a broadcast or multicast MAC address is not to be believed.
+    return heard if heard is not None and is_a_station(heard.mac) else None
 
 
 def _overhear_arp(frame: bytes, to: bytes) -> Heard | None:

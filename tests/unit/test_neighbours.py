@@ -57,6 +57,9 @@ def echo_reply(source: IPAddress, word: int) -> bytes:
         (ROUTER + arp(1, PC1, PC1)[6:], Heard(PC1, HOST)),  # one that the neighbours did not hear
         (arp(2, PC1, PC2), Heard(PC1, HOST)),
         (arp(1, NOBODY[0], PC1), None),  # a probe
+        (arp(1, PC1, PC1, EVERYBODY), None),  # packets for it would go to everybody
+        (arp(2, PC1, PC2, bytes(6)), None),
+        (nd(136, SIX1, SIX1) + b"\2\1" + ALL_NODES, None),
         (nd(135, SIX1, SIX2), Heard(SIX1, HOST, SIX2)),
         (nd(135, NOBODY[1], SIX1), None),  # duplicate address detection
         (nd(136, SIX1, SIX1), Heard(SIX1, HOST)),
