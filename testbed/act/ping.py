@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from nodes.lisp.eid import IPAddress
 from testbed.act.echo import Echo, Pinger
+from testbed.act.places import as_it_stands
 from testbed.act.tunnels import relays, routers_by_rloc, serves
 from testbed.client.channel import LabError
 from testbed.model import Expectation, Node, Topology
@@ -34,6 +35,10 @@ class PingLab(SocketMaker, Protocol):
     @property
     def topology(self) -> Topology:
         """The resolved world."""
+        ...
+
+    def places(self) -> dict[str, str]:
+        """The site that each host is in."""
         ...
 
     def show(self, node: str, what: str) -> Any:
@@ -120,7 +125,7 @@ def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
         directory: Where the result and the capture go.
         timeout: Seconds to wait for a reply.
     """
-    topology = lab.topology
+    topology = as_it_stands(lab.topology, lab.places())
     before = _data_counters(lab, topology)
     with Capture(lab, [router.name for router in topology.core]) as capture, Pinger(lab) as pinger:
         _exchange(pinger, topology, timeout, capture)

@@ -13,6 +13,7 @@ from nodes.lisp.eid import IPAddress
 from testbed.act import iperf
 from testbed.act.iperf import Flow, Load, Report
 from testbed.act.passages import Direction, Tunnel, count
+from testbed.act.places import as_it_stands
 from testbed.client.channel import LabError
 from testbed.client.running import LabClient
 from testbed.model import Path as Via
@@ -178,8 +179,8 @@ def traffic(
         LabError: A node, an address, iperf3 or a way from one to the other is missing.
     """
     sender, receiver, version = _addresses(lab, source, destination, version)
-    topology = lab.topology
-    _same_instance(topology, source, destination, version)
+    _same_instance(lab.topology, source, destination, version)
+    topology = as_it_stands(lab.topology, lab.places())
     load = Load(udp, UDP_RATE if udp and rate is None else rate, seconds, flows)
     with Sampler(lab, [router.name for router in topology.core]) as sampler:
         report = iperf.measure(lab, source, destination, receiver, load, sampler.look)
