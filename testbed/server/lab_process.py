@@ -195,8 +195,12 @@ class LabProcess:
         return Reply(data, (self._init,))
 
     def _node_status(self, node: Node) -> dict[str, Any]:
-        place = self.attachments.places.get(node.name) if self.attachments else None
-        row: dict[str, Any] = {"name": node.name, "kind": node.kind.value, "site": place or node.site}
+        places = self.moves.places | self.attachments.places if self.moves and self.attachments else {}
+        row: dict[str, Any] = {
+            "name": node.name,
+            "kind": node.kind.value,
+            "site": places.get(node.name, node.site),
+        }
         if node.name in self.order.foreign:
             row["implementation"] = self.order.foreign[node.name].implementation
         if node.lisp is None and node.routing is None:

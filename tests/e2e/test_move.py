@@ -54,6 +54,7 @@ def test_a_tcp_connection_lives_through_moves_there_and_back(lab: Lab) -> None:
                     moved = lab.move("plain", site)
                     assert 0 < moved.plugged - moved.unplugged < 1
                     assert moved.site == site == lab.places()["plain"]
+                    assert [row["site"] for row in lab.status()["nodes"] if row["name"] == "plain"] == [site]
                     mobile.sendall(b"here I am")
                     assert there.recv(100) == b"here I am"
                     there.sendall(b"so I see")
