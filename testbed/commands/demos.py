@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +58,17 @@ def _complaints(chosen: tuple[str, ...], topology: str, html: str) -> Iterator[s
         yield f"--html {html}: is a directory"
 
 
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """A file is written: what does not fit on the disk is named, and no part of it stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC and path.is_file():
+            path.unlink()
+        raise LabError(f"demo: {path} cannot be written: {error.strerror}") from None
+
+
 def mobility(*, dataplane: str | None = None, html: Path | None = None) -> int:
     """Boot a lab, move a host there and back while it talks to all others, make the page, take the lab down.
 
@@ -87,12 +100,13 @@ def mobility(*, dataplane: str | None = None, html: Path | None = None) -> int:
     data, wire = lab.run_dir / "mobility.json", lab.run_dir / "mobility.pcapng"
     shown = html or lab.run_dir / "mobility.html"
     epoch = time.time_ns() - time.monotonic_ns()
-    try:
+    with _whole(data):
         timeline.write(data)
+    with _whole(wire):
         write(wire, (Record(replace(one, time_ns=one.time_ns + epoch)) for one in packets), timeline.title)
-        shown.write_text(page(timeline, lab.topology, packets, f"{data.name}, {wire.name}"), encoding="utf-8")
-    except OSError as error:
-        raise LabError(f"demo: {error.filename} cannot be written: {error.strerror}") from None
+    text = page(timeline, lab.topology, packets, f"{data.name}, {wire.name}")
+    with _whole(shown):
+        shown.write_text(text, encoding="utf-8")
     lab.publish(data, wire, shown)
     print(f"\n{lab.name} is down; the run's files are in {lab.run_dir}")
     print(f"open {shown}")
