@@ -43,6 +43,11 @@ HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, BeGateway, Fi
 ANNOUNCEMENTS, EACH = 1024, 0.001
 """What the neighbours of hosts are told: as much at once, then one frame in a millisecond."""
 
+NEIGHBOURS, EACH_NEIGHBOUR = 256, 0.02
+"""How many new hosts of an IP version the kernel is told of: as many at once, then 50 a second. Its table has room for
+1024, all namespaces of a machine together, and keeps each for 5 s: were it full of hosts that somebody made up, no
+router could send. Of others the kernel asks when it has something for them."""
+
 
 @dataclass(slots=True)
 class _Host:
@@ -92,6 +97,7 @@ class DynamicEids:
         searched = (*(one.prefix for one in config.dynamic_eids), *config.roaming)
         self._arrivals = Arrivals(searched, self._elsewhere)
         self._announcements: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
+        self._neighbours: RateLimit[int] = RateLimit(NEIGHBOURS, EACH_NEIGHBOUR)
         served = {one.instance_id for one in searched}
         if config.map_notify_group is not None:
             served |= {one.prefix.instance_id for one in config.database}
@@ -242,7 +248,7 @@ class DynamicEids:
         host = self._hosts.get(eid)
         if host is None:
             return
-        if host.mac != heard.mac:
+        if host.mac != heard.mac and (host.mac or self._neighbours.allows(eid.version, self._now())):
             with suppress(OSError):  # the interface is down
                 self._plumbing.set_neighbour(eid, port.interface, heard.mac)
         host.mac, host.seen = heard.mac, time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from nodes.daemon import dynamic_eids
-from nodes.daemon.dynamic_eids import ANNOUNCEMENTS, DynamicEids
+from nodes.daemon.dynamic_eids import ANNOUNCEMENTS, NEIGHBOURS, DynamicEids
 from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.lisp.config import DynamicEid, Gateway, Locator, MapServerPeer, NodeConfig, Role
 from nodes.lisp.effects import (
@@ -180,6 +180,17 @@ def test_announcements_are_bounded_and_counted(router: Router) -> None:
         router.dynamic.left(HostLeft(host_prefix(f"192.168.{n >> 8}.{n & 255}")))
     assert len(router.taken()) == ANNOUNCEMENTS
     assert router.dynamic.counters == {"hosts-announced": ANNOUNCEMENTS, "announcements-refused": 500}
+
+
+def test_a_flood_of_hosts_does_not_fill_the_kernels_table(router: Router) -> None:
+    """It is one for all routers of a machine. A host that the kernel knows already takes no more room."""
+    for n in range(256, 256 + 2 * NEIGHBOURS):
+        router.hear(Heard(ip_address(f"2001:db8:7::{n:x}"), (MAC[:4] + n.to_bytes(2, "big")), announced=True))
+    assert len(router.seen()) == 2 * NEIGHBOURS
+    assert len(router.neighbours) == NEIGHBOURS
+    for address in (ip_address("192.168.7.11"), ip_address("2001:db8:7::100")):
+        router.hear(Heard(address, OTHER, announced=True))
+        assert router.neighbours[host_prefix(address)] == OTHER
 
 
 @pytest.mark.parametrize("address", [*OWN.values(), ELSEWHERE, ip_address("fe80::1"), ip_address("172.16.0.1")])
