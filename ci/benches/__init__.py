@@ -68,13 +68,16 @@ def check_output(name: str, json_file: str) -> None:
 
 
 def check_writable(file: str, option: str) -> None:
-    """See that a file can be written.
+    """See that a file can be written; one that is not there is not made yet.
 
     Raises:
         LabError: It cannot.
     """
+    there = Path(file).exists()
     try:
         open(file, "a").close()
+        if not there:
+            Path(file).unlink()
     except OSError as error:
         raise LabError(f"bench: {file}: {error.strerror}; {option} names a file that can be written") from None
 
