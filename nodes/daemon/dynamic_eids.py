@@ -43,6 +43,9 @@ HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, BeGateway, Fi
 ANNOUNCEMENTS, EACH = 1024, 0.001
 """What the neighbours of hosts are told: as much at once, then one frame in a millisecond."""
 
+BETWEEN_CORRECTIONS = 0.1
+"""Seconds after which the neighbours of a host that is here are told again where, if one still sends elsewhere."""
+
 NEIGHBOURS, EACH_NEIGHBOUR = 256, 0.02
 """How many new hosts of an IP version the kernel is told of: as many at once, then 50 a second. Its table has room for
 1024, all namespaces of a machine together, and keeps each for 5 s: were it full of hosts that somebody made up, no
@@ -97,6 +100,7 @@ class DynamicEids:
         searched = (*(one.prefix for one in config.dynamic_eids), *config.roaming)
         self._arrivals = Arrivals(searched, self._elsewhere)
         self._announcements: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
+        self._corrections: RateLimit[EidPrefix] = RateLimit(1, BETWEEN_CORRECTIONS)
         self._neighbours: RateLimit[int] = RateLimit(NEIGHBOURS, EACH_NEIGHBOUR)
         served = {one.instance_id for one in searched}
         if config.map_notify_group is not None:
@@ -228,6 +232,7 @@ class DynamicEids:
             if isinstance(said, Astray):
                 if self._is_of(host_prefix(said.who.sender, instance_id), said.mac):
                     self._asked(port, said.who, instance_id)
+                    self._correct(port, said, instance_id)
                 continue
             self._notice(port, said, host_prefix(said.sender, instance_id))
             self._asked(port, said, instance_id)
@@ -236,6 +241,15 @@ class DynamicEids:
         asked = host_prefix(heard.asked, instance_id) if heard.asked is not None else None
         if self._speaks and asked is not None and not self._is_here(asked):
             self._proxy.asked(port, heard, asked)
+
+    def _correct(self, port: NeighbourSocket, astray: Astray, instance_id: int) -> None:
+        """X11: a host that came here still sends to one that is here too by the router of where it was."""
+        eid = host_prefix(astray.who.asked, instance_id) if astray.who.asked is not None else None
+        there = self._hosts.get(eid) if eid else None
+        if eid is None or there is None or not there.mac or astray.to == there.mac or there.interface != port.interface:
+            return
+        if self._corrections.allows(eid, self._now()):
+            self._announce(eid, port.interface, there.mac)
 
     def _notice(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
         mac = heard.mac.hex(":")

@@ -7,7 +7,7 @@ detection).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from nodes.dataplane.packet import ICMPV6
@@ -63,9 +63,15 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Astray:
-    """A packet for another machine, which is not here. That ``who.sender`` is who sent it, it does not show."""
+    """A packet for another machine, which is not here. That ``who.sender`` is who sent it, it does not show.
+
+    Attributes:
+        who: What it says.
+        to: The MAC address that it was sent to.
+    """
 
     who: Heard
+    to: bytes = field(default=b"", compare=False)
 
     @property
     def mac(self) -> bytes:
@@ -141,13 +147,13 @@ def mislead(heard: Heard | Arrived | Astray | None, frame: bytes) -> Heard | Arr
     if isinstance(heard, Heard):
         return replace(heard, misled=True)
     try:
-        _, source, kind = _ETHERNET.unpack_from(frame)
+        dest, source, kind = _ETHERNET.unpack_from(frame)
         if kind == ETH_IPV4:
             sender, to = _IPV4_ADDRESSES.unpack_from(frame, _ETHERNET.size)
-            return Astray(Heard(IPv4Address(sender), source, IPv4Address(to), misled=True))
+            return Astray(Heard(IPv4Address(sender), source, IPv4Address(to), misled=True), dest)
         if kind == ETH_IPV6:
             *_, sender, to = _IPV6.unpack_from(frame, _ETHERNET.size)
-            return Astray(Heard(IPv6Address(sender), source, IPv6Address(to), misled=True))
+            return Astray(Heard(IPv6Address(sender), source, IPv6Address(to), misled=True), dest)
     except struct.error:
         pass
     return heard

@@ -182,6 +182,18 @@ def test_announcements_are_bounded_and_counted(router: Router) -> None:
     assert router.dynamic.counters == {"hosts-announced": ANNOUNCEMENTS, "announcements-refused": 500}
 
 
+@pytest.mark.parametrize("eid", HOSTS)
+def test_who_sends_to_a_host_here_by_the_router_of_where_it_was_is_told(router: Router, eid: EidPrefix) -> None:
+    """X11: not one whose frame has the right MAC address, which a switch sends everywhere when it does not know it."""
+    sender = ip_address("192.168.7.50" if eid.version == 4 else "2001:db8:7::50")
+    router.hear(Heard(eid.address, MAC, announced=True), Heard(sender, OTHER, announced=True))
+    says = Heard(sender, OTHER, eid.address, misled=True)
+    assert router.hear(Astray(says, MAC)) == []
+    assert router.hear(Astray(says, GATEWAY), Astray(says, GATEWAY)) == [
+        ("announce", eid.address, MAC, OWN[eid.version])
+    ]
+
+
 def test_a_flood_of_hosts_does_not_fill_the_kernels_table(router: Router) -> None:
     """It is one for all routers of a machine. A host that the kernel knows already takes no more room."""
     for n in range(256, 256 + 2 * NEIGHBOURS):
