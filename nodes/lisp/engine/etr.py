@@ -236,7 +236,8 @@ class Etr:
         Of a new host that is the negative Map-Reply of a moment ago, if an answer to its first packet was faster than
         its registration; of one that moved, the old place, should the xTR there be silent.
         """
-        for eid in [eid for eid in self._found if self._registrar.acknowledged(eid)]:
+        pending = self._registrar.pending() if self._found else ()
+        for eid in [eid for eid in self._found if eid not in pending]:
             record = self._found.pop(eid)
             if self._database.host(eid) is not None:
                 yield from self._solicitor.solicit(record, self._contacts(eid), now)

@@ -127,8 +127,9 @@ class Publications:
         for eid in self._subscriptions.wanted(now):
             if self._map_cache.cached_prefix(eid) != eid or self._map_cache.inside(eid):
                 yield from self._cache.ask(eid, now)
-        in_use = self._in_use()
-        for one in self._subscriptions.due(now):
+        due = self._subscriptions.due(now)
+        in_use = self._in_use() if due else ()  # every contact there is: not to be read for nothing
+        for one in due:
             entries = self._map_cache.inside(one.prefix)
             if not entries:
                 self._subscriptions.end(one.prefix)

@@ -174,6 +174,10 @@ class Registrar:
         """Whether every Map-Server has acknowledged this EID-prefix as it is now."""
         return not any(prefix in chunk.pending for chunk in self._chunks)
 
+    def pending(self) -> set[EidPrefix]:
+        """What a Map-Server has not acknowledged yet as it is now."""
+        return set().union(*(chunk.pending for chunk in self._chunks))
+
     def rows(self, prefix: EidPrefix, now: float) -> list[dict[str, Any]]:
         """The state of one EID-prefix with each Map-Server, as a table."""
         return [self._row(chunk, prefix, now) for chunk in self._chunks if prefix in chunk.records]
