@@ -16,6 +16,9 @@ from nodes.lisp.wire import EidRecord, MapNotify, MapRegister, sign, verify
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 MAX_OUTSTANDING = 16
+FEW, GATHERING = 4, 0.02
+"""So many news of one message go at once, each alone. Where hundreds of hosts come at once, more are gathered for so
+many seconds: each message would tell the ones before again, and be answered."""
 MAX_RECORDS = 255
 NONCE_KEY = "register-nonce"
 
@@ -82,7 +85,10 @@ class Registrar:
         for chunk in changed:
             # An acknowledgement of what was sent before says nothing about what has changed since.
             self._forget_nonces(chunk)
-            yield from self._begin(chunk, now)
+            if len(chunk.pending) > FEW and now - chunk.last_sent < GATHERING:
+                self._timers.set(chunk, chunk.last_sent + GATHERING)
+            else:
+                yield from self._begin(chunk, now)
 
     def withdraw(self, prefix: EidPrefix, now: float) -> Iterator[Effect]:
         """Tell every Map-Server that this node does not serve the prefix any more."""
