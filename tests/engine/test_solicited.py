@@ -224,22 +224,23 @@ def test_flood_of_smrs_keeps_no_packet_waiting() -> None:
 
 @pytest.mark.requirement("C32")
 def test_all_smr_invoked_requests_share_one_bucket() -> None:
-    """A /0 in the name of a site is about all that is cached; the rest of it comes at ten a second."""
-    prefixes = [EidPrefix.of(f"192.168.{n}.0/24") for n in range(100, 180)]
+    """A /0 in the name of a site is about all that is cached; the rest of it comes at 50 a second."""
+    count = 256
+    prefixes = [EidPrefix.of(f"192.168.{n // 4}.{n % 4 * 64}/26") for n in range(400, 400 + count + 32)]
     world = World().add(map_server(site("many", *prefixes)), map_resolver(*prefixes), xtr("xtr1", XTR1, DC1))
     many = replace(xtr("xtr2", XTR2, DC2), database=tuple(DatabaseMapping(p, (Locator(XTR2),)) for p in prefixes))
     world.add(many)
     world.run()
     for prefix in prefixes:
         world.resolve("xtr1", host_prefix(prefix.address + 1))
-    world.inject("xtr1", smr_for_many(prefixes[:32]), XTR2)
-    world.inject("xtr1", smr_for_many(prefixes[32:64]), XTR2)
+    for n in range(0, count, 32):
+        world.inject("xtr1", smr_for_many(prefixes[n : n + 32]), XTR2)
     at = world.now
     assert len(invoked(world)) == BURST
     world.run(0.95)
     assert len(invoked(world)) == BURST + int(0.95 / INTERVAL)
     world.run(5)
-    assert {p.request.records[0].prefix for p in invoked(world)} == set(prefixes[:64])
+    assert {p.request.records[0].prefix for p in invoked(world)} == set(prefixes[:count])
     world.inject("xtr1", smr(EidPrefix.of("192.168.0.0/16")), STRANGER)
     world.run(0.01)
     late = [p for p in invoked(world) if p.time > at + 5.9]

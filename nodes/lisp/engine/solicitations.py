@@ -20,8 +20,11 @@ from nodes.lisp.wire import Address, LocatorRecord, MapRequest, eid_prefix, max_
 
 MAX_QUESTIONS = 32
 """How many cached prefixes one Solicit-Map-Request can be about."""
-BURST, INTERVAL = 32, 0.1
-"""All SMR-invoked questions of a node together: 32 at once, then 10 a second."""
+BURST, INTERVAL = 200, 0.02
+"""All SMR-invoked questions of a node together: 200 at once, for so many hosts may move at once, then 50 a second.
+
+A node that is flooded causes no more, whoever floods it: a Map-Server answers some 1000 a second. And those of a second
+are no more than may be under way (``requests.MAX_SMR_INVOKED``): none is dropped that had its turn."""
 STRANGER_BURST, STRANGER_INTERVAL = 8, 0.5
 """Those of senders that are in no cached locator-set: 8 at once, then 2 a second."""
 MAX_WAITING, MAX_WAITING_INSIDE = 256, 16
