@@ -18,7 +18,7 @@ from nodes.lisp.config import (
     NodeConfig,
     Subscriber,
 )
-from nodes.lisp.effects import ChangeLocator, Forwarding, HostSeen, Miss, Persist, Send
+from nodes.lisp.effects import ChangeLocator, Forwarding, HostSeen, Miss, Persist, Send, StrayData
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.wire import (
     Action,
@@ -190,16 +190,33 @@ def test_each_change_is_published_at_once_and_acknowledged() -> None:
     assert not [one for one in asked(world, XTR3)[1:] if one.smr_invoked]
 
 
-def test_publications_leave_before_anything_else_is_done() -> None:
-    """Before files are written, and before the old xTR and the new one are told."""
+def test_the_old_place_and_the_subscribers_hear_before_anything_else_is_done() -> None:
+    """Before files are written; the old xTR first, which sends on what the others still send it, the new one last."""
     world = stretched()
     appears(world, "xtr2")
     register = world.sent(MapRegister, XTR2)[-1]
     effects = world.inject("ms", register.payload, XTR2)
     sends = [one for one in effects if isinstance(one, Send)]
-    assert [one.destination for one in sends] == [XTR3, PXTR, XTR1, XTR2]
+    assert [one.destination for one in sends] == [XTR1, XTR3, PXTR, XTR2]
     kept = [n for n, one in enumerate(effects) if isinstance(one, Persist) and not one.required]
-    assert min(kept) > effects.index(sends[1])
+    assert min(kept) > effects.index(sends[2])
+
+
+def test_where_data_is_published_the_old_place_solicits_who_goes_on_sending_there_only() -> None:
+    world = world_of(subscribing(dynamic("xtr1", XTR1)), dynamic("xtr2", XTR2), xtr("xtr3", XTR3, BRANCH))
+    appears(world, "xtr1")
+    world.run(1)
+    world["xtr1"].contacts.add(XTR3)
+    appears(world, "xtr2")
+    world.run(0.2)
+    world.put("xtr1", StrayData(HOST, XTR3))
+    world.run(0.5)
+    assert not [one for one in world.sent(MapRequest, XTR1) if one.destination == XTR3]
+    world.put("xtr1", StrayData(HOST, XTR3))
+    world.run(1)
+    (solicited,) = [one.message for one in world.sent(MapRequest, XTR1) if one.destination == XTR3]
+    assert isinstance(solicited, MapRequest)
+    assert solicited.smr
 
 
 def test_a_withdrawal_and_a_registration_that_ends_are_published() -> None:

@@ -144,7 +144,12 @@ class Handover:
             yield from self._home.leaves(record)
             yield from self._seek(eid, "", now)
         peers = [one for one in self._contacts(eid) if one not in _rlocs(record)]
-        yield from self._solicitor.solicit(record, peers, now)
+        if self._context.config.subscription_keys:
+            # RFC 9437: in this network the Map-Server tells them as soon as it told this node. Each Solicit-Map-Request
+            # would have them ask what they know, while the news are under way; who goes on sending here gets one.
+            self._solicitor.spare(record, peers, now)
+        else:
+            yield from self._solicitor.solicit(record, peers, now)
 
     def stray(self, stray: StrayData, now: float) -> Iterator[Effect]:
         """Data came for a host that is not here: who sent it goes by an old mapping (requirement X06).

@@ -209,9 +209,9 @@ class MapServer:
             # Whoever registers a host has it: what it was told of another place is over.
             self._notifier.forget(registration.etr, prefix)
             self._moves.note(registration, before)
-        # Others send to the old place until they hear of it: they come first, files and logs last.
-        yield from self.publisher.publish(changed, now)
+        # The old place first, which sends on what others still send there; then those; files and logs last.
         yield from self._moves.tell(now)
+        yield from self.publisher.publish(changed, now)
         yield from done
 
     def _register(self, registration: Registration) -> Iterator[Effect]:

@@ -19,6 +19,7 @@ from nodes.lisp.eid_table import EidTable
 from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.subscribers import Subscribers, is_withdrawal
 from nodes.lisp.engine.subscription import SUBSCRIPTIONS, Purpose, Subscription, Telling, newer, prefix_of
+from nodes.lisp.locators import last_hop
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRequest, sign, verify
 
@@ -146,8 +147,9 @@ class Publisher:
                 of_part = EidRecord.of(part, record.ttl_minutes, record.locators, action=record.action)
                 for subscription in there.values():
                     news.setdefault(subscription, {})[part] = of_part
-        # All hear of it first; then it is kept who has not acknowledged it.
-        for subscription, records in news.items():
+        # All hear of it first, those last to whom it leads: one of them said so. Then it is kept who is yet to
+        # acknowledge it.
+        for subscription, records in sorted(news.items(), key=lambda item: _leads_to(*item)):
             yield from self._tell(subscription, records, now)
         yield from (self._kept(subscription) for subscription in news if subscription.confirmed)
 
@@ -352,3 +354,8 @@ class Publisher:
         if untold:
             self._untold.append((subscription, untold))
         return True
+
+
+def _leads_to(subscription: Subscription, records: Mapping[EidPrefix, EidRecord]) -> bool:
+    """Whether a subscriber has an RLOC of these locator-sets."""
+    return any(last_hop(one.address) in subscription.rlocs for record in records.values() for one in record.locators)

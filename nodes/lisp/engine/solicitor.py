@@ -89,13 +89,13 @@ class Solicitor:
         Who asks then asks elsewhere, and is not heard here. So nothing is repeated, or it would be asked again and
         again in vain: who still sends data for the host is told again because of that.
         """
-        prefix = record.prefix
-        everyone = tuple(one for one in self.reachable(peers) if self._lately.allows((one, prefix), now, record))
-        for peer in everyone:
-            self._unheard.pop((peer, prefix), None)
-            self._repeats.cancel((peer, prefix))
+        everyone = self._due(record, peers, now)
         if everyone:
             yield from self._solicit(Change(record, everyone), now, repeats=0)
+
+    def spare(self, record: EidRecord, peers: Iterable[IPAddress], now: float) -> None:
+        """These RLOCs are probably told by others: :meth:`solicit` leaves them out for as long as that may take."""
+        self._due(record, peers, now)
 
     def heard(self, request: MapRequest) -> None:
         """A Map-Request has come through the mapping system: who was solicited, and asks, is told no more."""
@@ -121,6 +121,15 @@ class Solicitor:
         """When :meth:`tick` has something to do."""
         deadlines = (self._timers.deadline(), self._repeats.deadline())
         return min((one for one in deadlines if one is not None), default=None)
+
+    def _due(self, record: EidRecord, peers: Iterable[IPAddress], now: float) -> tuple[IPAddress, ...]:
+        """Those of the RLOCs that have not lately been told of this mapping. From now on they have."""
+        prefix = record.prefix
+        everyone = tuple(one for one in self.reachable(peers) if self._lately.allows((one, prefix), now, record))
+        for peer in everyone:
+            self._unheard.pop((peer, prefix), None)
+            self._repeats.cancel((peer, prefix))
+        return everyone
 
     def _solicit(self, change: Change, now: float, repeats: int = REPEATS) -> Iterator[Effect]:
         for peer in change.peers:
