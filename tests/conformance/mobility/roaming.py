@@ -89,7 +89,15 @@ class Roaming:
         return self.lab.move(MOBILE, site, silent=silent)
 
     def settle(self, site: str, *talking: str) -> None:
-        """The host is in a data centre, the mapping system and these correspondents know; both outside if none."""
+        """The host is in a data centre, the mapping system and these correspondents know; both outside if none.
+
+        The other hosts are where the topology has them, wherever an earlier test left them.
+        """
+        places = self.lab.places()
+        for host in self.lab.topology.hosts:
+            if host.name != MOBILE and places[host.name] != host.site:
+                self.lab.move(host.name, host.site)
+                self.say(host.name)
         if self.place != site:
             self.move(site)
         self.say()
