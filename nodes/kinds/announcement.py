@@ -6,14 +6,17 @@ Like a virtual machine after its migration. The kernel's own announcement needs 
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
+import time
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from nodes.linux.namespaces import inside
 from nodes.lisp.checksum import checksum
 
+_PATIENCE, _PAUSE = 100, 0.002
 _BROADCAST = b"\xff" * 6
 _ALL_NODES = bytes.fromhex("333300000001")
 _ALL_NODES_ADDRESS = IPv6Address("ff02::1")
@@ -38,9 +41,25 @@ class Announcement:
             self._socket.bind((interface.name, 0))
 
     def send(self) -> None:
-        """Say it once."""
+        """Say it once.
+
+        Where hundreds say something at once, each word goes to all of them: the kernel's queue for what a switch has to
+        hand out can be full, and is empty again after milliseconds.
+
+        Raises:
+            OSError: The interface is down, or the queue stays full.
+        """
         for frame in self._frames:
-            self._socket.send(frame)
+            for _ in range(_PATIENCE):
+                try:
+                    self._socket.send(frame)
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
+                time.sleep(_PAUSE)
+            else:
+                self._socket.send(frame)
 
     def close(self) -> None:
         """Close the socket, which takes the kernel up to 20 ms."""
