@@ -26,7 +26,7 @@ from testbed.observe.decoder import Packet, decode
 
 _PACE_S = 0.02
 """How long the next echo waits for the reply to the last: a healthy lab is pinged one by one, a broken one at once."""
-_RETRY_S = 1.0
+_RETRY_S = 0.2
 
 
 class PingLab(SocketMaker, Protocol):

@@ -94,16 +94,20 @@ class Roaming:
         The other hosts are where the topology has them, wherever an earlier test left them.
         """
         places = self.lab.places()
+        found = {site: {row["eid"] for row in self.lab.show(one, "dynamic-eids")} for site, one in XTRS.items()}
         for host in self.lab.topology.hosts:
-            if host.name != MOBILE and places[host.name] != host.site:
+            if host.name == MOBILE or host.site not in XTRS:
+                continue
+            if places[host.name] != host.site:
                 self.lab.move(host.name, host.site)
-                self.say(host.name)
+            if str(ip_network(host.address_of(self.version))) not in found[host.site]:
+                self.say(host.name)  # an xTR that started anew does not know it yet
         if self.place != site:
             self.move(site)
         self.say()
-        self.settled()
         for one in talking or REMOTE:
             first_reply(self.lab, one, MOBILE, within=5, version=self.version)
+        self.settled()
 
     def say(self, host: str = MOBILE) -> None:
         """A host sends something to the branch, until it is answered."""

@@ -76,6 +76,7 @@ def test_a_map_notify_that_nobody_acknowledges_is_repeated(hasty: Roaming, clock
         clock.eventually(lambda: hasty.having(eid) == ["xtr2"], "the old xTR lets it go", within=24)
 
 
+@pytest.mark.alone  # a second of its clock is 33 ms of the machine's
 @pytest.mark.requirement("C32")
 def test_what_is_solicited_and_asked_for_is_limited(hasty: Roaming, clock: Clock) -> None:
     """Data for a host that left, ten times a second: three Solicit-Map-Requests, then one in 3 s.
