@@ -80,6 +80,7 @@ HANGS = """
 from conftest import until
 
 def test_hangs(lab):
+    lab.with_suffix(".met").touch()
     until(lambda: False)
 """
 
@@ -147,7 +148,9 @@ def test_two_shares_at_a_time_and_then_those_that_run_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
 def test_an_end_before_its_time_takes_every_lab_down(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, {"test_a": HANGS, "test_b": HANGS})
-    eventually(lambda: len(labs(tmp_path)()) == 2, "both labs", within=60)
+    # Not while a lab is just being made: a fixture that is cut there has nothing yet to take down.
+    eventually(lambda: len(list(tmp_path.glob("*.met"))) == 2, "both tests in their labs", within=60)
+    assert len(labs(tmp_path)()) == 2
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == (2 if number == signal.SIGINT else -number)
