@@ -32,7 +32,6 @@ from nodes.dataplane.kernel.loading import FastPathError, Loading
 from nodes.dataplane.opening import OpenedPath, Surroundings, open_data_path
 from nodes.dataplane.path import DataPath
 from nodes.linux import netlink
-from nodes.linux.scheduling import wake_soon
 from nodes.lisp.config import DataPlane, NodeConfig
 from nodes.lisp.effects import (
     Answer,
@@ -87,7 +86,6 @@ def run(arguments: Arguments) -> int:
         OSError: The log cannot be opened.
     """
     journal = Journal(arguments.log, arguments.name)
-    wake_soon()
     try:
         config = NodeConfig.from_json(arguments.config.read_text())
         daemon = Daemon(config, arguments, journal)
