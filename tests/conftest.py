@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests import workers
+from tests.again import pytest_runtest_protocol
 from tests.conformance.clause import pytest_runtest_call, pytest_runtest_makereport
 from tests.labs import DATA_PATHS, missing_for
 
-__all__ = ["pytest_runtest_call", "pytest_runtest_makereport"]
+__all__ = ["pytest_runtest_call", "pytest_runtest_makereport", "pytest_runtest_protocol"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -64,7 +64,7 @@ def set_in(lab: Lab, node: str, kind: str, *words: Any) -> Iterator[None]:
         ip(lab, node, kind, "del", *words)
 
 
-def answered(lab: Lab, source: str, target: Any, within: float = 2.0) -> str:
+def answered(lab: Lab, source: str, target: Any, within: float = 10.0) -> str:
     """Ping: "" when a reply came, otherwise who refused it, or "nobody"."""
     with Pinger(lab) as pinger:
         echo = pinger.send(source, IPv4Address(str(target)))

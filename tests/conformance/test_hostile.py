@@ -32,7 +32,7 @@ def samples(lab: Lab) -> list[bytes]:
         for node in DAEMONS:
             lab.restart(node)
         for source, target in (("h1", "h4"), ("h4", "b1"), ("b1", "h1"), ("client", "h4"), ("h1", "client")):
-            assert lab.run(source, ["ping", "-c", "1", "-W", "2", str(lab[target].address)]).returncode == 0
+            assert lab.run(source, ["ping", "-c", "1", "-W", "10", str(lab[target].address)]).returncode == 0
         watch.drain()
         found = [one.payload for port in (wire.CONTROL, packets.DATA) for _, one in watch.datagrams(port)]
     assert {one[0] >> 4 for one in found} >= {0, wire.MAP_REPLY, wire.MAP_REGISTER, wire.MAP_NOTIFY, wire.ECM}

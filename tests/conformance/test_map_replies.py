@@ -79,7 +79,6 @@ def test_a_fresh_itr_sends_map_requests_for_everything(silent: Lab) -> None:
     (default,) = map_cache(silent, ITR).values()
     assert (default["eid"], default["action"], default["source"]) == ("0.0.0.0/0", "send-map-request", "default")
     assert default["expires_s"] is None
-    assert default["uptime_s"] < 60
     aggregates = {str(one.network) for one in silent.topology.eid_aggregates}
     assert {eid for eid, one in map_cache(silent, "pxtr").items() if one["source"] == "default"} == aggregates
 
@@ -136,7 +135,7 @@ def test_drop_actions_tell_the_host(silent: Lab, oracle: Oracle, action: int, co
     oracle.resolve(prefix[1], wire.mapping(prefix, 15, action=action))
     with Watch(silent, [uplink(silent, ITR)]) as watch, Pinger(silent) as pinger:
         echo = pinger.send("h1", prefix[1])
-        pinger.wait([echo], echo.sent + 2)
+        pinger.wait([echo], echo.sent + 10)
         assert f"code {code})" in echo.refused_by, echo.refused_by
         watch.drain()
         assert not watch.datagrams(packets.DATA)

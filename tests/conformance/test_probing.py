@@ -34,7 +34,7 @@ def lab(dataplane: str, boot: Callable[..., Lab]) -> Lab:
     started = boot("probing", dataplane=dataplane)
     for router in ("xtr1", "xtr2"):
         assert started.show(router, "statistics")["dataplane"]["runs"] == dataplane
-    assert started.run("h1", ["ping", "-c", "1", "-W", "2", str(started["h2"].address)]).returncode == 0
+    assert started.run("h1", ["ping", "-c", "1", "-W", "10", str(started["h2"].address)]).returncode == 0
     eventually(lambda: len(locators(started)) == 2, "both RLOCs answer a probe", within=3)
     return started
 

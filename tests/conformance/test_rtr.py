@@ -19,6 +19,7 @@ from testbed.lab import Lab
 from testbed.observe.decoder import Packet, decode
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.clock import PATIENCE_S
 from tests.conformance.tester.daemons import frozen, map_cache
 from tests.conformance.tester.places import rloc, uplink
 from tests.conformance.tester.traffic import SINK, inject, received, sink
@@ -38,7 +39,7 @@ def warm(dataplane: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     run_dir = tmp_path_factory.mktemp("rtr") / name
     with Lab("mixed-families", name=name, run_dir=run_dir, dataplane=dataplane) as lab:
         for there in ("h2", "h3"):
-            assert lab.run("h1", ["ping", "-c", "1", "-W", "3", str(lab[there].address)]).returncode == 0
+            assert lab.run("h1", ["ping", "-c", "1", "-W", "10", str(lab[there].address)]).returncode == 0
         yield lab
 
 
@@ -183,7 +184,7 @@ def test_it_counts_what_it_carries(warm: Lab, dataplane: str) -> None:
 
     def all_fast() -> bool:
         before = counted()
-        assert warm.run("h1", ["ping", "-c", "1", "-W", "2", str(warm["h2"].address)]).returncode == 0
+        assert warm.run("h1", ["ping", "-c", "1", "-W", "10", str(warm["h2"].address)]).returncode == 0
         exchange(warm)
         return counted()[1] - before[1] == 3
 
@@ -244,10 +245,10 @@ def test_packets_wait_at_the_rtr_for_their_mapping(cold: Lab, dataplane: str) ->
             inject(cold, uplink(cold, "rtr"), *numbered(0, 500))
             eventually(lambda: cold.show("rtr", "statistics")["held"]["now"] == 500, "500 held packets")
         inject(cold, uplink(cold, "rtr"), *numbered(500, 1000))
-        assert [int(one) for one in received(there, 1000, 3.0)] == list(range(1000))
+        assert [int(one) for one in received(there, 1000, PATIENCE_S)] == list(range(1000))
         before = cold.show("rtr", "statistics")["data"].get("reencapsulated_fast_packets", 0)
         inject(cold, uplink(cold, "rtr"), *numbered(1000, 1010))
-        assert [int(one) for one in received(there, 10, 3.0)] == list(range(1000, 1010))
+        assert [int(one) for one in received(there, 10, PATIENCE_S)] == list(range(1000, 1010))
     after = cold.show("rtr", "statistics")["data"].get("reencapsulated_fast_packets", 0)
     assert after - before == (10 if dataplane == "ebpf" else 0)
 

@@ -23,7 +23,7 @@ ITR = "xtr1"
 @pytest.fixture
 def watch(lab: Lab) -> Iterator[Watch]:
     """Sees what the ITR sends; the mapping of the other data centre is in its map-cache."""
-    assert lab.run("h1", ["ping", "-c", "1", "-W", "5", str(lab["h4"].address)]).returncode == 0
+    assert lab.run("h1", ["ping", "-c", "1", "-W", "10", str(lab["h4"].address)]).returncode == 0
     with Watch(lab, [uplink(lab, ITR)]) as watch:
         yield watch
 
@@ -65,7 +65,7 @@ def test_news_are_asked_for_through_the_mapping_system(lab: Lab, watch: Watch) -
         ports = (wire.CONTROL, seen.outer.source_port)
         reply = packets.datagram(rloc(lab, "mr"), rloc(lab, ITR), ports, wire.map_reply(request.nonce, record))
         inject(lab, uplink(lab, ITR), reply)
-        assert lab.run("h1", ["ping", "-c", "1", "-W", "5", str(lab["h4"].address)]).returncode == 0
+        assert lab.run("h1", ["ping", "-c", "1", "-W", "10", str(lab["h4"].address)]).returncode == 0
         (locator,) = map_cache(lab, ITR)[str(dc2)]["locators"]
         assert (locator["priority"], locator["weight"]) == (7, 70)
     assert request.word & wire.SMR_INVOKED

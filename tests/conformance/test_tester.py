@@ -28,7 +28,7 @@ def exchange(lab: Lab, watch: Watch) -> tuple[bool, int]:
     ):
         ear.bind((str(here), 0))
         mouth.sendto(b"a datagram", ear.getsockname())
-        assert received(ear, 1, 2.0) == [b"a datagram"]
+        assert received(ear, 1, 10.0) == [b"a datagram"]
         port = ear.getsockname()[1]
     with lab.socket("core1", socket.AF_INET, socket.SOCK_STREAM) as ear:
         ear.bind((str(here), 0))

@@ -24,7 +24,7 @@ from pathlib import Path
 
 MOMENTS = 10
 BOOT_SECONDS = 60.0
-CLEAN_SECONDS = 10.0
+CLEAN_SECONDS = 30.0
 CLIENT = """
 import sys
 from pathlib import Path

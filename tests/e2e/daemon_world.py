@@ -231,7 +231,7 @@ class World:
 
     def ping(self, source: str, destination: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Ping once, or as ``options`` say."""
-        return self.run(source, "ping", "-n", "-c", "1", "-W", "2", *options, destination)
+        return self.run(source, "ping", "-n", "-c", "1", "-W", "10", *options, destination)
 
     def socket(self, node: str, kind: int, protocol: int = 0, family: int = socket.AF_INET) -> socket.socket:
         """A socket in a node."""

@@ -22,5 +22,5 @@ def test_320_sites_boot(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_text("\n".join(world))
     with Lab(tmp_path / "big.yaml", run_dir=tmp_path / "big") as lab:
         assert [node["state"] for node in lab.status()["nodes"]].count("ready") == SITES + 1
-        done = lab.run("h1", ["ping", "-c", "1", "-W", "2", str(lab[f"h{SITES}"].address)])
+        done = lab.run("h1", ["ping", "-c", "1", "-W", "10", str(lab[f"h{SITES}"].address)])
         assert done.returncode == 0, done.stdout

@@ -50,7 +50,7 @@ def test_verdicts_of_two_requirements(tmp_path: Path) -> None:
     assert found["timing"] == {QUICK: "real"}
     assert found["counts"] == {"pass": 1, "fail": 0, "not-applicable": 0, "not-tested": 0, "not-implemented": 1}
     assert found["interrupted"] is False
-    assert 0 < found["duration_s"] < 120
+    assert found["duration_s"] > 0
     assert list((tmp_path / "t").iterdir()) == []
     (test,) = found["tests"]
     rows = {line.split()[0]: line.split()[2] for line in out.splitlines() if line.startswith(" ") and line.split()}

@@ -360,7 +360,7 @@ def daemon_of(lab: Lab, router: str) -> int:
 
 def test_show_verify_says_so_by_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Lab("two-dc-static", name="test-verify", run_dir=tmp_path / "verify", dataplane="ebpf") as lab:
-        assert lab.run("h1", ["ping", "-c", "1", "-W", "2", str(lab["h4"].address)]).returncode == 0
+        assert lab.run("h1", ["ping", "-c", "1", "-W", "10", str(lab["h4"].address)]).returncode == 0
         assert verify(lab.name, "xtr1", "map-cache") == 0
         assert "say what the engine says" in capsys.readouterr().out
         delete_behind_its_back(daemon_of(lab, "xtr1"), encoding.eid_key(SITE2))

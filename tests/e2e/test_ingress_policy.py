@@ -98,7 +98,7 @@ def test_the_receiving_site_sets_the_shares_while_traffic_flows(lab: Lab) -> Non
     first, second = rlocs(lab, "xtr1").values()
     (site,) = lab.topology.sites["site1"].eid_prefixes
     prefix = str(site.network)
-    assert lab.run("h2", ["ping", "-c", "1", "-W", "2", str(lab["h1"].address)]).returncode == 0
+    assert lab.run("h2", ["ping", "-c", "1", "-W", "10", str(lab["h1"].address)]).returncode == 0
     before = shares(lab)
     assert abs(before[first] - 0.75) <= TOLERANCE
     with traffic(lab) as arrived:

@@ -50,7 +50,7 @@ def test_ready_means_that_every_daemon_is_registered(lab: Lab) -> None:
 
 def test_hosts_of_two_sites_reach_each_other(lab: Lab) -> None:
     first, *_, last = lab.topology.hosts
-    done = lab.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)])
+    done = lab.run(first.name, ["ping", "-c", "1", "-W", "10", str(last.address)])
     assert done.returncode == 0, done.stdout
 
 
@@ -75,7 +75,7 @@ def test_the_world_is_what_the_topology_says(plain: Lab) -> None:
             assert addresses == [str(address) for address in interface.addresses]
     routes = json.loads(plain.run("h1", ["ip", "-j", "route", "show", "default"]).stdout)
     assert [route["gateway"] for route in routes] == ["192.0.2.254"]
-    assert plain.run("h1", ["ping", "-c", "1", "-W", "2", "198.51.100.2"]).returncode == 0
+    assert plain.run("h1", ["ping", "-c", "1", "-W", "10", "198.51.100.2"]).returncode == 0
 
 
 def test_interfaces_are_seen_in_sys_as_well(plain: Lab) -> None:
@@ -193,7 +193,7 @@ def test_a_packet_socket_inside_a_node(plain: Lab) -> None:
     with plain.socket("router", socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as tap:
         tap.bind(("far", 0x0800))
         tap.settimeout(5)
-        assert plain.run("h1", ["ping", "-c", "1", "-W", "2", "198.51.100.2"]).returncode == 0
+        assert plain.run("h1", ["ping", "-c", "1", "-W", "10", "198.51.100.2"]).returncode == 0
         frame = tap.recv(2000)
     reply = socket.inet_aton("198.51.100.2") + socket.inet_aton("192.0.2.1")
     assert frame[26:34] == reply
@@ -290,11 +290,11 @@ def test_two_labs_of_one_topology_side_by_side(lab: Lab, tmp_path: Path) -> None
     with Lab("minimal", name="test-twin", run_dir=tmp_path / "test-twin") as twin:
         first, *_, last = twin.topology.hosts
         for one in (lab, twin):
-            assert one.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)]).returncode == 0
+            assert one.run(first.name, ["ping", "-c", "1", "-W", "10", str(last.address)]).returncode == 0
         assert twin.run("xtr1", ["pkill", "-KILL", "-f", "fork_server"]).returncode == 0
         twin.wait_for("daemon-died", "xtr1")
         assert {node["state"] for node in lab.status()["nodes"]} == {"ready", "up"}
-    assert lab.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)]).returncode == 0
+    assert lab.run(first.name, ["ping", "-c", "1", "-W", "10", str(last.address)]).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "-x", "two words", "x" * 64, ".."])

@@ -37,7 +37,7 @@ def test_a_daemon_that_dies_is_reported_and_restarts(tmp_path: Path) -> None:
         assert alive["state"] == "ready"
         assert alive["pid"] != daemon["pid"]
         first, *_, last = lab.topology.hosts
-        assert lab.run(first.name, ["ping", "-c", "1", "-W", "2", str(last.address)]).returncode == 0
+        assert lab.run(first.name, ["ping", "-c", "1", "-W", "10", str(last.address)]).returncode == 0
         deaths = [event for event in lab.events if event["event"] == "daemon-died"]
         lab.restart("xtr1")  # one that runs: ended in an orderly way, and that is no death
         assert [event for event in lab.events if event["event"] == "daemon-died"] == deaths

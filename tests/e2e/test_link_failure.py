@@ -15,10 +15,10 @@ from testbed.model import Side
 
 _DOWN_S = 0.5
 """How long nothing must get through a link that is down."""
-_CUT_S = 3.0
+_CUT_S = 8.0
 """How soon the other link carries: sooner than any probe of a locator would tell."""
-_UP_S = 2.0
-"""How long it may take until something gets through again."""
+_UP_S = 20.0
+"""How long is waited until something gets through again."""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ CASES = [
 @pytest.mark.parametrize(("lab", "node", "link", "source", "destination"), CASES, indirect=["lab"])
 def test_a_link_heals(lab: Lab, node: str, link: str, source: str, destination: str) -> None:
     before = _addresses(lab, node), _routes(lab, node, 4), _routes(lab, node, 6)
-    first_reply(lab, source, destination, within=10)
+    first_reply(lab, source, destination, within=20)
     _set(lab, node, link, "down")
     with pytest.raises(TimeoutError):
         first_reply(lab, source, destination, within=_DOWN_S)
@@ -116,7 +116,7 @@ def test_a_cable_that_is_cut_at_the_other_end(tmp_path: Path, dataplane: str) ->
     """The router's own end stays up, without a carrier: its routes stay as well, and are not to be used."""
     with Lab("multihomed", name="test-down-cut", run_dir=tmp_path / "cut", dataplane=dataplane) as lab:
         first = next(one.name for one in lab["xtr1"].interfaces if one.side is Side.CORE)
-        first_reply(lab, "h1", "h2", within=10)
+        first_reply(lab, "h1", "h2", within=20)
         _set(lab, first, "xtr1", "down")
         first_reply(lab, "h1", "h2", within=_CUT_S)
         _set(lab, first, "xtr1", "up")
@@ -127,8 +127,8 @@ def test_bird_puts_its_routes_back(tmp_path: Path) -> None:
     """A link that was down for less than OSPF takes to notice has taken its routes all the same."""
     with Lab("two-dc", name="test-down-bird", run_dir=tmp_path / "bird") as lab:
         before = _addresses(lab, "core1")
-        first_reply(lab, "h1", "b1", within=10)
+        first_reply(lab, "h1", "b1", within=20)
         _set(lab, "core1", "core2", "down")
         _set(lab, "core1", "core2", "up")
-        first_reply(lab, "h1", "b1", within=4)
+        first_reply(lab, "h1", "b1", within=_UP_S)
         assert _addresses(lab, "core1") == before

@@ -103,8 +103,8 @@ def test_delay_is_exact_to_a_millisecond(lab: Lab, link: str, milliseconds: floa
 @pytest.mark.alone
 def test_delay_is_each_way(lab: Lab) -> None:
     done = lab.run("slow-a", ["ping", "-c", "20", "-i", "0.01", "-q", str(lab["slow-b"].address)])
-    average = float(done.stdout.rpartition("= ")[2].split("/")[1])
-    assert 10 <= average < 12, done.stdout
+    fastest = float(done.stdout.rpartition("= ")[2].split("/")[0])
+    assert 10 <= fastest < 12, done.stdout
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def test_delay_keeps_the_order_and_loses_nothing(lab: Lab) -> None:
 @pytest.mark.parametrize(("link", "per_cent"), [("lossy", 10.0), ("plain", 0.0)])
 def test_loss_is_exact_to_a_point(lab: Lab, link: str, per_cent: float) -> None:
     packets = 10_000
-    first_reply(lab, f"{link}-a", f"{link}-b", within=10)  # an ARP request that was lost would cost them all
+    first_reply(lab, f"{link}-a", f"{link}-b", within=20)  # an ARP request that was lost would cost them all
     with Ends(lab, link, timeout=0.5) as ends:
         for number in range(packets):
             ends.a.send(struct.pack("!I", number))
@@ -267,7 +267,7 @@ def test_all_at_once(lab: Lab) -> None:
 def test_mtu(lab: Lab) -> None:
     for link, mtu in (("jumbo", 9000), ("narrow", 1400), ("plain", 1500)):
         host, far = f"{link}-a", str(lab[f"{link}-b"].address)
-        fits = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 28), "-c", "1", "-W", "2", far])
+        fits = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 28), "-c", "1", "-W", "10", far])
         assert fits.returncode == 0, fits.stdout
         too_big = lab.run(host, ["ping", "-M", "do", "-s", str(mtu - 27), "-c", "1", "-W", "0.1", "-i", "0.01", far])
         assert f"mtu={mtu}" in too_big.stderr + too_big.stdout
@@ -281,7 +281,7 @@ def test_a_link_that_goes_down_is_seen_at_both_ends(lab: Lab) -> None:
         return "LOWER_UP" in row["flags"]
 
     def becomes(node: str, wanted: bool) -> bool:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while carrier(node) != wanted and time.monotonic() < deadline:
             pass
         return carrier(node) == wanted
@@ -296,7 +296,7 @@ def test_a_link_that_goes_down_is_seen_at_both_ends(lab: Lab) -> None:
         lab.run(b, ["ip", "link", "set", a, "up"])
         assert becomes(a, True)
         assert becomes(b, True)
-        done = lab.run(a, ["ping", "-c", "1", "-W", "2", str(lab[b].address)])
+        done = lab.run(a, ["ping", "-c", "1", "-W", "10", str(lab[b].address)])
         assert done.returncode == 0, done.stdout
 
 
@@ -309,7 +309,7 @@ def test_a_relay_that_dies_is_replaced(lab: Lab) -> None:
     assert event["status"] == -signal.SIGKILL
     assert "slow-a - slow-b" in event["links"]
     lab.wait_for("relay-replaced")
-    done = lab.run("slow-a", ["ping", "-c", "1", "-W", "2", str(lab["slow-b"].address)])
+    done = lab.run("slow-a", ["ping", "-c", "1", "-W", "10", str(lab["slow-b"].address)])
     assert done.returncode == 0, done.stdout
 
 
@@ -326,7 +326,7 @@ def test_a_relay_ends_with_its_lab(tmp_path: Path) -> None:
         relays = [one for one in Path("/proc").glob("[0-9]*") if is_relay_of(one, inside)]
         assert len(relays) == 1
         os.kill(process, signal.SIGKILL)
-        assert box.ended(5)
+        assert box.ended(20)
         assert not relays[0].exists()
     finally:
         lab.stop()
@@ -407,7 +407,7 @@ def test_lisp_over_such_links(tmp_path: Path) -> None:
     with Lab(file, name="test-far-apart", run_dir=tmp_path / "test-far-apart") as lab:
         for host, milliseconds in (("h2", 60), ("h3", 70)):
             far = str(lab[host].address)
-            assert lab.run("h1", ["ping", "-c", "1", "-W", "3", far]).returncode == 0
+            assert lab.run("h1", ["ping", "-c", "1", "-W", "10", far]).returncode == 0
             done = lab.run("h1", ["ping", "-c", "10", "-i", "0.02", "-q", "-W", "2", far])
             fastest = float(done.stdout.rpartition("= ")[2].split("/")[0])
             assert milliseconds <= fastest < milliseconds + 4, done.stdout

@@ -79,7 +79,7 @@ def birdc(lab: Lab, node: str, *words: str) -> str:
 def reaches(lab: Lab, source: str, destination: str) -> bool:
     with Pinger(lab) as pinger:
         echo = pinger.send(source, lab[destination].address)
-        pinger.wait([echo], echo.sent + 0.5)
+        pinger.wait([echo], echo.sent + 2)
         return echo.rtt is not None
 
 

@@ -43,7 +43,7 @@ def hosts(lab: Lab, router: str) -> set[str]:
 
 
 def ping(lab: Lab, source: str, *destination: str) -> str:
-    return lab.run(source, ["ping", "-n", "-c", "1", "-W", "2", *destination]).stdout
+    return lab.run(source, ["ping", "-n", "-c", "1", "-W", "10", *destination]).stdout
 
 
 def arp(operation: int, mac: bytes, sender: str, asked: str) -> bytes:

@@ -101,7 +101,7 @@ def lab(boot: Callable[..., Lab], dataplane: str) -> Lab:
 def site(request: pytest.FixtureRequest, lab: Lab, dataplane: str) -> Site:
     """D15; the near router knows the mapping."""
     one = Site(lab, dataplane, *request.param)
-    done = lab.run("hn", ["ping", "-n", "-c", "1", "-W", "2", str(one.target)])
+    done = lab.run("hn", ["ping", "-n", "-c", "1", "-W", "10", str(one.target)])
     assert done.returncode == 0, done.stdout
     return one
 

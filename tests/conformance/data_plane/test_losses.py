@@ -65,7 +65,7 @@ def lab(boot: Callable[..., Lab], dataplane: str) -> Lab:
         assert started.show(sender, "statistics")["dataplane"]["runs"] == dataplane
     with Pinger(started) as pinger:
         echoes = one_of_each(started, pinger)
-        assert pinger.wait(echoes, echoes[-1].sent + 3)
+        assert pinger.wait(echoes, echoes[-1].sent + PATIENCE_S)
     # A kernel would say only twice within a second to one and the same node that something is unreachable.
     for name in ("net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"):
         assert started.run("core3", ["sysctl", "-q", "-w", f"{name}=0"]).returncode == 0
@@ -136,7 +136,7 @@ def ways(lab: Lab, dataplane: str) -> list[set[IPAddress]]:
             watched.enter_context(by_fast_path(lab, sender, "encapsulated", count))
         seen, pinger = watched.enter_context(Seen(lab, ["core3"])), watched.enter_context(Pinger(lab))
         echoes = one_of_each(lab, pinger)
-        assert pinger.wait(echoes, echoes[-1].sent + 1)
+        assert pinger.wait(echoes, echoes[-1].sent + PATIENCE_S)
         outers = {sender: [packets.tunnelled(one) for one in seen.packets("core3", sender)] for sender in SENDERS}
     return [
         {
@@ -202,7 +202,7 @@ def test_flows_move_to_the_next_best_and_back(lab: Lab, dataplane: str) -> None:
     back = PATIENCE_S if any(foreign(lab, one) for one in SENDERS) else INTERVAL + _SLACK
     for kind, within in (("blackhole", 2 * INTERVAL + _SLACK), ("unreachable", _AT_ONCE)):
         with without_a_way(lab, kind), clause({"blackhole": "C37", "unreachable": "C35"}[kind]):
-            lost = outages(lab, within=5)
+            lost = outages(lab, within=PATIENCE_S)
             assert max(lost) <= within, (kind, lost)
             assert ways(lab, dataplane) == second
         eventually(lambda: set(answered(lab).values()) == {"up"}, "all are up again", within=back)
@@ -221,15 +221,15 @@ def test_locator_status_bits(lab: Lab, dataplane: str, outer: int) -> None:
     for _ in range(2):
         with Pinger(lab) as pinger:
             echoes = [pinger.send(f"{tenant}{10 - outer}", ends[1]) for tenant, ends in hosts(lab, outer)]
-            assert pinger.wait(echoes, echoes[-1].sent + 3)
+            assert pinger.wait(echoes, echoes[-1].sent + PATIENCE_S)
     assert headers(lab, dataplane, outer) == told(0b11)
     ip(lab, router, "link", "set", link.name, "down")
     try:
         without = told(0b11 & ~(1 << in_order.index(lost)))
-        eventually(lambda: headers(lab, dataplane, outer) == without, "the bit is 0", within=2)
+        eventually(lambda: headers(lab, dataplane, outer) == without, "the bit is 0")
     finally:
         ip(lab, router, "link", "set", link.name, "up")
-    eventually(lambda: headers(lab, dataplane, outer) == told(0b11), "the bit is 1 again", within=2)
+    eventually(lambda: headers(lab, dataplane, outer) == told(0b11), "the bit is 1 again")
 
 
 @pytest.mark.requirement("D09")
@@ -249,15 +249,15 @@ def test_a_cleared_status_bit_moves_flows(lab: Lab) -> None:
     eventually(lambda: state() == ("up", ""), "the locator is up")
     ip(lab, "x4", "link", "set", link.name, "down")
     try:
-        eventually(lambda: state() == ("down", "Locator-Status-Bit is 0"), "the bit is heard", within=2)
+        eventually(lambda: state() == ("down", "Locator-Status-Bit is 0"), "the bit is heard")
         with Seen(lab, ["core3"]) as seen, Pinger(lab) as pinger:
             echo = pinger.send("hn", h4)
-            assert pinger.wait([echo], echo.sent + 1)
+            assert pinger.wait([echo], echo.sent + PATIENCE_S)
             outers = [packets.tunnelled(one) for one in seen.packets("core3", "xn")]
         assert {one.outer.destination for one in outers if one and one.inner.destination == h4} == {second}
     finally:
         ip(lab, "x4", "link", "set", link.name, "up")
-    eventually(lambda: state() == ("up", ""), "it is up again", within=5)
+    eventually(lambda: state() == ("up", ""), "it is up again")
 
 
 def told(bits: int) -> set[tuple[str, int, int]]:

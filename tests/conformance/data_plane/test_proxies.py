@@ -32,7 +32,7 @@ def client(pair: Pair) -> IPAddress:
 def warm(pair: Pair) -> None:
     """The PITR knows the mapping of the far site, the near router that the client has none."""
     for host in (pair.here, pair.there):
-        done = pair.lab.run(host, ["ping", "-n", "-c", "1", "-W", "2", str(client(pair))])
+        done = pair.lab.run(host, ["ping", "-n", "-c", "1", "-W", "10", str(client(pair))])
         assert done.returncode == 0, done.stdout
 
 

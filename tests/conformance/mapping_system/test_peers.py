@@ -20,7 +20,7 @@ MINUTE_S = 60.0
 
 
 def ping(lab: Lab, source: str, target: str) -> None:
-    assert lab.run(source, ["ping", "-c", "1", "-W", "5", str(lab[target].address)]).returncode == 0
+    assert lab.run(source, ["ping", "-c", "1", "-W", "10", str(lab[target].address)]).returncode == 0
 
 
 @pytest.mark.requirement("C34")

@@ -106,14 +106,14 @@ class Roaming:
             self.move(site)
         self.say()
         for one in talking or REMOTE:
-            first_reply(self.lab, one, MOBILE, within=5, version=self.version)
+            first_reply(self.lab, one, MOBILE, within=20, version=self.version)
         self.settled()
 
     def say(self, host: str = MOBILE) -> None:
         """A host sends something to the branch, until it is answered."""
-        first_reply(self.lab, host, "b1", within=5, version=self.version)
+        first_reply(self.lab, host, "b1", within=20, version=self.version)
 
-    def settled(self, within: float = 5.0) -> None:
+    def settled(self, within: float = 15.0) -> None:
         """Wait until everybody has it right: the Map-Server, the xTRs, those who send from outside."""
         router = XTRS[self.place]
         place = str(self.rloc(router))

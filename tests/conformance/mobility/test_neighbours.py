@@ -29,7 +29,7 @@ def test_neighbours_in_two_data_centres_reach_each_other(at_home: Roaming) -> No
         router = gateway_mac(world, far)
         with Watch(lab, ["core2"]) as watch:
             for source, destination in ((far, MOBILE), (MOBILE, far)):
-                first_reply(lab, source, destination, within=5, version=world.version)
+                first_reply(lab, source, destination, within=20, version=world.version)
             watch.drain()
             seen = {
                 (one.outer.source, one.inner.source)
@@ -45,7 +45,7 @@ def test_neighbours_in_two_data_centres_reach_each_other(at_home: Roaming) -> No
             assert seen >= wanted
         with clause("X11"):
             assert neighbour(world, far) == router
-            first_reply(lab, near, MOBILE, within=5, version=world.version)
+            first_reply(lab, near, MOBILE, within=20, version=world.version)
             assert neighbour(world, near) == lab[MOBILE].interfaces[0].mac
             assert gateway_mac(world, near) == router, "one gateway for all data centres"
 

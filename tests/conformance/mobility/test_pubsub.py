@@ -61,7 +61,7 @@ class Moving:
             self.lab.move(MOBILE, site)
         place = {"dc1": HOME, "dc2": AWAY}[site]
         for one in CORRESPONDENTS:
-            first_reply(self.lab, one, MOBILE, within=5, version=self.version)
+            first_reply(self.lab, one, MOBILE, within=20, version=self.version)
         wanted = [str(rloc(self.lab, place))]
         eventually(
             lambda: all(cached(self.lab, one, self.eid) == wanted for one in CORRESPONDENTS.values()),
@@ -99,7 +99,7 @@ def test_a_subscription_is_confirmed_and_a_move_is_published(moving: Moving) -> 
     moving.settle("dc1")
     lab.restart(TOLD)
     with Watch(lab, ["mr", "ms", TOLD, uplink(lab, TOLD)]) as watch:
-        first_reply(lab, "b1", MOBILE, within=5, version=moving.version)
+        first_reply(lab, "b1", MOBILE, within=20, version=moving.version)
         asked = watch.until(
             lambda: [one for one in map(inner_request, watch.control(wire.ECM, "mr")) if one.tail],
             "a Map-Request that subscribes",

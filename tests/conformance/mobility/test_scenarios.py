@@ -105,7 +105,7 @@ def test_a_third_of_the_control_messages_is_lost(hasty: Roaming) -> None:
                 losses.enter_context(losing(hasty, router))
             for site in ("dc3", "dc2"):
                 hasty.lab.move(host, site)
-                first_reply(hasty.lab, "b1", host, within=10, version=hasty.version)
+                first_reply(hasty.lab, "b1", host, within=20, version=hasty.version)
         within = PROMISED_S / hasty.lab.topology.time_scale + 5
         place = str(hasty.rloc("xtr2"))
         eventually(lambda: hasty.registered(eid) == place, "the Map-Server is right", within)

@@ -29,7 +29,7 @@ SCALED_LATE_S = 0.15
 """How late, in real seconds, a loaded machine may be where clocks run faster: many seconds of the protocol."""
 LATE_S, LATE_SHARE = 0.5, 0.02
 """The same in real time: half a second, or two per cent of the time where that is more."""
-PATIENCE_S = 5.0
+PATIENCE_S = 15.0
 """How much longer, in real seconds, something is waited for before it counts as missing."""
 
 

@@ -243,7 +243,7 @@ class MapServer(Player):
         """The ETR's Map-Registers so far."""
         return [one for one in self.heard(wire.MAP_REGISTER) if one.outer.destination == self.server]
 
-    def register(self, number: int = 1, within: float = 5.0) -> Seen:
+    def register(self, number: int = 1, within: float = 15.0) -> Seen:
         """The last of so many Map-Registers, when that is seen."""
         return self.watch.until(lambda: self.registers()[number - 1 : number], f"Map-Register {number}", within)[0]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def eventually(found: Callable[[], T], what: str, within: float = 5.0, pause: float = 0.01) -> T:
+def eventually(found: Callable[[], T], what: str, within: float = 15.0, pause: float = 0.01) -> T:
     """Ask until there is an answer: for what a daemon says of itself, which nobody announces."""
     deadline, nobody = time.monotonic() + within, threading.Event()
     while not (result := found()):

@@ -56,7 +56,7 @@ class Watch(Capture):
         with self._links:
             super().close()
 
-    def until(self, found: Callable[[], T], what: str, within: float = 5.0) -> T:
+    def until(self, found: Callable[[], T], what: str, within: float = 15.0) -> T:
         """Take frames until ``found()`` is something, and return it."""
         poll = select.poll()
         for tap in self._sockets.values():
