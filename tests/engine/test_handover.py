@@ -10,7 +10,7 @@ import pytest
 
 from nodes.lisp.effects import Forwarding, HostSeen, Miss, StrayData
 from nodes.lisp.eid import host_prefix
-from nodes.lisp.wire import MapNotify, MapNotifyAck, MapRegister, MapReply, sign
+from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, MapRegister, MapReply, sign
 from tests.engine.stretched import (
     HOST,
     PORT,
@@ -314,6 +314,11 @@ def test_a_map_server_that_restarts_goes_on() -> None:
     assert (registered(world), HOST in world["xtr2"].hosts) == (str(XTR1), False)
 
 
+def records_of(packet: Packet) -> tuple[EidRecord, ...]:
+    assert isinstance(packet.message, MapRegister)
+    return packet.message.records
+
+
 def test_two_hundred_hosts_move_at_once() -> None:
     """Whoever sends to all of them goes by the new place of all within two seconds; many are told of by one message."""
     world = stretched()
@@ -330,9 +335,13 @@ def test_two_hundred_hosts_move_at_once() -> None:
     for eid in hosts:
         appears(world, "xtr2", eid)
     world.run(2)
-    assert len(world.sent(MapRegister, XTR2)) - registers < len(hosts) / 2
+    told = [records_of(one) for one in world.sent(MapRegister, XTR2)[registers:]]
+    assert len(told) < len(hosts) / 8
+    assert sum(map(len, told)) == len(hosts)
     assert {to(world, "xtr3", eid) for eid in hosts} == {XTR2}
     world.run(3)
+    withdrawals = [one for one in world.sent(MapRegister, XTR1) if not records_of(one)[0].ttl_minutes]
+    assert 0 < len(withdrawals) < len(hosts) / 8
     assert {registered(world, eid) for eid in hosts} == {str(XTR2)}
     assert not world["xtr1"].hosts
     assert set(world["xtr2"].hosts) == set(hosts)

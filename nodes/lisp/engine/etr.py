@@ -157,6 +157,7 @@ class Etr:
 
     def _gone(self, gone: Host) -> Iterator[Effect]:
         self._database.remove(gone.eid)
+        self._found.pop(gone.eid, None)
         yield RemoveHost(gone.eid, gone.interface)
         yield Report("dynamic-eid-gone", {"eid": str(gone.eid), "interface": gone.interface})
 
@@ -222,24 +223,26 @@ class Etr:
             news = yield from self._notices.take(notify, arrival, now)
             for record in news:
                 yield from self._handover.moved(record, now)
+                if self._database.host(record.prefix) is None:
+                    self._found.pop(record.prefix, None)
             if news:
                 yield from self._tell_peers(news, now)
             return
-        yield from self._registrar.map_notify(notify, arrival, now)
+        known = yield from self._registrar.map_notify(notify, arrival, now)
         yield from self._home.settle(self._registrar.acknowledged)
         yield from self._solicitor.settle(self._registrar.acknowledged, now)
-        yield from self._tell_contacts(now)
+        yield from self._tell_contacts(known, now)
 
-    def _tell_contacts(self, now: float) -> Iterator[Effect]:
+    def _tell_contacts(self, known: Iterable[EidPrefix], now: float) -> Iterator[Effect]:
         """Hosts that were found are registered: whoever has got data of theirs may go by what was so before.
 
         Of a new host that is the negative Map-Reply of a moment ago, if an answer to its first packet was faster than
         its registration; of one that moved, the old place, should the xTR there be silent.
         """
-        pending = self._registrar.pending() if self._found else ()
-        for eid in [eid for eid in self._found if eid not in pending]:
-            record = self._found.pop(eid)
-            if self._database.host(eid) is not None:
+        for eid in known:
+            record = self._found.pop(eid, None)
+            # RFC 9437: where the Map-Server tells subscribers, it has told them before it acknowledged.
+            if record is not None and not self._context.config.subscription_keys:
                 yield from self._solicitor.solicit(record, self._contacts(eid), now)
 
     def map_request(self, request: MapRequest) -> None:

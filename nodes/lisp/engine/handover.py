@@ -27,6 +27,8 @@ not one that moves there and back. Where messages take longer, so many claims ar
 YIELD = 60.0
 """Seconds for which the loser of a contest claims a host no more."""
 MAX_MOVED = 4096
+TOLD_AFTER = 0.5
+"""Seconds that the news of a host that left may take until its subscribers send to the new place."""
 STRAY_BURST, STRAY_INTERVAL = 64, 0.01
 """Solicit-Map-Requests because of data for hosts that moved: 64 at once, then 100 a second."""
 
@@ -143,12 +145,11 @@ class Handover:
             self._registrar.forget(eid)  # what is not acknowledged yet of an earlier return is over
             yield from self._home.leaves(record)
             yield from self._seek(eid, "", now)
-        peers = [one for one in self._contacts(eid) if one not in _rlocs(record)]
-        if self._context.config.subscription_keys:
-            # RFC 9437: in this network the Map-Server tells them as soon as it told this node. Each Solicit-Map-Request
-            # would have them ask what they know, while the news are under way; who goes on sending here gets one.
-            self._solicitor.spare(record, peers, now)
-        else:
+        # RFC 9437: where there are subscriptions the Map-Server tells them as soon as it told this node. Each
+        # Solicit-Map-Request would have them ask what they know, while the news are under way; who goes on sending here
+        # gets one.
+        if not self._context.config.subscription_keys:
+            peers = [one for one in self._contacts(eid) if one not in _rlocs(record)]
             yield from self._solicitor.solicit(record, peers, now)
 
     def stray(self, stray: StrayData, now: float) -> Iterator[Effect]:
@@ -159,6 +160,8 @@ class Handover:
         """
         away = self._away.get(stray.eid)
         if self._database.host(stray.eid) or (away and stray.rloc in _rlocs(away.record)):
+            return
+        if away and self._context.config.subscription_keys and now - away.lost_at < TOLD_AFTER:
             return
         if not self._strays.allows(None, now):
             yield from self._context.drop("solicit-map-request-rate", now, destination=stray.rloc, eid=stray.eid)
@@ -208,10 +211,9 @@ class Handover:
 
     def tick(self, now: float) -> Iterator[Effect]:
         """A host that was looked for is not here: its registration here ends (requirements X04 and X05)."""
-        for eid in self._sought.due(now):
-            if (record := self._withdrawn.pop(eid, None)) is not None:
-                # RFC 9301 section 5.4: a Record TTL of 0.
-                yield from self._registrar.register([replace(record, ttl_minutes=0)], now)
+        ended = [record for eid in self._sought.due(now) if (record := self._withdrawn.pop(eid, None))]
+        # RFC 9301 section 5.4: a Record TTL of 0.
+        yield from self._registrar.register([replace(one, ttl_minutes=0) for one in ended], now)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from nodes.lisp.config import Key, MapServerPeer
 from nodes.lisp.effects import Datagram, Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context, payload_limit
+from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import EidRecord, MapNotify, MapRegister, sign, verify
 
@@ -17,10 +18,26 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
 MAX_OUTSTANDING = 16
 FEW, GATHERING = 4, 0.02
-"""So many news of one message go at once, each alone. Where hundreds of hosts come at once, more are gathered for so
-many seconds: each message would tell the ones before again, and be answered."""
+"""So many messages with news go to a Map-Server at once, then one in so many seconds, with all the news there are by
+then: where hundreds of hosts come at once, each message would be answered."""
 MAX_RECORDS = 255
 NONCE_KEY = "register-nonce"
+_UNSENT = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A Map-Register that may yet be acknowledged.
+
+    Attributes:
+        at: When it went out.
+        prefixes: What it told.
+        whole: Whether that was everything the chunk had.
+    """
+
+    at: float
+    prefixes: tuple[EidPrefix, ...]
+    whole: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -31,10 +48,9 @@ class Chunk:
         peer: The Map-Server.
         room: Bytes left in the message.
         records: What is registered; a Record TTL of 0 withdraws the prefix, and leaves with the acknowledgement.
-        pending: The prefixes whose record has not been acknowledged since it was last changed.
-        nonces: The nonces sent since the last change or acknowledgement, oldest first; a Map-Notify for any counts.
-        whole: Those of them that went with every record.
-        last_sent: When the last of them went out.
+        pending: The prefixes whose record has not been acknowledged as it is now, each with the first nonce that it
+            went with, or 0: it is yet to go.
+        sent: What may yet be acknowledged, by nonce, the oldest first.
         refreshed: When the last acknowledged message with every record went out.
         backoff: Seconds until the next retransmission.
         acknowledged_at: When the last Map-Notify came, or None.
@@ -43,13 +59,16 @@ class Chunk:
     peer: MapServerPeer
     room: int
     records: dict[EidPrefix, EidRecord] = field(default_factory=dict)
-    pending: set[EidPrefix] = field(default_factory=set)
-    nonces: list[int] = field(default_factory=list)
-    whole: set[int] = field(default_factory=set)
-    last_sent: float = 0.0
+    pending: dict[EidPrefix, int] = field(default_factory=dict)
+    sent: dict[int, Sent] = field(default_factory=dict)
     refreshed: float = 0.0
     backoff: float = FIRST_BACKOFF
     acknowledged_at: float | None = None
+
+    @property
+    def news(self) -> list[EidPrefix]:
+        """What is yet to go."""
+        return [prefix for prefix, nonce in self.pending.items() if nonce == _UNSENT]
 
 
 class Registrar:
@@ -70,42 +89,48 @@ class Registrar:
         self._nonce = self._before = max(kept if isinstance(kept, int) else 0, start_time << 32)
         self._keys: dict[MapServerPeer, Key] = {peer: peer.key for peer in context.config.map_servers}
         self._chunks: list[Chunk] = []
+        self._homes: dict[EidPrefix, list[Chunk]] = {}  # of each prefix: one for each Map-Server
         self._by_nonce: dict[int, Chunk] = {}
         self._timers: Timers[Chunk] = Timers()
+        self._news: RateLimit[MapServerPeer] = RateLimit(FEW, GATHERING)
+        self._gathering: Timers[MapServerPeer] = Timers()
 
     def register(self, records: Iterable[EidRecord], now: float) -> Iterator[Effect]:
         """Register these mappings with every Map-Server at once, replacing those of the same prefixes."""
-        changed: dict[Chunk, None] = {}
         for record in records:
             for peer in self._context.config.map_servers:
                 chunk = self._chunk_for(peer, record)
                 chunk.records[record.prefix] = record
-                chunk.pending.add(record.prefix)
-                changed[chunk] = None
-        for chunk in changed:
-            # An acknowledgement of what was sent before says nothing about what has changed since.
-            self._forget_nonces(chunk)
-            if len(chunk.pending) > FEW and now - chunk.last_sent < GATHERING:
-                self._timers.set(chunk, chunk.last_sent + GATHERING)
-            else:
-                yield from self._begin(chunk, now)
+                # An acknowledgement of what was sent before says nothing about what has changed since.
+                chunk.pending[record.prefix] = _UNSENT
+                if self._gathering.get(peer) is None:
+                    self._gathering.set(peer, self._news.next(peer, now))
+        yield from self._tell_news(now)
+
+    def _tell_news(self, now: float) -> Iterator[Effect]:
+        for peer in self._gathering.due(now):
+            self._news.allows(peer, now)
+            for chunk in [one for one in self._chunks if one.peer is peer]:
+                if news := chunk.news:
+                    chunk.backoff = FIRST_BACKOFF
+                    again = self._timers.get(chunk) if chunk.sent else None
+                    yield from self._transmit(chunk, news, now)
+                    if again is not None:
+                        self._timers.set(chunk, min(again, now + chunk.backoff))
 
     def withdraw(self, prefix: EidPrefix, now: float) -> Iterator[Effect]:
         """Tell every Map-Server that this node does not serve the prefix any more."""
-        record = next((chunk.records[prefix] for chunk in self._chunks if prefix in chunk.records), None)
-        if record is not None:
+        homes = self._homes.get(prefix)
+        if homes:
             # RFC 9301 section 5.4: a Record TTL of 0.
-            yield from self.register([replace(record, ttl_minutes=0)], now)
+            yield from self.register([replace(homes[0].records[prefix], ttl_minutes=0)], now)
 
     def forget(self, prefix: EidPrefix) -> EidRecord | None:
         """Register a prefix no more, and say nothing; returns what was registered."""
         forgotten = None
-        for chunk in [chunk for chunk in self._chunks if prefix in chunk.records]:
-            forgotten = chunk.records.pop(prefix)
-            chunk.pending.discard(prefix)
-            chunk.room += len(forgotten.encode())
+        for chunk in self._homes.get(prefix, [])[:]:
+            forgotten = self._take_out(chunk, prefix)
             if not chunk.records:
-                self._forget_nonces(chunk)
                 self._end(chunk)
         return forgotten
 
@@ -126,50 +151,66 @@ class Registrar:
         for peer in self._keys:
             self._keys[peer] = next(key for key in _keys(peer) if key.key_id == key_id)
         for chunk in self._chunks:
-            chunk.pending.update(chunk.records)
-            self._forget_nonces(chunk)
-            yield from self._begin(chunk, now)
+            chunk.pending = dict.fromkeys(chunk.records, _UNSENT)
+            self._forget_sent(chunk)
+            chunk.backoff = FIRST_BACKOFF
+            yield from self._transmit(chunk, chunk.records, now)
 
-    def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Iterator[Effect]:
-        """A Map-Server acknowledges a Map-Register."""
-        # RFC 9301 section 5.7: the Map-Notify copies the nonce; one for any transmission since the last
-        # acknowledgement will do.
+    def map_notify(
+        self, notify: MapNotify, arrival: Datagram, now: float
+    ) -> Generator[Effect, None, tuple[EidPrefix, ...]]:
+        """A Map-Server acknowledges a Map-Register; returns what every Map-Server knows now, and did not before."""
+        # RFC 9301 section 5.7: the Map-Notify copies the nonce; one for any transmission since the last change will do.
         chunk = self._by_nonce.get(notify.nonce)
         if chunk is None:
             yield from self._context.drop("map-notify-unknown-nonce", now, source=arrival.source)
-            return
+            return ()
         # RFC 9301 section 5.7: if the Authentication Data fails to validate, the message is dropped.
         key = self._keys[chunk.peer]
         if (notify.key_id, notify.algorithm_id) != (key.key_id, key.algorithm) or not verify(
             arrival.payload, notify, key.secret
         ):
             yield from self._context.drop("map-notify-authentication", now, source=arrival.source)
-            return
-        if notify.nonce in chunk.whole:
-            chunk.refreshed = chunk.last_sent
-        self._forget_nonces(chunk)
+            return ()
+        sent = chunk.sent.pop(notify.nonce)
+        del self._by_nonce[notify.nonce]
+        known = [one for one in sent.prefixes if _UNSENT < chunk.pending.get(one, _UNSENT) <= notify.nonce]
+        for prefix in known:
+            del chunk.pending[prefix]
+        if sent.whole:
+            chunk.refreshed = sent.at
         chunk.acknowledged_at = now
-        # RFC 9301 section 8.2: registrations are repeated each minute.
-        self._timers.set(chunk, chunk.refreshed + self._context.config.registration_interval)
-        yield from self._settle(chunk)
+        if chunk.pending:
+            # The others have their time from when they went out.
+            since = min((one.at for one in chunk.sent.values()), default=now)
+            self._timers.set(chunk, max(self._timers.get(chunk) or now, since + chunk.backoff))
+        elif not any(one.whole and one.at > chunk.refreshed for one in chunk.sent.values()):
+            self._forget_sent(chunk)
+            # RFC 9301 section 8.2: registrations are repeated each minute.
+            self._timers.set(chunk, chunk.refreshed + self._context.config.registration_interval)
+        yield from self._settle(chunk, known)
+        return tuple(one for one in known if self.acknowledged(one))
 
     def tick(self, now: float) -> Iterator[Effect]:
-        """Register again, or retransmit what was not acknowledged."""
+        """Tell the news that were gathered; register again, or retransmit what was not acknowledged."""
+        yield from self._tell_news(now)
         for chunk in self._timers.due(now):
-            if not chunk.nonces:
-                yield from self._begin(chunk, now)
+            if not chunk.sent:
+                chunk.backoff = FIRST_BACKOFF
+                yield from self._transmit(chunk, chunk.records, now)
                 continue
             # RFC 9301 section 5.7: no Map-Notify after 1 second: retransmit, with exponential back-off up to 1 minute.
             chunk.backoff = min(2 * chunk.backoff, LONGEST_BACKOFF)
-            yield from self._transmit(chunk, now)
+            yield from self._transmit(chunk, chunk.pending or chunk.records, now)
             if chunk.acknowledged_at is not None and not self._is_fresh(chunk, now):
                 chunk.acknowledged_at = None
-                chunk.pending.update(chunk.records)
+                chunk.pending = dict.fromkeys(chunk.records, next(iter(chunk.sent)))
                 yield Report("registration-lost", {"map_server": str(chunk.peer.address)})
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        return self._timers.deadline()
+        deadlines = (self._timers.deadline(), self._gathering.deadline())
+        return min((one for one in deadlines if one is not None), default=None)
 
     @property
     def registered(self) -> bool:
@@ -178,15 +219,11 @@ class Registrar:
 
     def acknowledged(self, prefix: EidPrefix) -> bool:
         """Whether every Map-Server has acknowledged this EID-prefix as it is now."""
-        return not any(prefix in chunk.pending for chunk in self._chunks)
-
-    def pending(self) -> set[EidPrefix]:
-        """What a Map-Server has not acknowledged yet as it is now."""
-        return set().union(*(chunk.pending for chunk in self._chunks))
+        return not any(prefix in chunk.pending for chunk in self._homes.get(prefix, ()))
 
     def rows(self, prefix: EidPrefix, now: float) -> list[dict[str, Any]]:
         """The state of one EID-prefix with each Map-Server, as a table."""
-        return [self._row(chunk, prefix, now) for chunk in self._chunks if prefix in chunk.records]
+        return [self._row(chunk, prefix, now) for chunk in self._homes.get(prefix, ())]
 
     def _row(self, chunk: Chunk, prefix: EidPrefix, now: float) -> dict[str, Any]:
         ack = None if prefix in chunk.pending else chunk.acknowledged_at
@@ -201,54 +238,58 @@ class Registrar:
         ack = chunk.acknowledged_at
         return ack is not None and now - ack < self._context.config.registration_timeout
 
-    def _settle(self, chunk: Chunk) -> Iterator[Report]:
-        """The Map-Server knows what the chunk says: report what is new, and let go of what was withdrawn."""
-        withdrawn = [prefix for prefix, record in chunk.records.items() if record.ttl_minutes == 0]
-        for event, prefixes in (("registered", chunk.pending.difference(withdrawn)), ("withdrawn", withdrawn)):
+    def _settle(self, chunk: Chunk, known: Sequence[EidPrefix]) -> Iterator[Report]:
+        """The Map-Server knows this of the chunk: report it, and let go of what was withdrawn."""
+        withdrawn = [prefix for prefix in known if chunk.records[prefix].ttl_minutes == 0]
+        for event, prefixes in (("registered", set(known).difference(withdrawn)), ("withdrawn", withdrawn)):
             if prefixes:
                 fields = {"map_server": str(chunk.peer.address), "eids": sorted(str(prefix) for prefix in prefixes)}
                 yield Report(event, fields)
-        chunk.pending.clear()
         for prefix in withdrawn:
-            chunk.room += len(chunk.records.pop(prefix).encode())
+            self._take_out(chunk, prefix)
         if not chunk.records:
             self._end(chunk)
 
+    def _take_out(self, chunk: Chunk, prefix: EidPrefix) -> EidRecord:
+        record = chunk.records.pop(prefix)
+        chunk.pending.pop(prefix, None)
+        chunk.room += len(record.encode())
+        self._homes[prefix].remove(chunk)
+        if not self._homes[prefix]:
+            del self._homes[prefix]
+        return record
+
     def _end(self, chunk: Chunk) -> None:
+        self._forget_sent(chunk)
         self._chunks.remove(chunk)
         self._timers.cancel(chunk)
 
-    def _begin(self, chunk: Chunk, now: float) -> Iterator[Effect]:
-        chunk.backoff = FIRST_BACKOFF
-        yield from self._transmit(chunk, now)
+    def _transmit(self, chunk: Chunk, prefixes: Iterable[EidPrefix], now: float) -> Iterator[Effect]:
+        """Send these of the chunk's records.
 
-    def _transmit(self, chunk: Chunk, now: float) -> Iterator[Effect]:
+        News goes alone. What else is registered may have gone elsewhere a moment ago: to register it once more with
+        each news of another host would call it back, when hundreds of hosts move at once.
+        """
         # RFC 9301 section 5.6: each Map-Register has a greater nonce, retransmissions too: the Map-Server may have
         # seen the last one, and would drop it as a replay for ever.
         self._nonce += 1
-        chunk.nonces.append(self._nonce)
-        chunk.last_sent = now
+        sent = tuple(prefixes)
+        chunk.sent[self._nonce] = Sent(now, sent, len(sent) == len(chunk.records))
+        chunk.pending |= {one: self._nonce for one in sent if chunk.pending.get(one) == _UNSENT}
         self._by_nonce[self._nonce] = chunk
-        if len(chunk.nonces) > MAX_OUTSTANDING:
-            oldest = chunk.nonces.pop(0)
-            chunk.whole.discard(oldest)
-            del self._by_nonce[oldest]
+        if len(chunk.sent) > MAX_OUTSTANDING:
+            oldest = next(iter(chunk.sent))
+            del chunk.sent[oldest], self._by_nonce[oldest]
         self._timers.set(chunk, now + chunk.backoff)
         yield Persist(NONCE_KEY, self._nonce)
-        # News goes alone. What else is registered may have gone elsewhere a moment ago: to register it once more with
-        # each news of another host would call it back, when hundreds of hosts move at once.
-        records = [record for prefix, record in chunk.records.items() if prefix in chunk.pending or not chunk.pending]
-        if len(records) == len(chunk.records):
-            chunk.whole.add(self._nonce)
         key = self._keys[chunk.peer]
-        register = self._message(chunk.peer, key, tuple(records), self._nonce)
+        register = self._message(chunk.peer, key, tuple(chunk.records[one] for one in sent), self._nonce)
         yield Send(register.encode(), chunk.peer.address)
 
-    def _forget_nonces(self, chunk: Chunk) -> None:
-        for nonce in chunk.nonces:
+    def _forget_sent(self, chunk: Chunk) -> None:
+        for nonce in chunk.sent:
             del self._by_nonce[nonce]
-        chunk.nonces.clear()
-        chunk.whole.clear()
+        chunk.sent.clear()
 
     def _message(self, peer: MapServerPeer, key: Key, records: tuple[EidRecord, ...], nonce: int) -> MapRegister:
         config = self._context.config
@@ -267,18 +308,21 @@ class Registrar:
 
     def _chunk_for(self, peer: MapServerPeer, record: EidRecord) -> Chunk:
         """Where the record has its place: a prefix keeps its chunk, a new one goes where there is room."""
-        chunks = [chunk for chunk in self._chunks if chunk.peer is peer]
-        home = next((chunk for chunk in chunks if record.prefix in chunk.records), None)
+        homes = self._homes.setdefault(record.prefix, [])
+        home = next((chunk for chunk in homes if chunk.peer is peer), None)
         if home is not None:
             home.room += len(home.records[record.prefix].encode())
         size = len(record.encode())
         # RFC 9301 section 5: a message fits 576 or 1280 bytes. Section 5.6: and holds 255 records at most.
+        chunks = (chunk for chunk in self._chunks if chunk.peer is peer)
         fitting = (chunk for chunk in chunks if chunk.room >= size and len(chunk.records) < MAX_RECORDS)
         chunk = home or next(fitting, None)
         if chunk is None:
             around = max(len(self._message(peer, key, (), 0).encode()) for key in _keys(peer))
             chunk = Chunk(peer, payload_limit(peer.address) - around)
             self._chunks.append(chunk)
+        if home is None:
+            homes.append(chunk)
         chunk.room -= size
         return chunk
 

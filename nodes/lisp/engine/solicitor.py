@@ -93,10 +93,6 @@ class Solicitor:
         if everyone:
             yield from self._solicit(Change(record, everyone), now, repeats=0)
 
-    def spare(self, record: EidRecord, peers: Iterable[IPAddress], now: float) -> None:
-        """These RLOCs are probably told by others: :meth:`solicit` leaves them out for as long as that may take."""
-        self._due(record, peers, now)
-
     def heard(self, request: MapRequest) -> None:
         """A Map-Request has come through the mapping system: who was solicited, and asks, is told no more."""
         # RFC 9301 section 6.1: the s-bit marks what a Solicit-Map-Request caused.
