@@ -8,7 +8,7 @@ from typing import Any
 
 from nodes.dataplane.decision import Tables
 from nodes.lisp.config import DynamicEid
-from nodes.lisp.eid import EidPrefix, network_around
+from nodes.lisp.eid import EidPrefix
 from nodes.lisp.eid_table import EidTable
 
 MOST_HOSTS_OF_A_MAC = 64
@@ -77,12 +77,14 @@ class Admission:
         last_bits = int(eid.address) & 3
         if last_bits in (1, 2) or (last_bits == 3 and eid.version == 6):
             return False  # no subnet of four addresses or more begins or ends with it
-        lengths = range(1, eid.address.max_prefixlen - 1)
-        around = [network_around(eid.address, length) for length in lengths]
-        native = self._tables.native
-        subnets = [one for one in around if native.get(EidPrefix(one, eid.instance_id))]
+        known = self._tables.native.covering(eid)
+        subnets = [one.network for one, leads_here in known if leads_here and _is_subnet(one)]
         # The end of a prefix inside a subnet is a host's like any other.
         return any(
             eid.address == one.network_address or (eid.version == 4 and eid.address == one.broadcast_address)
-            for one in subnets or [one for one in around if one == permitted.network]
+            for one in subnets or [one.network for one in (permitted,) if _is_subnet(one)]
         )
+
+
+def _is_subnet(prefix: EidPrefix) -> bool:
+    return 0 < prefix.mask_len < prefix.address.max_prefixlen - 1

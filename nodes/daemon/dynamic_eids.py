@@ -12,6 +12,7 @@ from typing import Any
 
 from nodes.daemon.admission import Admission
 from nodes.daemon.ageing import Ageing
+from nodes.daemon.announcer import Announcer
 from nodes.daemon.arrivals import Arrivals
 from nodes.daemon.neighbour_socket import NeighbourSocket
 from nodes.daemon.plumbing import Plumbing
@@ -39,9 +40,6 @@ from nodes.lisp.eid_table import EidTable
 from nodes.lisp.rate_limit import RateLimit
 
 HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, BeGateway, FindHost)
-
-ANNOUNCEMENTS, EACH = 1024, 0.001
-"""What the neighbours of hosts are told: as much at once, then one frame in a millisecond."""
 
 BETWEEN_CORRECTIONS = 0.1
 """Seconds after which the neighbours of a host that is here are told again where, if one still sends elsewhere."""
@@ -99,7 +97,6 @@ class DynamicEids:
         self._ageing = Ageing(self._permitted)
         searched = (*(one.prefix for one in config.dynamic_eids), *config.roaming)
         self._arrivals = Arrivals(searched, self._elsewhere)
-        self._announcements: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
         self._corrections: RateLimit[EidPrefix] = RateLimit(1, BETWEEN_CORRECTIONS)
         self._neighbours: RateLimit[int] = RateLimit(NEIGHBOURS, EACH_NEIGHBOUR)
         served = {one.instance_id for one in searched}
@@ -117,6 +114,7 @@ class DynamicEids:
         # X09: of a site's xTRs one speaks to the hosts for others.
         self._speaks = config.map_notify_group is None
         self.counters: Counter[str] = Counter()
+        self._announcer = Announcer(self.counters, now)
 
     @property
     def readers(self) -> Mapping[int, Callable[[], None]]:
@@ -179,11 +177,12 @@ class DynamicEids:
 
     def find(self, effect: FindHost) -> None:
         """Ask for a host on its site interface; if it is there, its answer is overheard."""
-        # The interface is down or the kernel's table full: then nobody is seen.
-        with suppress(OSError):
-            interface = effect.interface or self._plumbing.interface_of(effect.eid)
-            if interface:
-                self._plumbing.look_for(effect.eid, interface)
+        interface = effect.interface or self._plumbing.interface_of(effect.eid)
+        port = self._by_name.get(interface or "")
+        if port is not None:
+            with suppress(OSError):  # the interface is down
+                self._plumbing.forget_neighbour(effect.eid, port.interface)
+            self._ask(port, effect.eid.address)
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""
@@ -204,11 +203,12 @@ class DynamicEids:
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do, by the engine's clock."""
-        waiting = (self._ageing.deadline(), *(port.deadline() for port in self._ports))
+        waiting = (self._ageing.deadline(), self._announcer.deadline(), *(port.deadline() for port in self._ports))
         return min((one for one in waiting if one is not None), default=None)
 
     def expire(self) -> None:
         """X05: ask for hosts that have been silent; those that do not answer are gone."""
+        self._announcer.expire()
         for port in self._ports:
             port.listen(self._now())
         due = self._ageing.due(self._now())
@@ -306,12 +306,7 @@ class DynamicEids:
         source = self._plumbing.own_address(port.interface, eid.address) if port else None
         if port is None or source is None or not self._speaks:
             return
-        if not self._announcements.allows(None, self._now()):
-            self.counters["announcements-refused"] += 1
-            return
-        with suppress(OSError):  # the interface is down
-            port.announce(eid.address, mac, source)
-            self.counters["hosts-announced"] += 1
+        self._announcer.announce(port, eid.address, mac, source)
 
     # Tables
 

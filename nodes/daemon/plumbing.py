@@ -192,13 +192,13 @@ class Plumbing:
         """
         neighbours.set_neighbour(self._kernel, self._indices[interface], eid.address, mac)
 
-    def look_for(self, eid: EidPrefix, interface: str) -> None:
-        """Ask for a host by ARP or neighbour discovery on a site interface.
+    def forget_neighbour(self, eid: EidPrefix, interface: str) -> None:
+        """Let the kernel's place for a host that may have left be another one's: all routers of a machine share them.
 
         Raises:
             NetlinkError: The kernel refused.
         """
-        neighbours.look_for(self._kernel, self._indices[interface], eid.address)
+        neighbours.forget_neighbour(self._kernel, self._indices[interface], eid.address)
 
     def look_for_neighbours(self) -> None:
         """Ask again for the hosts that the kernel knows from before a restart: those that are there answer (X01)."""

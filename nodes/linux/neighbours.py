@@ -35,12 +35,17 @@ def set_neighbour(kernel: Connection, index: int, address: IPAddress, mac: bytes
     kernel.request(_RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE, what)
 
 
+def forget_neighbour(kernel: Connection, index: int, address: IPAddress) -> None:
+    """Have the kernel know nothing of a neighbour."""
+    family = _AF_INET if address.version == 4 else _AF_INET6
+    known = _NDMSG.pack(family, index, 0, 0, 0) + attribute(_NDA_DST, address.packed)
+    with tolerating(errno.ENOENT):
+        kernel.request(_RTM_DELNEIGH, known, 0, f"forget neighbour {address} on interface {index}")
+
+
 def look_for(kernel: Connection, index: int, address: IPAddress) -> None:
     """Have the kernel ask for a neighbour now, whatever it knows of it."""
+    forget_neighbour(kernel, index, address)
     family = _AF_INET if address.version == 4 else _AF_INET6
-    destination = attribute(_NDA_DST, address.packed)
-    with tolerating(errno.ENOENT):
-        known = _NDMSG.pack(family, index, 0, 0, 0) + destination
-        kernel.request(_RTM_DELNEIGH, known, 0, f"forget neighbour {address} on interface {index}")
-    body = _NDMSG.pack(family, index, 0, _NTF_USE, 0) + destination
+    body = _NDMSG.pack(family, index, 0, _NTF_USE, 0) + attribute(_NDA_DST, address.packed)
     kernel.request(_RTM_NEWNEIGH, body, NLM_F_CREATE, f"look for neighbour {address} on interface {index}")

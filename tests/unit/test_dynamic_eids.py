@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from ipaddress import ip_address
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from typing import Any, cast
 import pytest
 
 from nodes.daemon import dynamic_eids
-from nodes.daemon.dynamic_eids import ANNOUNCEMENTS, NEIGHBOURS, DynamicEids
+from nodes.daemon.announcer import ANNOUNCEMENTS, PAUSE
+from nodes.daemon.dynamic_eids import NEIGHBOURS, DynamicEids
 from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.lisp.config import DynamicEid, Gateway, Locator, MapServerPeer, NodeConfig, Role
 from nodes.lisp.effects import (
     AddHost,
+    FindHost,
     Forwarding,
     ForwardingEntry,
     HostGone,
@@ -45,6 +48,7 @@ class Port:
         self.interface, self.gateway, self.mac = interface, gateway, GATEWAY
         self.heard: list[Heard | Arrived | Astray] = []
         self.said: list[Said] = []
+        self.room = 10_000
 
     def fileno(self) -> int:
         return 99
@@ -57,6 +61,8 @@ class Port:
         self.said.append(("answer", heard.sender, asked, heard.misled))
 
     def announce(self, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
+        if len(self.said) >= self.room:
+            raise OSError(errno.ENOBUFS, "No buffer space available")
         self.said.append(("announce", address, mac, source))
 
     def ask(self, wanted: IPAddress, own: IPAddress, mac: bytes | None = None) -> None:
@@ -105,6 +111,7 @@ class Router:
             remove_host=self.tables.native.pop,
             interface_of=lambda _eid: SITE,
             own_address=lambda _interface, near: OWN[near.version],
+            forget_neighbour=lambda eid, _interface: self.neighbours.pop(eid),
             set_neighbour=lambda eid, _interface, mac: self.neighbours.update({eid: mac}),
         )
         path = SimpleNamespace(add_host=lambda _: None, remove_host=lambda _: None, neighbour_answered=lambda: None)
@@ -175,11 +182,39 @@ def test_neighbours_of_a_host_that_left_are_told_the_routers_mac_address(router:
     assert router.taken() == [("announce", eid.address, None, OWN[eid.version])] * 2
 
 
+@pytest.mark.parametrize("eid", HOSTS)
+def test_a_host_that_is_looked_for_is_asked_and_the_kernel_keeps_no_place_for_it(
+    router: Router, eid: EidPrefix
+) -> None:
+    """X05: all routers of a machine share the kernel's table, which hundreds of hosts that leave would fill."""
+    router.hear(Heard(eid.address, MAC, announced=True))
+    router.dynamic.find(FindHost(eid, SITE))
+    assert router.taken() == [("ask", eid.address, None, OWN[eid.version])]
+    assert router.neighbours == {}
+
+
 def test_announcements_are_bounded_and_counted(router: Router) -> None:
     for n in range(ANNOUNCEMENTS + 500):
         router.dynamic.left(HostLeft(host_prefix(f"192.168.{n >> 8}.{n & 255}")))
     assert len(router.taken()) == ANNOUNCEMENTS
     assert router.dynamic.counters == {"hosts-announced": ANNOUNCEMENTS, "announcements-refused": 500}
+
+
+def test_announcements_wait_until_the_kernels_queue_has_room_again(router: Router) -> None:
+    """Hundreds of hosts leave at once; each is announced, in order, and nobody waits for it."""
+    left = [host_prefix(f"192.168.7.{n}") for n in range(1, 201)]
+    router.port.room = 150
+    for eid in left:
+        router.dynamic.left(HostLeft(eid))
+    said = router.taken()
+    assert router.dynamic.deadline() == PAUSE
+    router.dynamic.expire()
+    assert router.taken() == []
+    router.now = PAUSE
+    router.dynamic.expire()
+    assert [one[1] for one in (*said, *router.taken())] == [one.address for one in left]
+    assert router.dynamic.counters == {"hosts-announced": len(left)}
+    assert router.dynamic.deadline() is None
 
 
 @pytest.mark.parametrize("eid", HOSTS)

@@ -1,4 +1,7 @@
-"""Two hundred hosts move at once, while every correspondent sends to each of them five times a second."""
+"""Two hundred hosts move at once, while every correspondent sends to each of them five times a second.
+
+Each has an IPv4 and an IPv6 address, and both move: 400 EIDs. What is sent is IPv4.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,9 @@ from testbed.observe.capture import Capture, Frame
 from testbed.observe.decoder import Packet, decode
 
 _PORT = 46000
-_GROUPS = 200
-"""Turns of a millisecond in which each host is sent something by each correspondent."""
+_INTERVAL_NS, _GROUPS = 10_000_000, 20
+"""A turn, in which each correspondent sends to ten hosts, and the turns until all have been sent something. Shorter
+ones cost the processor that the routers need."""
 _BEFORE_S, _SETTLES_S, _APART_S = 0.2, 5.0, 8.0
 _DATA_PORT, _HEADERS = 4341, 128
 
@@ -69,7 +73,7 @@ def _traffic(lab: Lab) -> Iterator[None]:
 
         sources, destinations = [bound(one) for one in CORRESPONDENTS], [bound(one) for one in CROWD]
         plan = {
-            "interval_ns": 1_000_000,
+            "interval_ns": _INTERVAL_NS,
             "groups": _GROUPS,
             "flows": [(source.fileno(), host.fileno()) for host in destinations for source in sources],
             "streams": [],
@@ -98,12 +102,12 @@ def _traffic(lab: Lab) -> Iterator[None]:
 
 @contextmanager
 def _captures(lab: Lab) -> Iterator[tuple[Capture, Capture]]:
-    """What LISP routers send through the core, and what is sent on the fabrics; complete when the block has ended."""
+    """What LISP routers send through the core, and correspondents on the fabrics; complete when the block has ended."""
     core = [node.name for node in lab.topology.core]
     fabrics = [one.node for one in lab.topology.nodes.values() if one.kind == "fabric" for one in one.interfaces[:1]]
     with (
         Capture(lab, core, filters.udp_port(_DATA_PORT, _HEADERS)) as data,
-        Capture(lab, fabrics, filters.sample(1, _HEADERS)) as local,
+        Capture(lab, fabrics, filters.udp_port(_PORT, _HEADERS)) as local,
     ):
         yield data, local
 

@@ -24,7 +24,7 @@ def lisp_world(*, pubsub: bool, delayed: bool = False, crowd: bool = False) -> T
         pubsub: Whether ITRs and PITRs subscribe to what they resolve (RFC 9437).
         delayed: Whether each link between the core and what is not the core delays by 10 ms: any two sites are 20 ms
             apart.
-        crowd: Whether there are 200 hosts that can move, instead of one; they have IPv4 addresses only.
+        crowd: Whether there are 200 hosts that can move, instead of one; their IPv6 addresses are allocated.
     """
     text = (SHIPPED / "mobility.yaml").read_text(encoding="utf-8")
     if not pubsub:
