@@ -1,8 +1,11 @@
-"""The command line around invoke: exit statuses, the help of a task, and the mistakes that invoke would misread."""
+"""The command line around invoke: exit statuses, the line that says what is wrong, the help of a task.
+
+The exit status is 2 where what was typed cannot be, and nothing was done; 1 where something does not work, or is not as
+it should be. Both say why in one line, `ci/lab: TASK: …`; a mistake in a file in one that begins with `FILE:LINE:`.
+"""
 
 from __future__ import annotations
 
-import difflib
 import errno
 import functools
 import inspect
@@ -13,8 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from invoke import Collection, Context, Exit, Program, Task
+from invoke import Collection, Context, Exit, Program
 from invoke import task as invoke_task
+
+from testbed.command_words import complaint, usage
+from testbed.words import printable
 
 
 def task(
@@ -27,10 +33,12 @@ def task(
     """An invoke task whose errors are one line and whose integer result is the exit status."""
 
     def wrap(body: Callable[..., int | None]) -> Any:
+        named = name or body.__name__
+
         @functools.wraps(body)
         def run(context: Context, *arguments: Any, **options: Any) -> None:
             from testbed import commands  # noqa: F401 - Ctrl-C comes when what every task needs is there
-            from testbed.lab import LabError
+            from testbed.lab import InputError, LabError
             from testbed.load import TopologyError
 
             try:
@@ -39,9 +47,9 @@ def task(
             except TopologyError as error:
                 raise Exit(str(error), code=2) from None
             except LabError as error:
-                raise Exit(str(error), code=1) from None
+                raise Exit(_line(f"{named}: {error}"), code=2 if isinstance(error, InputError) else 1) from None
             except KeyboardInterrupt:
-                raise Exit("interrupted", code=130) from None
+                raise Exit(_line(f"{named}: interrupted"), code=130) from None
             if status:
                 raise Exit(code=status)
 
@@ -61,61 +69,27 @@ def _interruptible() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _line(words: str) -> str:
+    """The one line that says what is wrong."""
+    return f"ci/lab: {printable(words)}"
+
+
 def after_dashes() -> list[str]:
     """The words after `--`, unjoined: invoke would join them with spaces and lose their quoting."""
     return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
-
-
-def _complaint(words: list[str], tasks: Collection) -> str | None:
-    """What is wrong with the words before invoke sees them: it would misread them, or say too little."""
-    task = words[0] if words else ""
-    if task and not task.startswith("-") and task not in tasks.task_names:
-        close = difflib.get_close_matches(task, tasks.task_names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"tasks are {', '.join(sorted([*tasks.task_names, 'test']))}"
-        return f"there is no task {task}; {hint}"
-    if task == "exec" and "--" not in words:
-        return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"
-    if task == "down" and len(words) == 2 and not words[1].startswith("-"):
-        return f"down: a lab is named by --lab: ci/lab down --lab {words[1]}"
-    return _wrong_value(tasks[task], words[1:]) if task in tasks.task_names else None
-
-
-def _wrong_value(task: Task[Any], words: list[str]) -> str | None:
-    """Which option has no value, or no number: of the first invoke may say nothing, of the second a traceback."""
-    words = words[: words.index("--")] if "--" in words else words
-    flags = {
-        f"--{name}".replace("_", "-") if len(name) > 1 else f"-{name}": argument
-        for argument in task.get_arguments()
-        for name in argument.names
-    }
-    for position, word in enumerate(words):
-        flag, equals, value = word.partition("=")
-        argument = flags.get(flag)
-        if argument is None or not argument.takes_value:
-            continue
-        if not equals:
-            value = words[position + 1] if position + 1 < len(words) else ""
-        if not equals and (position + 1 == len(words) or value in flags):
-            return f"{task.name}: {flag} needs a value"
-        if argument.kind is int and not value.removeprefix("-").isdecimal():
-            return f"{task.name}: {flag} {value}: allowed is a whole number"
-    return None
 
 
 def _help(name: str, tasks: Collection) -> str:
     """The help of one task: usage, meaning, example, arguments and options."""
     task = tasks[name]
     lines: dict[bool, list[tuple[str, str | None]]] = {True: [], False: []}
-    usage = [name]
     for argument in task.get_arguments():
         flag = argument.name.strip("_").replace("_", "-")
         if argument.positional:
-            usage.append(flag.upper())
             lines[True].append((flag.upper(), argument.help))
         else:
             lines[False].append((f"--{flag}" if argument.kind is bool else f"--{flag} {flag.upper()}", argument.help))
-    usage += ["[OPTIONS]", *(["-- COMMAND"] if name == "exec" else [])]
-    text = [f"Usage: ci/lab {' '.join(usage)}", "", inspect.cleandoc(task.__doc__ or "")]
+    text = [f"Usage: {usage(task)}", "", inspect.cleandoc(task.__doc__ or "")]
     for positional, title in ((True, "Arguments:"), (False, "Options:")):
         if lines[positional]:
             width = max(len(left) for left, _ in lines[positional])
@@ -156,8 +130,9 @@ def _perform(tasks: Collection) -> None:
     if not words or {"-h", "--help"} & set(words):
         named = [word for word in words if word in tasks.task_names]
         print(_help(named[0], tasks) if named else _overview(tasks))
-    elif complaint := _complaint(sys.argv[1:], tasks):
-        sys.exit(f"ci/lab: {complaint}")
+    elif wrong := complaint(sys.argv[1:], tasks):
+        print(_line(wrong), file=sys.stderr)
+        sys.exit(2)
     else:
         Program(namespace=tasks, name="ci/lab", binary="ci/lab", version="0.1.0").run()
 

@@ -13,9 +13,9 @@ from typing import Any
 from nodes.dataplane.bpf import compiler
 from nodes.lisp.config import DataPlane, NodeConfig, Role
 from testbed.client.box import give, owner
-from testbed.client.channel import LabError
-from testbed.language.problems import one_of
+from testbed.client.channel import InputError, LabError
 from testbed.model import Topology
+from testbed.words import one_of, shortened
 
 _FORWARDING = frozenset(Role) - {Role.MAP_SERVER, Role.MAP_RESOLVER}
 
@@ -28,13 +28,13 @@ def overridden(topology: Topology, wanted: str) -> Topology:
         wanted: The name of a data plane.
 
     Raises:
-        LabError: There is none of that name.
+        InputError: There is none of that name.
     """
     try:
         plane = DataPlane(wanted)
     except ValueError:
         allowed = one_of([one.value for one in DataPlane], wanted)
-        raise LabError(f"unknown data plane '{wanted}', {allowed}") from None
+        raise InputError(f"unknown data plane '{shortened(wanted, 100)}', {allowed}") from None
     source = re.sub(r"^ +dataplane: .*\n", "", topology.source, flags=re.MULTILINE)
     source = re.sub(r"^dataplane: .*$", f"dataplane: {plane}", source, flags=re.MULTILINE)
     return replace(_configured(topology, lambda config: replace(config, dataplane=plane)), source=source)

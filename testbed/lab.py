@@ -28,7 +28,7 @@ from testbed.client.box import (
     parent_of,
     prepare,
 )
-from testbed.client.channel import Channel, LabError
+from testbed.client.channel import Channel, InputError, LabError
 from testbed.client.running import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
 from testbed.dataplane import overridden, provided, told
 from testbed.drivers import Driver
@@ -37,8 +37,9 @@ from testbed.drivers.keys import agreed
 from testbed.drivers.table import MOST_END_SECONDS
 from testbed.model import Topology
 from testbed.order import Order
+from testbed.words import echoed, listed, one_of
 
-__all__ = ["RUNS", "Lab", "LabError"]
+__all__ = ["RUNS", "InputError", "Lab", "LabError"]
 
 BOOT_SECONDS = 180.0
 END_SECONDS = MOST_END_SECONDS + 10.0
@@ -103,16 +104,21 @@ class Lab(LabClient):
             name: Its name, or its run directory ("./here"); None when only one runs.
 
         Raises:
-            LabError: There is none, or more than one and no name.
+            InputError: There is none of that name, or more than one and no name.
+            LabError: There is none at all.
         """
         there = cls.running()
+        names = sorted({lab.name for lab in there})
         if name is not None:
             place = Path(name).resolve() if "/" in name else None
             there = [lab for lab in there if (lab.run_dir == place if place else lab.name == name)]
-        if len(there) != 1:
-            names = ", ".join(sorted({lab.name for lab in there}))
-            missing = f"no lab named {name} is running" if name else "no lab is running"
-            raise LabError(f"several labs run, name one: {names}" if there else missing)
+            if not there:
+                others = f"; {one_of(names, name, 'running')}" if names else ""
+                raise InputError(f"no lab named {echoed(name)} is running{others}")
+        if not there:
+            raise LabError("no lab is running; boot one with: ci/lab up two-dc")
+        if len(there) > 1:
+            raise InputError(f"several labs run, name one by --lab; they are {listed(names)}")
         return there[0]
 
     @classmethod
@@ -135,12 +141,13 @@ class Lab(LabClient):
             progress: Called with a few words at each step.
 
         Raises:
+            InputError: The run directory cannot be one.
             LabError: It cannot start; nothing is left running.
         """
         if os.geteuid() != 0:
             raise LabError(NOT_ROOT)
         if self.run_dir.is_relative_to("/run"):
-            raise LabError(f"{self.run_dir} is below /run, which a lab cannot see; choose another run directory")
+            raise InputError(f"{self.run_dir} is below /run, which a lab cannot see; choose another run directory")
         if any(name == self.name for name, _ in lab_processes()):
             raise LabError(f"a lab named {self.name} runs already; take it down or choose another name")
         progress = progress or (lambda _step: None)

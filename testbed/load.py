@@ -9,16 +9,19 @@ from testbed.drivers.checks import implementations
 from testbed.language.checks import check
 from testbed.language.document import decode, parse, read
 from testbed.language.mobile import with_mobile_nodes
-from testbed.language.problems import Problems, TopologyError, one_of
+from testbed.language.problems import Problems, TopologyError
 from testbed.language.shapes import Table
 from testbed.language.tables import TopologyRow
 from testbed.model import Topology
 from testbed.resolve import resolve
+from testbed.words import one_of, shortened
 
 __all__ = ["SHIPPED", "TopologyError", "load", "loads", "shipped"]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "topologies"
 """Where the topologies that come with the testbed are."""
+
+_LONGEST_NAME = 300
 
 
 def shipped() -> list[str]:
@@ -36,7 +39,7 @@ def load(topology: str | Path, *, cwd: Path | None = None) -> Topology:
     Raises:
         TopologyError: There is no such file, or there are mistakes in it, each told in one line.
     """
-    shown = str(topology)
+    shown = shortened(str(topology), _LONGEST_NAME)
     path = (cwd or Path()) / topology
     if shown in shipped():
         path = SHIPPED / f"{shown}.yaml"

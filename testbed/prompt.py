@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from testbed import commands
 from testbed.lab import Lab, LabError
+from testbed.words import echoed, one_of, printable
 
 
 def cli(lab: str | None) -> None:
@@ -18,8 +19,8 @@ class Prompt(cmd.Cmd):
     """Reads a line, runs it in the lab; an error is one line and the prompt goes on."""
 
     intro = (
-        "NODE COMMAND runs a command in a node: h1 ping -c 1 h4. Also: status, show, lig, ping, logs, restart, shell,"
-        " help, exit."
+        "NODE COMMAND runs a command in a node: h1 ping -c 1 h4. Also: status, show, lig, ping, move, logs, restart,"
+        " shell, help, exit."
     )
     doc_header = "commands (help COMMAND says more)"
 
@@ -33,7 +34,7 @@ class Prompt(cmd.Cmd):
         try:
             return bool(super().onecmd(line))
         except (LabError, KeyboardInterrupt) as error:
-            print(str(error) or "interrupted")
+            print(printable(str(error)) or "interrupted")
             return False
 
     def do_EOF(self, _line: str) -> bool:  # noqa: N802 - cmd calls it so
@@ -49,7 +50,8 @@ class Prompt(cmd.Cmd):
         """NODE COMMAND: run it in the node; other hosts' names become their addresses."""
         node, _, rest = line.strip().partition(" ")
         if node not in self.lab.topology.nodes:
-            raise LabError(f"{node} is neither a command nor a node; nodes are {', '.join(self.lab.topology.nodes)}")
+            nodes = one_of(self.lab.topology.nodes, node, "nodes")
+            raise LabError(f"{echoed(node)} is neither a command nor a node; {nodes}")
         if not rest.strip():
             raise LabError(f"say what {node} is to do: {node} ip route, or: shell {node}")
         names = {host.name: str(host.address) for host in self.lab.topology.hosts}
@@ -97,6 +99,11 @@ class Prompt(cmd.Cmd):
         """Restart a LISP node's daemon: restart NODE."""
         (node,) = self._words(line, "restart NODE", 1)
         commands.restart(self.lab.name, node)
+
+    def do_move(self, line: str) -> None:
+        """Move a host to another site, or a mobile node to another network: move NODE SITE."""
+        node, site = self._words(line, "move NODE SITE", 2)
+        commands.move(self.lab.name, node, site)
 
     def do_exit(self, _line: str) -> bool:
         """Leave the prompt; the lab stays up."""

@@ -13,7 +13,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from testbed.lab import LabError
+from testbed.lab import InputError
+from testbed.words import echoed, one_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,8 @@ def run(name: str, json_file: str, **options: Any) -> None:
         options: What only ``dataplane`` and ``mobility`` have; see the ``run`` of their ``command``.
 
     Raises:
-        LabError: There is no such bench, or a file cannot be written, or it could not measure.
+        InputError: There is no such bench or option, or a file cannot be written.
+        LabError: It could not measure.
     """
     from ci.benches import boot, scale
     from ci.benches.dataplane import command as dataplane
@@ -36,13 +38,13 @@ def run(name: str, json_file: str, **options: Any) -> None:
     benches: Mapping[str, Callable[[], dict[str, Any]]] = {"boot": boot.measure, "scale": scale.measure}
     commands: Mapping[str, Callable[..., None]] = {"dataplane": dataplane.run, "mobility": mobility.run}
     if name not in (*benches, *commands):
-        raise LabError(f"bench: nothing is called {name}; there are {', '.join((*benches, *commands))}")
+        raise InputError(f"nothing is called {echoed(name)}, {one_of((*benches, *commands), name)}")
     known = signature(commands[name]).parameters if name in commands else {}
     given = {option: value for option, value in options.items() if value}
     for option in given:
         if option not in known:
             has = [one for one, run in commands.items() if option in signature(run).parameters]
-            raise LabError(f"bench {name}: has no --{option}; {' and '.join(has)} {'have' if len(has) > 1 else 'has'}")
+            raise InputError(f"{name} has no --{option}; {' and '.join(has)} {'have' if len(has) > 1 else 'has'}")
     if name in commands:
         commands[name](json_file, **given)
         return
@@ -60,10 +62,10 @@ def check_output(name: str, json_file: str) -> None:
     """See that a bench has somewhere to keep its rounds, before it takes minutes.
 
     Raises:
-        LabError: It has not.
+        InputError: It has not.
     """
     if not json_file:
-        raise LabError(f"bench: say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
+        raise InputError(f"say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
     check_writable(json_file, "--json")
 
 
@@ -71,7 +73,7 @@ def check_writable(file: str, option: str) -> None:
     """See that a file can be written; one that is not there is not made yet.
 
     Raises:
-        LabError: It cannot.
+        InputError: It cannot.
     """
     there = Path(file).exists()
     try:
@@ -79,7 +81,26 @@ def check_writable(file: str, option: str) -> None:
         if not there:
             Path(file).unlink()
     except OSError as error:
-        raise LabError(f"bench: {file}: {error.strerror}; {option} names a file that can be written") from None
+        raise InputError(f"{option} {echoed(file)}: {error.strerror}, allowed is a file that can be written") from None
+
+
+def read_earlier(file: str, bench: str, key: str) -> Any:
+    """What an earlier run kept under ``key`` in its JSON file.
+
+    Raises:
+        InputError: It is no such file.
+    """
+    try:
+        result = json.loads(Path(file).read_text())
+        if result["bench"] == bench:
+            return result[key]
+        why = f"it is of bench {echoed(result['bench'])}"
+    except OSError as error:
+        why = str(error.strerror)
+    except (ValueError, KeyError, TypeError):
+        why = "it is none"
+    allowed = f"allowed is the JSON file of an earlier run of bench {bench}"
+    raise InputError(f"--earlier {echoed(file)}: {why}, {allowed}")
 
 
 def write_json(file: str, result: Mapping[str, Any]) -> None:

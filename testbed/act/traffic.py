@@ -14,7 +14,7 @@ from testbed.act import iperf
 from testbed.act.iperf import Flow, Load, Report
 from testbed.act.passages import Direction, Tunnel, count
 from testbed.act.places import as_it_stands
-from testbed.client.channel import LabError
+from testbed.client.channel import InputError
 from testbed.client.running import LabClient
 from testbed.model import Path as Via
 from testbed.model import Topology
@@ -176,7 +176,8 @@ def traffic(
         version: The IP version; None for 4, or 6 where the two nodes have nothing else in common.
 
     Raises:
-        LabError: A node, an address, iperf3 or a way from one to the other is missing.
+        InputError: A node, an address or a way from one to the other is missing.
+        LabError: It cannot be measured: there is no iperf3, or it found no way.
     """
     sender, receiver, version = _addresses(lab, source, destination, version)
     _same_instance(lab.topology, source, destination, version)
@@ -209,17 +210,17 @@ def traffic(
 def _addresses(lab: LabClient, source: str, destination: str, version: int | None) -> tuple[IPAddress, IPAddress, int]:
     """The two addresses and their IP version."""
     if source == destination:
-        raise LabError(f"traffic from {source} to itself crosses nothing; name two nodes")
+        raise InputError(f"traffic from {source} to itself crosses nothing; name two nodes")
     nodes = (lab[source], lab[destination])
     common = [{one.version for each in node.interfaces for one in each.addresses} for node in nodes]
     for node, versions in zip(nodes, common, strict=True):
         if not versions:
-            raise LabError(f"{node.name} has no address")
+            raise InputError(f"{node.name} has no address")
         if version is not None and version not in versions:
-            raise LabError(f"{node.name} has no IPv{version} address")
+            raise InputError(f"{node.name} has no IPv{version} address")
     both = common[0] & common[1] if version is None else {version}
     if not both:
-        raise LabError(f"{source} and {destination} have no IP version in common")
+        raise InputError(f"{source} and {destination} have no IP version in common")
     chosen = min(both)
     return nodes[0].address_of(chosen), nodes[1].address_of(chosen), chosen
 
@@ -230,7 +231,7 @@ def _same_instance(topology: Topology, source: str, destination: str, version: i
         return
     pairs = {(one.source, one.destination) for one in topology.expectations if one.version == version}
     if pairs and (source, destination) not in pairs:
-        raise LabError(f"{source} and {destination} are hosts of different instances: no packet goes between them")
+        raise InputError(f"{source} and {destination} are hosts of different instances: no packet goes between them")
 
 
 def _complaint(source: str, destination: str, way: Direction) -> str:

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from testbed.bird import configuration
-from testbed.client.channel import Channel, LabError
+from testbed.client.channel import Channel, InputError, LabError
 from testbed.drivers.plan import Plan
 from testbed.order import Order, RunFiles
 
@@ -58,7 +58,8 @@ def lock(files: RunFiles) -> int:
     """Make the run directory and take its lock; the lab runs as long as anybody holds the descriptor.
 
     Raises:
-        LabError: A lab runs there, or the directory holds something else.
+        InputError: The directory holds something else.
+        LabError: A lab runs there, or the kernel refuses.
     """
     reader = owner()
     try:
@@ -67,7 +68,7 @@ def lock(files: RunFiles) -> int:
                 directory.mkdir(parents=True)
                 give(directory, reader)
         if _is_foreign(files):
-            raise LabError(f"{files.root} is not empty and not a run directory of a lab; choose another")
+            raise InputError(f"{files.root} is not empty and not a run directory of a lab; choose another")
         descriptor = os.open(files.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise LabError(f"run directory {files.root}: {error.strerror}") from error

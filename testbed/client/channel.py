@@ -20,6 +20,14 @@ class LabError(Exception):
     """Something about a lab does not work; one clear line."""
 
 
+class RefusedError(LabError):
+    """The answer to a request is that it is not carried out, and why."""
+
+
+class InputError(LabError):
+    """What was asked for cannot be, such as a node that is not there: the line says what can; nothing was done."""
+
+
 class Channel:
     """A connection on which requests are answered in order."""
 
@@ -49,7 +57,9 @@ class Channel:
             The reply's data, and the descriptors that came with it; the caller closes them.
 
         Raises:
-            LabError: The request was refused, or there was no answer.
+            InputError: What it asks for cannot be.
+            RefusedError: The answer is no, for another reason.
+            LabError: There was no answer.
         """
         self.tell(op, **fields)
         self.socket.settimeout(seconds)
@@ -64,7 +74,7 @@ class Channel:
         reply = json.loads(line)
         descriptors, self._descriptors = self._descriptors, []
         if not reply["ok"]:
-            raise LabError(reply["error"])
+            raise (InputError if reply.get("input") else RefusedError)(reply["error"])
         return reply.get("data"), descriptors
 
     @property

@@ -66,12 +66,12 @@ def _become(command: list[str], bird: str) -> None:
         if bird:
             ns.mount(bird, "/run/bird", flags=ns.MS_BIND)
         os.execvp(command[0], command)
-    except FileNotFoundError:
-        print(f"{command[0]}: command not found", file=sys.stderr)
-        os._exit(NOT_FOUND)
     except OSError as error:
-        print(f"{command[0]}: {error.strerror}", file=sys.stderr)
-        os._exit(CANNOT_RUN)
+        from testbed.words import echoed  # not before: it would cost as much as all the rest
+
+        missing = isinstance(error, FileNotFoundError)
+        print(f"{echoed(command[0])}: {'command not found' if missing else error.strerror}", file=sys.stderr)
+        os._exit(NOT_FOUND if missing else CANNOT_RUN)
 
 
 def _is_foreground() -> bool:

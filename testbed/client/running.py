@@ -15,12 +15,13 @@ from typing import IO, Any
 
 from testbed.act.mobility.moved import Moved
 from testbed.client.box import ROOT, give, owner
-from testbed.client.channel import Channel, LabError
+from testbed.client.channel import Channel, InputError, LabError, RefusedError
 from testbed.client.entrance import Entrance, follow_file
 from testbed.drivers.answers import read_answer
 from testbed.drivers.driver import Driver, NotTold, driver
 from testbed.model import Node, Topology
 from testbed.order import RunFiles
+from testbed.words import echoed, one_of
 
 RUNS = ROOT / ".runs"
 """Where run directories are, one per lab."""
@@ -47,10 +48,11 @@ class LabClient:
         """Name a lab; ``run_dir`` is ``.runs/<name>`` in the checkout unless told otherwise.
 
         Raises:
-            LabError: The name cannot be one.
+            InputError: The name cannot be one.
         """
         if not NAME.fullmatch(name):
-            raise LabError(f"{name!r} is not a name for a lab; allowed are letters, digits and . _ - (63 at most)")
+            allowed = "allowed are letters, digits and . _ - (63 at most)"
+            raise InputError(f"{echoed(name)} is not a name for a lab, {allowed}")
         self.name = name
         self.run_dir = (run_dir or RUNS / name).resolve()
         self._files = RunFiles(self.run_dir)
@@ -82,12 +84,13 @@ class LabClient:
         """A node of the topology.
 
         Raises:
-            LabError: There is none of that name.
+            InputError: There is none of that name.
         """
         try:
             return self.topology.nodes[node]
         except KeyError:
-            raise LabError(f"there is no node {node}; nodes are {', '.join(self.topology.nodes)}") from None
+            nodes = one_of(self.topology.nodes, node, "nodes")
+            raise InputError(f"there is no node {echoed(node)}; {nodes}") from None
 
     def status(self) -> dict[str, Any]:
         """What it and its nodes are doing: {lab, topology, state, run_dir, nodes: [{name, kind, site, state, ...}]}.
@@ -256,9 +259,12 @@ class LabClient:
 
         Returns:
             The EID-prefix, its locator-set now and who is told.
+
+        Raises:
+            InputError: It has no such EID-prefix or RLOC.
         """
         change = {"eid": eid, "rloc": rloc, "priority": priority, "weight": weight, "instance_id": instance_id}
-        return dict(self._ask_daemon(node, "set-locator", ANSWER_SECONDS, **change))
+        return dict(self._change(node, "set-locator", change))
 
     def change_key(self, node: str, key_id: int) -> dict[str, Any]:
         """Have an ETR register with another of its site's keys, which its Map-Servers know as well.
@@ -271,8 +277,11 @@ class LabClient:
 
         Returns:
             The ``key_id`` and the ``map_servers`` that are told.
+
+        Raises:
+            InputError: Its Map-Servers know no such key.
         """
-        return dict(self._ask_daemon(node, "change-key", ANSWER_SECONDS, key_id=key_id))
+        return dict(self._change(node, "change-key", {"key_id": key_id}))
 
     def restart(self, node: str) -> None:
         """Restart a node's daemons, or start those that died; returns when they are ready."""
@@ -340,8 +349,8 @@ class LabClient:
     def _lisp_router(self, node: str) -> Node:
         found = self[node]
         if found.lisp is None:
-            names = ", ".join(one.name for one in self.topology.lisp_routers)
-            raise LabError(f"{node} runs no LISP daemon; those that do are {names or 'none'}")
+            routers = one_of((one.name for one in self.topology.lisp_routers), node, "nodes that run one")
+            raise InputError(f"{node} runs no LISP daemon; {routers}")
         return found
 
     def _driver(self, node: str) -> Driver | None:
@@ -364,6 +373,13 @@ class LabClient:
             words = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-1:])
             raise LabError(words or f"{asked.name} of {node}: {query.command[0]} ends with status {done.returncode}")
         return read_answer(done.stdout, query.lines, f"{what} of {asked.name} on {node}")
+
+    def _change(self, node: str, op: str, change: Mapping[str, Any]) -> Any:
+        """Have a daemon change something; it refuses only what cannot be."""
+        try:
+            return self._ask_daemon(node, op, ANSWER_SECONDS, **change)
+        except RefusedError as error:
+            raise InputError(str(error)) from None
 
     def _ask_daemon(self, node: str, op: str, seconds: float, **fields: Any) -> Any:
         self._lisp_router(node)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,9 @@ from pathlib import Path
 
 from testbed.commands.labs import progress, terminated_as_interrupted
 from testbed.commands.proofs import reachability
-from testbed.lab import Lab, LabError
+from testbed.commands.values import unwritten
+from testbed.lab import InputError, Lab
+from testbed.words import echoed, one_of
 
 SCENARIOS = ("reachability", "mobility")
 _WORLD = "two-dc"
@@ -21,18 +21,20 @@ _MOBILE_WORLD, _MOBILE = "mobility", "mobile"
 
 
 def demo(scenario: str = "", *, topology: str = "", dataplane: str | None = None, html: str = "") -> int:
-    """Show a scenario, or all; return 1 when one did not do what it promises, 2 for words that mean nothing.
+    """Show a scenario, or all; return 1 when one did not do what it promises.
 
     Args:
         scenario: One of :data:`SCENARIOS`; "" is all of them, or reachability alone where a topology is named.
         topology: Where everybody is to reach everybody.
         dataplane: The data plane of all LISP nodes.
         html: Where the page of the mobility scenario goes; "" is the run directory.
+
+    Raises:
+        InputError: There is no such scenario, or it has no such option; nothing was booted.
     """
     chosen = (scenario,) if scenario else SCENARIOS[:1] if topology else SCENARIOS
     if complaint := next(_complaints(chosen, topology, html), None):
-        print(f"ci/lab: demo: {complaint}", file=sys.stderr)
-        return 2
+        raise InputError(complaint)
     status = 0
     if "reachability" in chosen:
         status = reachability(topology or _WORLD, dataplane=dataplane)
@@ -44,18 +46,15 @@ def demo(scenario: str = "", *, topology: str = "", dataplane: str | None = None
 def _complaints(chosen: tuple[str, ...], topology: str, html: str) -> Iterator[str]:
     for name in chosen:
         if name not in SCENARIOS:
-            close = difflib.get_close_matches(name, SCENARIOS, 1)
-            yield f"there is no scenario {name}; " + (
-                f"did you mean {close[0]}?" if close else f"scenarios are {' and '.join(SCENARIOS)}"
-            )
+            yield f"there is no scenario {echoed(name)}; {one_of(SCENARIOS, name, 'scenarios')}"
     if topology and "reachability" not in chosen:
         yield "--topology is for the scenario reachability"
     if html and "mobility" not in chosen:
         yield "--html is for the scenario mobility"
     if html and not Path(html).resolve().parent.is_dir():
-        yield f"--html {html}: there is no directory {Path(html).resolve().parent}"
+        yield f"--html {echoed(html)}: there is no directory {echoed(Path(html).resolve().parent)}"
     if html and Path(html).is_dir():
-        yield f"--html {html}: is a directory"
+        yield f"--html {echoed(html)}: is a directory"
 
 
 @contextmanager
@@ -66,7 +65,7 @@ def _whole(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC and path.is_file():
             path.unlink()
-        raise LabError(f"demo: {path} cannot be written: {error.strerror}") from None
+        raise unwritten(path, error) from None
 
 
 def mobility(*, dataplane: str | None = None, html: Path | None = None) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.drivers import OURS
-from testbed.lab import Lab, LabError
+from testbed.lab import InputError, Lab, LabError
+from testbed.words import echoed
 
 
 def up(
@@ -60,7 +61,8 @@ def _assignment(words: str) -> tuple[str, str]:
     """A node, and what runs there."""
     node, _, which = words.partition("=")
     if not node or not which:
-        raise LabError(f"--implementation {words}: allowed is NODE=NAME or NODE=FILE, for example xtr1=my-router.yaml")
+        allowed = "allowed is NODE=NAME or NODE=FILE, for example xtr1=my-router.yaml"
+        raise InputError(f"--implementation {echoed(words)}: {allowed}")
     return node, which
 
 
@@ -91,7 +93,7 @@ def status(lab: str | None, *, as_json: bool = False) -> None:
 def execute(lab: str | None, node: str, argv: list[str]) -> int:
     """Run a command inside a node, with this terminal; return its exit status."""
     if not argv:
-        raise LabError(f"exec: say what to run after --, for example: ci/lab exec {node} -- ip route")
+        raise InputError(f"say what to run after --, for example: ci/lab exec {echoed(node)} -- ip route")
     return Lab.attach(lab).exec(node, argv)
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from testbed.commands.labs import progress, terminated_as_interrupted
-from testbed.lab import Lab, LabError
+from testbed.lab import InputError, Lab
 from testbed.model import Topology
 
 
@@ -29,7 +29,7 @@ def traffic(
 ) -> int:
     """Send traffic from one node to another; return 1 when its path is not what the topology says."""
     if not source or not destination:
-        raise LabError("traffic: say from where to where, for example: ci/lab traffic --from h1 --to h4")
+        raise InputError("say from where to where, for example: ci/lab traffic --from h1 --to h4")
     from testbed.act.traffic import FILE
     from testbed.act.traffic import traffic as send
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from ipaddress import ip_network
 
-from testbed.lab import Lab, LabError
+from testbed.lab import InputError, Lab
+from testbed.words import echoed, one_of
 
 SHOWN = (
     "map-cache",
@@ -25,7 +26,7 @@ SHOWN = (
 def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> None:
     """Show a table of a LISP node."""
     if what not in SHOWN:
-        raise LabError(f"show: nothing is called {what}; there are {', '.join(SHOWN)}")
+        raise InputError(f"nothing is called {echoed(what)}, {one_of(SHOWN, what)}")
     data = Lab.attach(lab).show(node, what)
     if as_json:
         print(json.dumps(data, indent=1))
@@ -42,7 +43,7 @@ def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> Non
 def verify(lab: str | None, node: str, what: str, *, as_json: bool = False) -> int:
     """Compare the kernel's maps of a node with its engine's view; returns 1 where they differ, else 0."""
     if what != "map-cache":
-        raise LabError(f"show: --verify is for the map-cache, not for {what}")
+        raise InputError(f"--verify is for the map-cache, not for {echoed(what)}")
     found = Lab.attach(lab).verify(node)
     if as_json:
         print(json.dumps(found, indent=1))
@@ -62,7 +63,7 @@ def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: 
     try:
         ip_network(eid)
     except ValueError:
-        raise LabError(f"lig: {eid} is not an EID; allowed is an IPv4 or IPv6 address or prefix") from None
+        raise InputError(f"{echoed(eid)} is not an EID, allowed is an IPv4 or IPv6 address or prefix") from None
     answer = Lab.attach(lab).lig(node, eid, instance_id)
     if as_json:
         print(json.dumps(answer, indent=1))
@@ -92,7 +93,7 @@ def locator(
 ) -> None:
     """Change the priority or weight of one of a site's RLOCs while the lab runs."""
     if priority is None and weight is None:
-        raise LabError("locator: say what is to change: --priority, --weight or both")
+        raise InputError("say what is to change: --priority, --weight or both")
     answer = Lab.attach(lab).set_locator(node, eid, rloc, priority, weight, instance_id)
     if as_json:
         print(json.dumps(answer, indent=1))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from testbed.lab import LabError
+import errno
+from pathlib import Path
+
+from testbed.lab import InputError, LabError
+from testbed.words import echoed
 
 
 def seconds(text: str) -> float:
     """Read a positive number of seconds.
 
     Raises:
-        LabError: It is not one.
+        InputError: It is not one.
     """
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < 86400:
-        raise LabError(f"{text} is not a time; allowed are seconds above 0, at most a day")
+        raise InputError(f"{echoed(text)} is not a time, allowed are seconds above 0, at most a day")
     return value
 
 
@@ -24,10 +28,10 @@ def instance_id(text: str) -> int:
     """Read a 24-bit instance-ID.
 
     Raises:
-        LabError: It is not one.
+        InputError: It is not one.
     """
     if not text.isdecimal() or int(text) >= 1 << 24:
-        raise LabError(f"{text} is not an instance-ID; allowed are 0 to {(1 << 24) - 1}")
+        raise InputError(f"{echoed(text)} is not an instance-ID, allowed are 0 to {(1 << 24) - 1}")
     return int(text)
 
 
@@ -35,10 +39,10 @@ def key_id(text: str) -> int:
     """Read a Key ID, 0 to 255.
 
     Raises:
-        LabError: It is not one.
+        InputError: It is not one.
     """
     if not text.isdecimal() or int(text) > 255:
-        raise LabError(f"key ID {text} is not allowed; allowed are 0 to 255")
+        raise InputError(f"key ID {echoed(text)} is not allowed, allowed are 0 to 255")
     return int(text)
 
 
@@ -46,12 +50,12 @@ def octet(text: str, name: str) -> int | None:
     """Read a priority or weight, 0 to 255; "" is None.
 
     Raises:
-        LabError: It is not one.
+        InputError: It is not one.
     """
     if not text:
         return None
     if not text.isdecimal() or int(text) > 255:
-        raise LabError(f"{name} {text} is not allowed; allowed are 0 to 255")
+        raise InputError(f"{name} {echoed(text)} is not allowed, allowed are 0 to 255")
     return int(text)
 
 
@@ -59,7 +63,7 @@ def megabits(text: str) -> float | None:
     """Read a rate in Mbit/s; "" is None.
 
     Raises:
-        LabError: It is not one.
+        InputError: It is not one.
     """
     if not text:
         return None
@@ -68,7 +72,7 @@ def megabits(text: str) -> float | None:
     except ValueError:
         value = 0.0
     if not 0.001 <= value <= 1e6:
-        raise LabError(f"{text} is not a rate; allowed are Mbit/s from 0.001 to 1000000")
+        raise InputError(f"{echoed(text)} is not a rate, allowed are Mbit/s from 0.001 to 1000000")
     return value
 
 
@@ -76,10 +80,10 @@ def number(text: str, what: str, most: int) -> int:
     """Read a whole number of ``what``, from 1 to ``most``.
 
     Raises:
-        LabError: It is not one.
+        InputError: It is not one.
     """
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
-        raise LabError(f"{text} is not a number of {what}; allowed are 1 to {most}")
+        raise InputError(f"{echoed(text)} is not a number of {what}, allowed are 1 to {most}")
     return int(text)
 
 
@@ -87,8 +91,14 @@ def by_udp(tcp: bool, udp: bool) -> bool:
     """Whether UDP is wanted; TCP is when nothing is said.
 
     Raises:
-        LabError: Both are.
+        InputError: Both are.
     """
     if tcp and udp:
-        raise LabError("traffic: --tcp and --udp exclude each other; run it twice to compare them")
+        raise InputError("--tcp and --udp exclude each other; run it twice to compare them")
     return udp
+
+
+def unwritten(path: Path, error: OSError) -> LabError:
+    """Why a file that somebody named cannot be written: it is no place for one, or the disk is full."""
+    kind = LabError if error.errno == errno.ENOSPC else InputError
+    return kind(f"{echoed(path)} cannot be written: {error.strerror}")

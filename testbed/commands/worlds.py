@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from testbed.lab import LabError
+from testbed.commands.values import unwritten
 
 
 def validate(file: str, *, resolved: bool = False) -> None:
@@ -33,7 +33,8 @@ def graph(file: str, *, output: str | None = None) -> None:
 
     Raises:
         TopologyError: There are mistakes in it.
-        LabError: The file cannot be written.
+        InputError: The file cannot be written.
+        LabError: The disk is full.
     """
     from testbed.client.box import give, owner
     from testbed.graph import graph as draw_topology
@@ -51,7 +52,7 @@ def graph(file: str, *, output: str | None = None) -> None:
         if new:
             give(path, owner())
     except OSError as error:
-        raise LabError(f"graph: {path} cannot be written: {error.strerror}") from None
+        raise unwritten(path, error) from None
     print(f"{path} shows {topology.name}")
 
 

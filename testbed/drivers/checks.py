@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from testbed.drivers.driver import OURS, driver, shipped
-from testbed.language.problems import Problems, one_of
+from testbed.language.problems import Problems
 from testbed.language.segments import default_roles, roles_of
 from testbed.language.tables import TopologyRow
+from testbed.words import one_of
 
 
 def implementations(topology: TopologyRow, directory: Path, problems: Problems) -> dict[str, str]:

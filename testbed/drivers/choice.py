@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from testbed.client.channel import LabError
+from testbed.client.channel import InputError
 from testbed.drivers.driver import OURS, Driver, driver, shipped
 from testbed.drivers.plan import Plan
-from testbed.language.problems import one_of
 from testbed.model import Topology
 from testbed.order import RunFiles
 from testbed.resolve.text import cast_in
+from testbed.words import echoed, one_of
 
 Wanted = Mapping[str, str | Path | Driver]
 """Names of implementations, driver files or drivers, by node."""
@@ -28,7 +28,8 @@ def chosen(topology: Topology, wanted: Wanted, otherwise: Wanted) -> dict[str, D
 
     Raises:
         TopologyError: A driver file is wrong.
-        LabError: There is no such node, or what it needs is not here.
+        InputError: There is no such node.
+        Unusable: What it needs is not here.
     """
     names = [one.name for one in topology.lisp_routers]
     read: dict[str, Driver] = {}
@@ -37,10 +38,10 @@ def chosen(topology: Topology, wanted: Wanted, otherwise: Wanted) -> dict[str, D
     for node, which in {**otherwise, **said, **wanted}.items():
         if node in names and topology[node].networks:
             if node in wanted:
-                raise LabError(f"implementation of {node}: a mobile node runs our own daemon, allowed is {OURS}")
+                raise InputError(f"implementation of {node}: a mobile node runs our own daemon, allowed is {OURS}")
             continue
         if node not in names:
-            raise LabError(f"implementation of {node}: there is no such LISP node, {one_of(names, node)}")
+            raise InputError(f"implementation of {echoed(node)}: there is no such LISP node, {one_of(names, node)}")
         if isinstance(which, Driver):
             found[node] = which
         elif str(which) != OURS:

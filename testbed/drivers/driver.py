@@ -17,10 +17,11 @@ from testbed.drivers.table import DriverRow, QueryRow
 from testbed.drivers.templates import Refused, Template
 from testbed.drivers.values import PARAMETERS, VALUES, values
 from testbed.language.document import decode, parse, read
-from testbed.language.problems import Problems, one_of
+from testbed.language.problems import Problems
 from testbed.language.shapes import At, Table, keys_of
 from testbed.language.tables import ALGORITHMS
 from testbed.model import Node, Topology
+from testbed.words import one_of
 
 OURS = "lisp-testbed"
 """What our own implementation is called; it needs no driver file."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from testbed.language.problems import Problems, one_of
+from testbed.language.problems import Problems
+from testbed.words import one_of
 
 if TYPE_CHECKING:
     import jinja2

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from testbed.words import printable, shortened
+
+_LONGEST = 300
+"""Characters of what is wrong; what is allowed is our own words."""
+
 
 class TopologyError(Exception):
     """A topology, or another file that people write, cannot be used.
@@ -13,7 +18,7 @@ class TopologyError(Exception):
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(printable(one) for one in problems)
         super().__init__("\n".join(self.problems))
 
 
@@ -41,7 +46,7 @@ class Problems:
             what: What is wrong.
             allowed: What is allowed there, a phrase such as "allowed is true or false".
         """
-        self._found.setdefault((line, f"{what}, {allowed}"))
+        self._found.setdefault((line, f"{shortened(what, _LONGEST)}, {allowed}"))
 
     def raise_any(self) -> None:
         """Raise what was found.
@@ -52,29 +57,3 @@ class Problems:
         if self._found:
             ordered = sorted(self._found, key=lambda item: item[0])
             raise TopologyError(f"{self.shown}:{line}: {text}" for line, text in ordered)
-
-
-def one_of(words: Iterable[str], given: str = "") -> str:
-    """The phrase that lists what is allowed, with the nearest word if ``given`` looks like a slip of the pen."""
-    known = list(words)
-    if not known:
-        return "allowed is nothing here"
-    near = nearest(given, known)
-    hint = f" (did you mean '{near}'?)" if near else ""
-    listed = known if len(known) <= _LISTED else [*known[:_LISTED], f"and {len(known) - _LISTED} more"]
-    return f"allowed {'is' if len(known) == 1 else 'are'} {', '.join(listed)}{hint}"
-
-
-def nearest(given: str, known: list[str]) -> str:
-    """The word that was probably meant, or ""."""
-    import difflib  # needed only where there is a mistake
-
-    return next(iter(difflib.get_close_matches(given, known, n=1)), "") if given else ""
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and its noun: "1 host", "2 hosts"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-_LISTED = 20

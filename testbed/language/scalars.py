@@ -11,8 +11,8 @@ from typing import Any
 from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.language.document import Mapping as MappingValue
 from testbed.language.document import Scalar, Value
-from testbed.language.problems import one_of
 from testbed.model import IPInterface
+from testbed.words import one_of
 
 MAX_NAME = 13  # an interface is named after its peer: 15 characters less room for "-2"
 RESERVED = frozenset({"lo", "lisp0", "all", "default"})  # interfaces of every router, and of the kernel's settings

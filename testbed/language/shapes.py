@@ -11,8 +11,9 @@ from inspect import get_annotations
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from testbed.language.document import Mapping, Scalar, Sequence, Value
-from testbed.language.problems import Problems, counted, nearest, one_of
+from testbed.language.problems import Problems
 from testbed.language.scalars import NAME, ScalarShape, Wrong, described
+from testbed.words import counted, nearest, one_of
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Row")

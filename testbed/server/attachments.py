@@ -10,7 +10,8 @@ from nodes.linux import links
 from testbed.model import Topology
 from testbed.server.build import Network
 from testbed.server.events import Events
-from testbed.server.supervision import ServerError
+from testbed.server.supervision import RequestError, ServerError
+from testbed.words import echoed, one_of
 
 _CARRIER_SECONDS = 2.0
 _LOOK_SECONDS = 0.0005
@@ -21,6 +22,7 @@ class Attachments:
 
     Attributes:
         places: The access network that each mobile node is in, by its name.
+        ways: The access networks of each, by its name.
     """
 
     def __init__(self, topology: Topology, network: Network, events: Events) -> None:
@@ -29,6 +31,7 @@ class Attachments:
         self.places = {node: next(iter(networks)) for node, networks in self._networks.items()}
         self._network = network
         self._events = events
+        self.ways = {node: tuple(networks) for node, networks in self._networks.items()}
         self._one_at_a_time = asyncio.Lock()
 
     async def move(self, node: str, network: str) -> dict[str, Any]:
@@ -42,15 +45,12 @@ class Attachments:
             What :class:`testbed.act.mobility.moved.Moved` holds.
 
         Raises:
-            ServerError: It cannot go there, or its link gets no carrier; the text says why.
+            RequestError: It cannot go there; the text says why.
+            ServerError: Its link gets no carrier.
             OSError: The kernel refused.
         """
         async with self._one_at_a_time:
-            interfaces, origin, machine = self._networks[node], self.places[node], self._network[node]
-            if network not in interfaces:
-                raise ServerError(f"{node} has no access network {network}; it has {', '.join(interfaces)}")
-            if network == origin:
-                raise ServerError(f"{node} is in {origin} already")
+            origin, interfaces, machine = self.origin(node, network), self._networks[node], self._network[node]
             links.index_of(machine.kernel, interfaces[network])  # whoever deleted it hears so before anything is lost
             unplugged = time.monotonic()
             machine.leave(interfaces[origin])
@@ -64,6 +64,19 @@ class Attachments:
         moved = {"origin": origin, "site": network, "unplugged": unplugged, "plugged": time.monotonic()}
         self._events.emit("moved", node, silent=False, **moved)
         return {"node": node, **moved}
+
+    def origin(self, node: str, network: str) -> str:
+        """The access network that a mobile node is to leave.
+
+        Raises:
+            RequestError: It cannot go to ``network``.
+        """
+        networks = one_of(self.ways[node], network, "its networks")
+        if network not in self.ways[node]:
+            raise RequestError(f"{node} has no access network {echoed(network)}; {networks}")
+        if network == self.places[node]:
+            raise RequestError(f"{node} is in {network} already; {networks}")
+        return self.places[node]
 
     async def _attach(self, machine: Any, interface: str) -> None:
         links.set_up(machine.kernel, links.index_of(machine.kernel, interface))

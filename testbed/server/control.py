@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from testbed.server.events import Events
-from testbed.server.supervision import ServerError
+from testbed.server.supervision import RequestError, ServerError
 
 _MAX_REQUEST = 1 << 16
 
@@ -91,7 +91,7 @@ class Control:
                 raise ServerError(f"unknown request; allowed are {', '.join(self._handlers)}")
             reply = await handler(request)
         except (ServerError, OSError) as error:
-            await self._refuse(client, str(error))
+            await self._refuse(client, str(error), isinstance(error, RequestError))
         except (TypeError, ValueError, OverflowError) as error:
             await self._refuse(client, f"the request makes no sense: {error}")
         else:
@@ -102,8 +102,9 @@ class Control:
                     os.close(descriptor)
         return True
 
-    async def _refuse(self, client: socket.socket, error: str) -> None:
-        await self._send(client, {"ok": False, "error": error})
+    async def _refuse(self, client: socket.socket, error: str, its_words: bool = False) -> None:
+        """Say in a line why not; "input" is whether the request asks for what cannot be."""
+        await self._send(client, {"ok": False, "error": error, "input": its_words})
 
     async def _send(self, client: socket.socket, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
         """Send a line, however long; the descriptors go with its first piece."""

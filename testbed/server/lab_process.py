@@ -22,10 +22,11 @@ from testbed.server.events import Events
 from testbed.server.foreign import ForeignRouters
 from testbed.server.fork_server import ForkServer
 from testbed.server.link_watch import LinkWatch
-from testbed.server.moves import Moves
+from testbed.server.moves import Moves, movable
 from testbed.server.relay import Relay
 from testbed.server.routing import RoutingDaemons
-from testbed.server.supervision import ServerError, State, Supervisor
+from testbed.server.supervision import RequestError, ServerError, State, Supervisor
+from testbed.words import echoed, one_of
 
 _FIRST = {Role.MAP_SERVER, Role.MAP_RESOLVER}
 """Whoever answers the others has to listen first: a Map-Register nobody hears is repeated after a second."""
@@ -174,8 +175,9 @@ class LabProcess:
         try:
             return self.topology.nodes[request["node"]]
         except KeyError:
-            names = ", ".join(self.topology.nodes)
-            raise ServerError(f"there is no node {request.get('node')}; nodes are {names}") from None
+            name = str(request.get("node"))
+            nodes = one_of(self.topology.nodes, name, "nodes")
+            raise RequestError(f"there is no node {echoed(name)}; {nodes}") from None
 
     def _namespace(self, node: Node) -> int:
         if self.network is None or node.name not in self.network:
@@ -234,8 +236,8 @@ class LabProcess:
         node = self._node(request)
         supervisors = [one for one in self.supervisors if node.name in one.daemons]
         if not (node.lisp or node.routing):
-            names = ", ".join(one.name for one in self.topology.nodes.values() if one.lisp or one.routing)
-            raise ServerError(f"{node.name} runs no daemon; those that do are {names or 'none'}")
+            names = [one.name for one in self.topology.nodes.values() if one.lisp or one.routing]
+            raise RequestError(f"{node.name} runs no daemon; {one_of(names, node.name, 'nodes that run one')}")
         if self.state != "ready":
             raise ServerError(f"the lab is not ready yet; {node.name} cannot be restarted")
         for one in supervisors:
@@ -250,11 +252,20 @@ class LabProcess:
 
     async def _move(self, request: Request) -> Reply:
         """Move hosts to another site, mobile nodes to another access network."""
-        nodes = [self._node(Request(node=name)) for name in request["nodes"]]
+        nodes = [self._node(Request(node=name)).name for name in request["nodes"]]
         moves, attachments = self._movable()
-        site, hosts = request["site"], [one.name for one in nodes if not one.networks]
-        moved = [await attachments.move(one.name, site) for one in nodes if one.networks]
-        return Reply(moved + moves.move(hosts, site, bool(request["silent"])))
+        site, silent = str(request["site"]), bool(request["silent"])
+        for one in nodes:  # before the first moves
+            if one in attachments.ways:
+                attachments.origin(one, site)
+                if silent:
+                    raise RequestError(f"{one} cannot move silently: a mobile node registers its new RLOCs")
+            elif one in moves.ways:
+                moves.origin(one, site)
+            else:
+                raise RequestError(f"{one} cannot move; {movable(moves.ways | attachments.ways)}")
+        moved = [await attachments.move(one, site) for one in nodes if one in attachments.ways]
+        return Reply(moved + moves.move([one for one in nodes if one in moves.ways], site, silent))
 
     async def _places(self, _request: Request) -> Reply:
         """Which site each host is in, and which access network each mobile node."""

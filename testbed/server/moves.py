@@ -12,10 +12,11 @@ from typing import Any
 from nodes.kinds.announcement import Announcement
 from nodes.kinds.patch import Patch
 from nodes.linux import links
-from testbed.model import NodeKind, Topology
+from testbed.model import Node, NodeKind, Topology
 from testbed.server.build import Network
 from testbed.server.events import Events
-from testbed.server.supervision import ServerError
+from testbed.server.supervision import RequestError
+from testbed.words import echoed, listed, one_of
 
 
 class Moves:
@@ -23,6 +24,7 @@ class Moves:
 
     Attributes:
         places: The site that each host is in, by its name.
+        ways: The sites between which each host that can move does, by its name.
     """
 
     def __init__(self, topology: Topology, network: Network, events: Events) -> None:
@@ -32,6 +34,8 @@ class Moves:
         self._events = events
         self._fabrics = {one.site: one.name for one in topology.nodes.values() if one.kind is NodeKind.FABRIC}
         self._sites = tuple(topology.sites)
+        on_a_fabric = [one for one in topology.hosts if not one.networks and self._is_on_a_fabric(one)]
+        self.ways = {one.name: tuple(self._fabrics) for one in on_a_fabric if len(self._fabrics) > 1}
         self._patches: dict[tuple[str, str], Patch] = {}
         self._numbers = itertools.count()
 
@@ -47,10 +51,10 @@ class Moves:
             For each what :class:`testbed.act.mobility.moved.Moved` holds.
 
         Raises:
-            ServerError: One of them cannot go there, and all are where they were; the text says why.
+            RequestError: One of them cannot go there, and all are where they were; the text says why.
             OSError: The kernel refused to move one; it and those behind it are where they were.
         """
-        origins = {node: self._origin(node, site) for node in nodes}
+        origins = {node: self.origin(node, site) for node in nodes}
         ends = {node: self._network[node].intfList()[0] for node in origins}
         ways = {node: way for node, one in ends.items() if (way := self._patch(node, _other_end(one), site))}
         moved = []
@@ -85,25 +89,24 @@ class Moves:
                     with suppress(OSError):  # one that failed is gone
                         way.set_up(False)
 
-    def _origin(self, node: str, site: str) -> str:
-        """The site that a host is to leave, if it may.
+    def origin(self, node: str, site: str) -> str:
+        """The site that a host, one of those with ``ways``, is to leave.
 
         Raises:
-            ServerError: It may not.
+            RequestError: It cannot go there.
         """
-        if node not in self.places:
-            raise ServerError(f"{node} cannot move: only hosts do: {', '.join(self.places) or 'there are none'}")
+        with_a_fabric = one_of(self.ways[node], site, "sites with a fabric")
         if site not in self._sites:
-            raise ServerError(f"there is no site {site}; sites are {', '.join(self._sites)}")
+            raise RequestError(f"there is no site {echoed(site)}; {with_a_fabric}")
         if site not in self._fabrics:
-            raise ServerError(f"{site} has no fabric to plug {node} in; those with one are {', '.join(self._fabrics)}")
-        origin = self.places[node]
-        if site == origin:
-            raise ServerError(f"{node} is in {site} already")
-        peers = [_other_end(interface).node.name for interface in self._network[node].intfList()]
-        if len(peers) != 1 or peers[0] not in self._fabrics.values():
-            raise ServerError(f"{node} cannot move: it has to have one link, to a fabric, not to {', '.join(peers)}")
-        return origin
+            raise RequestError(f"{site} has no fabric to plug {node} in; {with_a_fabric}")
+        if site == self.places[node]:
+            raise RequestError(f"{node} is in {site} already; {with_a_fabric}")
+        return self.places[node]
+
+    def _is_on_a_fabric(self, host: Node) -> bool:
+        """Whether a host has one link, and that leads to a fabric: a cable that can be plugged in elsewhere."""
+        return [one.peer in self._fabrics.values() for one in host.interfaces] == [True]
 
     def _replug(self, node: str, end: Any, origin: str, site: str) -> tuple[float, float]:
         """Plug the cable that ends in ``end`` in elsewhere; returns when it was pulled, and when that was done."""
@@ -132,6 +135,15 @@ class Moves:
             mtu = links.get(end.node.kernel, end.name).mtu
             self._patches[node, site] = Patch(next(self._numbers), node, mtu, end.node, there)
         return self._patches[node, site]
+
+
+def movable(ways: Mapping[str, Sequence[str]]) -> str:
+    """The nodes of a lab that can move, and between which places."""
+    between: dict[tuple[str, ...], list[str]] = {}
+    for node, places in ways.items():
+        between.setdefault(tuple(places), []).append(node)
+    told = [f"{listed(nodes)} can, between {' and '.join(places)}" for places, nodes in between.items() if places[1:]]
+    return "; ".join(told) or "nothing can here: that takes two sites with a fabric, or a mobile node"
 
 
 @contextmanager

@@ -28,6 +28,10 @@ class ServerError(Exception):
     """Something a client asked for cannot be done; one clear line."""
 
 
+class RequestError(ServerError):
+    """It can never be done here, such as with a node that is not there: the line says what can."""
+
+
 class State(IntEnum):
     """How far a daemon has come; each state includes the ones before it."""
 

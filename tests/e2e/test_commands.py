@@ -170,29 +170,29 @@ def test_the_prompt_runs_lines_and_survives_mistakes(lab: str) -> None:
     [
         (["up", "two-dx"], 2, "did you mean 'two-dc'?"),
         (["up", "./nothere.yaml"], 2, "./nothere.yaml: no such file"),
-        (["up", "two-dc", "--name", "a b"], 1, "allowed are letters, digits"),
-        (["up", "two-dc", "--run-dir", "/run/lab"], 1, "below /run"),
-        (["up"], 1, "'file'"),
-        (["exec", "h1"], 1, "put -- before the command"),
-        (["exec", "h1", "ping", "-c", "3", "192.168.2.11"], 1, "put -- before the command"),
-        (["exec", "h1", "--"], 1, "say what to run after --"),
-        (["exec", "nobody", "--", "true"], 1, "there is no node nobody"),
-        (["show", "xtr1", "nothing"], 1, "nothing is called nothing"),
-        (["show", "h1", "map-cache"], 1, "h1 runs no LISP daemon"),
-        (["lig", "xtr1", "somewhere"], 1, "allowed is an IPv4 or IPv6 address"),
-        (["lig", "xtr1", "192.168.2.11", "--instance-id", "16777216"], 1, "allowed are 0 to 16777215"),
-        (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2"], 1, "--priority, --weight or both"),
-        (["key", "xtr1", "2"], 1, "Key ID 2 is not shared with every Map-Server; 1 is"),
-        (["key", "xtr1", "two"], 1, "allowed are 0 to 255"),
-        (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2", "--weight", "256"], 1, "allowed are 0 to 255"),
-        (["locator", "xtr1", "192.168.1.0/24", "there", "--weight", "1"], 1, "allowed is an IPv4 or IPv6 address"),
-        (["locator", "ms", "192.168.1.0/24", "10.0.7.2", "--weight", "1"], 1, "no ETR"),
-        (["restart", "core1"], 1, "core1 runs no"),
-        (["ping", "--timeout", "soon"], 1, "allowed are seconds above 0"),
-        (["bench", "boot"], 1, "--json"),
-        (["bench", "nothing", "--json", "x"], 1, "nothing is called nothing"),
-        (["nosuch"], 1, "there is no task nosuch; tasks are"),
-        (["pign"], 1, "did you mean ping?"),
+        (["up", "two-dc", "--name", "a b"], 2, "allowed are letters, digits"),
+        (["up", "two-dc", "--run-dir", "/run/lab"], 2, "below /run"),
+        (["up"], 2, "say FILE: ci/lab up FILE [OPTIONS]"),
+        (["exec", "h1"], 2, "put -- before the command"),
+        (["exec", "h1", "ping", "-c", "3", "192.168.2.11"], 2, "put -- before the command"),
+        (["exec", "h1", "--"], 2, "say what to run after --"),
+        (["exec", "nobody", "--", "true"], 2, "there is no node nobody"),
+        (["show", "xtr1", "nothing"], 2, "nothing is called nothing"),
+        (["show", "h1", "map-cache"], 2, "h1 runs no LISP daemon"),
+        (["lig", "xtr1", "somewhere"], 2, "allowed is an IPv4 or IPv6 address"),
+        (["lig", "xtr1", "192.168.2.11", "--instance-id", "16777216"], 2, "allowed are 0 to 16777215"),
+        (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2"], 2, "--priority, --weight or both"),
+        (["key", "xtr1", "2"], 2, "Key ID 2 is not shared with every Map-Server; 1 is"),
+        (["key", "xtr1", "two"], 2, "allowed are 0 to 255"),
+        (["locator", "xtr1", "192.168.1.0/24", "10.0.7.2", "--weight", "256"], 2, "allowed are 0 to 255"),
+        (["locator", "xtr1", "192.168.1.0/24", "there", "--weight", "1"], 2, "allowed is an IPv4 or IPv6 address"),
+        (["locator", "ms", "192.168.1.0/24", "10.0.7.2", "--weight", "1"], 2, "no ETR"),
+        (["restart", "core1"], 2, "core1 runs no"),
+        (["ping", "--timeout", "soon"], 2, "allowed are seconds above 0"),
+        (["bench", "boot"], 2, "--json"),
+        (["bench", "nothing", "--json", "x"], 2, "nothing is called nothing"),
+        (["nosuch"], 2, "there is no task nosuch; tasks are"),
+        (["pign"], 2, "did you mean 'ping'?"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(lab: str, tmp_path: Path, words: list[str], status: int, says: str) -> None:
@@ -248,7 +248,7 @@ def test_a_foreground_lab_that_is_killed_says_so(tmp_path: Path) -> None:
         assert killed.returncode == 0
         _, errors = up.communicate(timeout=30)
     assert up.returncode == 1
-    assert errors.strip().splitlines()[-1].startswith(f"{name} has ended")
+    assert errors.strip().splitlines()[-1].startswith(f"ci/lab: up: {name} has ended")
 
 
 def test_a_second_lab_of_that_name_is_refused(lab: str) -> None:

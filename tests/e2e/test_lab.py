@@ -219,9 +219,9 @@ def test_the_box_hides_what_is_outside(plain: Lab) -> None:
 def test_unknown_nodes_are_one_line_that_lists_the_known(plain: Lab) -> None:
     with pytest.raises(LabError, match=r"there is no node h9; nodes are h1, h2, fabric, router, far"):
         plain.run("h9", ["true"])
-    with pytest.raises(LabError, match="h1 runs no LISP daemon; those that do are none"):
+    with pytest.raises(LabError, match="h1 runs no LISP daemon; there are no nodes that run one"):
         plain.show("h1", "map-cache")
-    with pytest.raises(LabError, match="h1 runs no daemon; those that do are none"):
+    with pytest.raises(LabError, match="h1 runs no daemon; there are no nodes that run one"):
         plain.restart("h1")
 
 

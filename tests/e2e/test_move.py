@@ -141,10 +141,10 @@ def test_probes_notice_a_move_and_lose_no_session(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("node", "site", "says"),
     [
-        ("plain", "left", "plain is in left already"),
-        ("plain", "rigth", "there is no site rigth; sites are left, right, nowhere"),
-        ("plain", "nowhere", "nowhere has no fabric to plug plain in; those with one are left, right"),
-        ("router", "right", "router cannot move: only hosts do: plain, near, far-away, thin, far"),
+        ("plain", "left", "plain is in left already; sites with a fabric are left, right"),
+        ("plain", "rigth", "there is no site rigth; sites with a fabric are left, right (did you mean 'right'?)"),
+        ("plain", "nowhere", "nowhere has no fabric to plug plain in; sites with a fabric are left, right"),
+        ("router", "right", "router cannot move; plain, near, far-away, thin, far can, between left and right"),
         ("nobody", "right", "there is no node nobody; nodes are plain, near, far-away, thin, far, sw1, sw2, router"),
     ],
 )

@@ -210,13 +210,13 @@ def test_the_command_prints_table_or_json(lab: Lab, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("text", ["0", "fast", "-1", "nan", "inf"])
 def test_rates_are_checked(text: str) -> None:
-    with pytest.raises(LabError, match="is not a rate; allowed are Mbit/s"):
+    with pytest.raises(LabError, match="is not a rate, allowed are Mbit/s"):
         commands.megabits(text)
 
 
 @pytest.mark.parametrize("text", ["0", "129", "1.5", "", "²"])
 def test_numbers_are_checked(text: str) -> None:
-    with pytest.raises(LabError, match="is not a number of flows; allowed are 1 to 128"):
+    with pytest.raises(LabError, match="is not a number of flows, allowed are 1 to 128"):
         commands.number(text, "flows", 128)
 
 

@@ -165,5 +165,5 @@ def test_mistakes_are_lines_and_statuses(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "bad.yaml:2: " in done.stderr
     done = run("minimal", "--output", "nowhere/x.svg", cwd=tmp_path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "nowhere/x.svg cannot be written" in done.stderr

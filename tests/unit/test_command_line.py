@@ -35,7 +35,7 @@ def run(*words: str, out: int = subprocess.PIPE, interrupted: bool = False) -> s
 @pytest.mark.parametrize("words", [("validate", "two-dc"), ("show", "xtr1", "roles"), ("up", "not-there")])
 def test_an_early_ctrl_c_is_a_word_and_130(words: tuple[str, ...]) -> None:
     done = run(*words, interrupted=True)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", f"ci/lab: {words[0]}: interrupted\n")
 
 
 def test_ci_lab_keeps_ctrl_c_waiting() -> None:
@@ -53,7 +53,7 @@ def test_output_that_cannot_be_written_is_one_line(words: tuple[str, ...]) -> No
 
 def test_down_says_how_a_lab_is_named() -> None:
     done = run("down", "two-dc")
-    assert (done.returncode, done.stderr) == (1, "ci/lab: down: a lab is named by --lab: ci/lab down --lab two-dc\n")
+    assert (done.returncode, done.stderr) == (2, "ci/lab: down: a lab is named by --lab: ci/lab down --lab two-dc\n")
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,23 @@ def test_down_says_how_a_lab_is_named() -> None:
         (["--only", "--json", "x.json"], "--only needs a value"),
         (["--only", "C19", "--json"], "--json needs a value"),
         (["--json", "x.json", "--jobs", "many"], "--jobs many: allowed is a whole number"),
-        (["--json", "x.json", "--jobs="], "--jobs : allowed is a whole number"),
+        (["--json", "x.json", "--jobs="], "--jobs '': allowed is a whole number"),
     ],
 )
 def test_an_option_without_its_value_is_one_line(words: list[str], complaint: str) -> None:
     """Most of all where it would run everything instead."""
     done = run("conformance", *words)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"ci/lab: conformance: {complaint}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"ci/lab: conformance: {complaint}\n")
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--scenario", "mobilty"], "there is no scenario mobilty; did you mean mobility?"),
-        (["--scenario", "x"], "there is no scenario x; scenarios are reachability and mobility"),
+        (
+            ["--scenario", "mobilty"],
+            "there is no scenario mobilty; scenarios are reachability, mobility (did you mean 'mobility'?)",
+        ),
+        (["--scenario", "x"], "there is no scenario x; scenarios are reachability, mobility"),
         (["--scenario", "mobility", "--topology", "two-dc"], "--topology is for the scenario reachability"),
         (["--topology", "two-dc", "--html", "x.html"], "--html is for the scenario mobility"),
         (

@@ -14,7 +14,7 @@ import pytest
 
 from ci.benches.dataplane import chart, cold, command, slices, table, udp, worlds
 from ci.benches.dataplane.figures import Figure, figures
-from testbed.lab import LabError
+from testbed.lab import InputError
 from testbed.model import NodeKind
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -99,17 +99,18 @@ def test_the_tables_say_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_earlier_run_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, picture = tmp_path / "run.json", tmp_path / "run.svg"
-    file.write_text(json.dumps({"rounds": ROUNDS}))
+    file.write_text(json.dumps({"bench": "dataplane", "rounds": ROUNDS}))
     command.run("", plot=str(picture), earlier=str(file), markdown=True)
     assert "`install_per_s`" in capsys.readouterr().out
     assert picture.read_text() == chart.draw(figures(ROUNDS))
-    file.write_text("{}")
-    with pytest.raises(LabError, match="no JSON file of an earlier run"):
-        command.run("", earlier=str(file))
+    for other, why in (("{}", "it is none"), ('{"bench": "boot", "rounds": []}', "it is of bench boot")):
+        file.write_text(other)
+        with pytest.raises(InputError, match=f"run.json: {why}, allowed is the JSON file of an earlier run"):
+            command.run("", earlier=str(file))
 
 
 def test_a_figure_that_there_is_not_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"no figure tcp; there are tcp_ratio, "):
+    with pytest.raises(InputError, match=r"no figure tcp; figures are tcp_ratio, "):
         command.run(str(tmp_path / "run.json"), only="tcp")
 
 

@@ -107,7 +107,7 @@ def test_the_worlds_differ_in_what_they_say(pubsub: bool) -> None:
 
 def test_an_earlier_run_is_told_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mobility.json"
-    file.write_text(json.dumps({"parts": parts()}))
+    file.write_text(json.dumps({"bench": "mobility", "parts": parts()}))
     benches.run("mobility", "", earlier=str(file), markdown=True)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + len(KEYS)
@@ -117,10 +117,14 @@ def test_an_earlier_run_is_told_again(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
-        ("mobility", {"plot": "x.svg"}, "bench mobility: has no --plot; dataplane has"),
-        ("boot", {"rounds": "3"}, "bench boot: has no --rounds; dataplane and mobility have"),
-        ("mobility", {"only": "speed"}, "bench mobility: there is no figure speed; there are convergence_pubsub_ms, "),
-        ("mobility", {"earlier": "/nowhere"}, "bench: /nowhere: No such file or directory; --earlier names "),
+        ("mobility", {"plot": "x.svg"}, "mobility has no --plot; dataplane has"),
+        ("boot", {"rounds": "3"}, "boot has no --rounds; dataplane and mobility have"),
+        ("mobility", {"only": "speed"}, "there is no figure speed; figures are convergence_pubsub_ms, "),
+        (
+            "mobility",
+            {"earlier": "/nowhere"},
+            "--earlier /nowhere: No such file or directory, allowed is the JSON file of ",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_said(name: str, options: dict[str, str], says: str, tmp_path: Path) -> None:

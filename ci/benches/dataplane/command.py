@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ci.benches import check_output, check_writable, versions, write_json
+from ci.benches import check_output, check_writable, read_earlier, versions, write_json
 from ci.benches.dataplane import KEYS, MOST_ROUNDS, ROUNDS, chart, measure, table
 from ci.benches.dataplane.figures import Figure, figures
 from testbed.commands.values import number
-from testbed.lab import LabError
+from testbed.lab import InputError
+from testbed.words import echoed, one_of
 
 
 def run(
@@ -28,18 +28,19 @@ def run(
         markdown: Whether the table is to be one for the README.
 
     Raises:
-        LabError: Something is not allowed, or could not be measured.
+        InputError: Something is not allowed.
+        LabError: It could not be measured.
     """
     if plot:
         check_writable(plot, "--plot")
     if earlier:
-        found = figures(_read(earlier))
+        found = figures(read_earlier(earlier, "dataplane", "rounds"))
     else:
         check_output("dataplane", json_file)
         keys = [one for one in only.split(",") if one]
         for key in keys:
             if key not in KEYS:
-                raise LabError(f"bench dataplane: there is no figure {key}; there are {', '.join(KEYS)}")
+                raise InputError(f"there is no figure {echoed(key)}; {one_of(KEYS, key, 'figures')}")
         measured = measure(number(rounds, "rounds", MOST_ROUNDS) if rounds else ROUNDS, keys)
         found = figures(measured["rounds"])
         write_json(json_file, _result(found, measured))
@@ -62,13 +63,3 @@ def _result(found: Sequence[Figure], measured: dict[str, Any]) -> dict[str, Any]
         **measured,
         "versions": versions(),
     }
-
-
-def _read(file: str) -> list[dict[str, Any]]:
-    try:
-        rounds = json.loads(Path(file).read_text())["rounds"]
-    except OSError as error:
-        raise LabError(f"bench: {file}: {error.strerror}; --earlier names the JSON file of an earlier run") from None
-    except (ValueError, KeyError, TypeError):
-        raise LabError(f"bench: {file} is no JSON file of an earlier run of bench dataplane") from None
-    return list(rounds)

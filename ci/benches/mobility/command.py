@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ci.benches import check_output, versions, write_json
+from ci.benches import check_output, read_earlier, versions, write_json
 from ci.benches.mobility import KEYS, MOST_MOVES, MOVES, measure
 from ci.benches.mobility.figures import Figure, figures, p95
 from testbed.commands.values import number
-from testbed.lab import LabError
+from testbed.lab import InputError
 from testbed.observe.tables import draw
+from testbed.words import echoed, one_of
 
 TICK, CROSS = "✓", "✗"
 
@@ -32,16 +31,17 @@ def run(json_file: str, *, rounds: str = "", only: str = "", earlier: str = "", 
         markdown: Whether the table is to be one for the README.
 
     Raises:
-        LabError: Something is not allowed, or could not be measured.
+        InputError: Something is not allowed.
+        LabError: It could not be measured.
     """
     if earlier:
-        found = figures(_read(earlier))
+        found = figures(read_earlier(earlier, "mobility", "parts"))
     else:
         check_output("mobility", json_file)
         keys = [one for one in only.split(",") if one]
         for key in keys:
             if key not in KEYS:
-                raise LabError(f"bench mobility: there is no figure {key}; there are {', '.join(KEYS)}")
+                raise InputError(f"there is no figure {echoed(key)}; {one_of(KEYS, key, 'figures')}")
         parts = measure(number(rounds, "rounds", MOST_MOVES) if rounds else MOVES, keys)
         found = figures(parts)
         write_json(json_file, _result(found, parts))
@@ -61,16 +61,6 @@ def _result(found: Sequence[Figure], parts: dict[str, Any]) -> dict[str, Any]:
         "parts": parts,
         "versions": versions(),
     }
-
-
-def _read(file: str) -> dict[str, Any]:
-    try:
-        parts = json.loads(Path(file).read_text())["parts"]
-    except OSError as error:
-        raise LabError(f"bench: {file}: {error.strerror}; --earlier names the JSON file of an earlier run") from None
-    except (ValueError, KeyError, TypeError):
-        raise LabError(f"bench: {file} is no JSON file of an earlier run of bench mobility") from None
-    return dict(parts)
 
 
 def _cells(one: Figure) -> tuple[str, str, str, str]:

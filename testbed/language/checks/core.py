@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from nodes.lisp.config import Role
-from testbed.language.problems import Problems, one_of
+from testbed.language.problems import Problems
 from testbed.language.segments import default_roles, is_lisp, roles_of
 from testbed.language.shapes import At
 from testbed.language.tables import CableRow, CoreLinkRow, TopologyRow
 from testbed.model import IPInterface, Routing
+from testbed.words import one_of
 
 MAX_PARALLEL = 9
 """Links between the same two nodes: their interfaces are told apart by one digit ("core1-2")."""

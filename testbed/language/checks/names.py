@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from testbed.language.problems import Problems, one_of
+from testbed.language.problems import Problems
 from testbed.language.segments import all_segments
 from testbed.language.tables import HostRow, TopologyRow
+from testbed.words import one_of
 
 
 def check_names(topology: TopologyRow, problems: Problems) -> None:

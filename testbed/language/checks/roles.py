@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from nodes.lisp.config import ROLE_SETS, Role
-from testbed.language.problems import Problems, one_of
+from testbed.language.problems import Problems
 from testbed.language.segments import default_roles, roles_of
 from testbed.language.shapes import At
 from testbed.language.tables import TopologyRow
+from testbed.words import one_of
 
 
 def check_roles(topology: TopologyRow, problems: Problems) -> None:

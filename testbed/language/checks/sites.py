@@ -6,9 +6,10 @@ from collections import Counter
 
 from nodes.lisp.config import Role
 from testbed.language.prefixes import Claim, inside, overlaps
-from testbed.language.problems import Problems, counted, one_of
+from testbed.language.problems import Problems
 from testbed.language.segments import Segment, is_lisp, roles_of, segments
 from testbed.language.tables import DEFAULT_KEY_ID, SiteRow
+from testbed.words import counted, one_of
 
 
 def check_site(site: SiteRow, problems: Problems) -> None:

@@ -18,7 +18,6 @@ Each file is a chapter: ``title``, and ``requirements`` with these keys:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from testbed.words import echoed, one_of
 
 LEVELS = ("MUST", "SHOULD", "described", "documented")
 ROLES = ("itr", "etr", "pitr", "petr", "rtr", "map-server", "map-resolver", "ddt-node", "network")
@@ -152,9 +153,7 @@ def named(catalogue: Catalogue, identifiers: Iterable[str]) -> list[str]:
     asked = {one.upper() for one in identifiers}
     for one in sorted(asked - catalogue.keys()):
         full = one[:1] + one[1:].zfill(2)  # D2 is more likely D02 than D12
-        close = difflib.get_close_matches(full, catalogue, 1, cutoff=0.5)
-        hint = f"did you mean {close[0]}?" if close else f"the first is {next(iter(catalogue))}"
-        raise CatalogueError(f"there is no requirement {one}; {hint}")
+        raise CatalogueError(f"there is no requirement {echoed(one)}; {one_of(catalogue, full, 'requirements')}")
     return [one for one in catalogue if one in asked]
 
 
@@ -166,7 +165,5 @@ def binding(catalogue: Catalogue, role: str) -> list[str]:
     """
     roles = sorted({one for requirement in catalogue.values() for one in requirement.binds})
     if role not in roles:
-        close = difflib.get_close_matches(role, roles, 1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise CatalogueError(f"there is no role {role}; {hint}roles are {', '.join(roles)}")
+        raise CatalogueError(f"there is no role {echoed(role)}; {one_of(roles, role, 'roles')}")
     return [one.id for one in catalogue.values() if role in one.binds]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.client.box import give, owner
+from testbed.lab import InputError
+from testbed.words import echoed, listed, one_of
 from tests.conformance.catalogue import DATA_PATHS, CatalogueError, Requirement, binding, load, named
 from tests.conformance.instrument.evidence.directory import prepared, settled
 from tests.conformance.instrument.evidence.outcome import look_at_packets
@@ -52,9 +54,10 @@ def conformance(
         selftest: Judge the tests instead, by routers with a seeded defect each.
 
     Returns:
-        0 when nothing failed, 1 when something did, 2 for words that mean nothing, 130 when it was interrupted.
+        0 when nothing failed, 1 when something did, 130 when it was interrupted.
 
     Raises:
+        InputError: There is no such requirement, or an option makes no sense.
         LabError: The tests could not be run.
         TopologyError: The driver file is wrong.
     """
@@ -62,7 +65,7 @@ def conformance(
         judged = under_test(implementation, role)
         chosen = _chosen(load(), only, role, dataplane)
         if judged and dataplane and dataplane not in judged.driver.dataplanes:
-            raise CatalogueError(f"--dataplane {dataplane}: {judged.driver.name} has a data path of its own")
+            raise CatalogueError(f"--dataplane {echoed(dataplane)}: {judged.driver.name} has a data path of its own")
         files = {"--json": json_file, "--junit": junit_file, "--html": html_file}
         if not json_file:
             raise CatalogueError("say where the verdicts go, for example --json conformance.json")
@@ -74,8 +77,7 @@ def conformance(
             return _selftest(only, json_file, jobs, every=long, others=others)
         directory = prepared(captures)
     except CatalogueError as error:
-        print(f"conformance: {error}", file=sys.stderr)
-        return 2
+        raise InputError(str(error)) from None
     aside = {one.id: row for one in chosen if judged and (row := judged.row_without_tests(one))}
     begun = time.monotonic()
     junit = Path(junit_file).resolve() if junit_file else None
@@ -112,7 +114,7 @@ def conformance(
     print(f"their packets in {settled(directory)}; three opinions of {worked.judged} that our routers sent")
     if found.interrupted:
         left = sum(not one.outcome for one in tests)
-        print(f"conformance: interrupted; {left} tests have no outcome", file=sys.stderr)
+        print(f"ci/lab: conformance: interrupted; {left} tests have no outcome", file=sys.stderr)
         return INTERRUPTED
     return 1 if counts(rows)["fail"] else 0
 
@@ -136,9 +138,9 @@ def _chosen(catalogue: Mapping[str, Requirement], only: Sequence[str], role: str
         bound = binding(catalogue, role)
         identifiers = [one for one in identifiers if one in bound]
     if not identifiers:
-        raise CatalogueError(f"none of {', '.join(only)} binds the role {role}")
+        raise CatalogueError(f"none of {listed(list(only))} binds the role {role}")
     if dataplane not in ("", *DATA_PATHS):
-        raise CatalogueError(f"{dataplane} is no data path; allowed are {', '.join(DATA_PATHS)}")
+        raise CatalogueError(f"{echoed(dataplane)} is no data path; {one_of(DATA_PATHS, dataplane, 'data paths')}")
     return [catalogue[one] for one in identifiers]
 
 
@@ -149,13 +151,13 @@ def _check_files(files: Mapping[str, Path]) -> None:
         if str(file) == "-":
             raise CatalogueError(f"{option} -: say a file; what is for people goes to standard output")
         if earlier := options.get(file.resolve()):
-            raise CatalogueError(f"{option} {file}: {earlier} writes there")
+            raise CatalogueError(f"{option} {echoed(file)}: {earlier} writes there")
         options[file.resolve()] = option
         new = not file.exists()
         try:
             file.open("a").close()
         except OSError as error:
-            raise CatalogueError(f"{option} {file}: {error.strerror}") from None
+            raise CatalogueError(f"{option} {echoed(file)}: {error.strerror}") from None
         if new:
             file.unlink()
 

@@ -119,7 +119,7 @@ def run(
         shutil.move(f"{scratch}/log", found.log)
         give(found.log, owner())
     if status not in _FINISHED and not found.interrupted:
-        raise LabError(f"conformance: pytest ended with status {status}; its words are in {found.log}")
+        raise LabError(f"pytest ended with status {status}; its words are in {found.log}")
     return found
 
 

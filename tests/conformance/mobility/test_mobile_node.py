@@ -149,10 +149,10 @@ def test_the_maps_of_the_kernel_say_what_the_engine_says(roaming: Lab, dataplane
 def test_whatever_a_mobile_node_cannot_do_is_one_clear_line(roaming: Lab) -> None:
     lab = roaming
     for node, network, words in (
-        ("m4", "moon", "m4 has no access network moon; it has wifi, lte, home"),
-        ("m4", "branch", "m4 has no access network branch; it has wifi, lte, home"),
+        ("m4", "moon", "m4 has no access network moon; its networks are wifi, lte, home"),
+        ("m4", "branch", "m4 has no access network branch; its networks are wifi, lte, home"),
         ("m4", "wifi", "m4 is in wifi already"),
-        ("xtr1", "wifi", "xtr1 cannot move: only hosts do"),
+        ("xtr1", "wifi", "xtr1 cannot move; m4"),
     ):
         with pytest.raises(LabError, match=words):
             lab.move(node, network)

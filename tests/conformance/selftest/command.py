@@ -77,7 +77,7 @@ def selftest(
     words = f"{document['seeded']} seeded, {document['caught']} caught, {document['wrongly_failed']} wrongly failed"
     print(f"\n{words}; in {seconds:.0f} s, the tests' words in {LOGS}")
     if trials.interrupted:
-        print(f"conformance: interrupted; {len(chosen) - len(found)} defects were not tried", file=sys.stderr)
+        print(f"ci/lab: conformance: interrupted; {len(chosen) - len(found)} defects were not tried", file=sys.stderr)
         return INTERRUPTED
     return 0 if document["caught"] == document["seeded"] and not document["wrongly_failed"] else 1
 

@@ -48,7 +48,7 @@ class Trials:
         words = [sys.executable, "-m", "tests.conformance.selftest.places"]
         done = subprocess.run(words, cwd=TESTS.parent, capture_output=True, text=True)
         if done.returncode:
-            raise LabError(f"conformance: the tests cannot be collected: {done.stderr.strip()[-500:]}")
+            raise LabError(f"the tests cannot be collected: {done.stderr.strip()[-500:]}")
         return {name: set(files) for name, files in json.loads(done.stdout).items()}
 
     def sound(self, places: Iterable[str], data_path: str) -> list[Evidence]:
@@ -124,7 +124,7 @@ class Trials:
         if self.interrupted:
             raise Interrupted
         if process.returncode:
-            raise LabError(err.strip().splitlines()[-1] if err.strip() else f"conformance: {log} ended without a word")
+            raise LabError(err.strip().splitlines()[-1] if err.strip() else f"{log} ended without a word")
         return [_evidence(one) for one in json.loads(out)["tests"]]
 
     @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed.client.box import give, owner
 from testbed.lab import RUNS
+from testbed.words import echoed
 from tests.conformance.catalogue import CatalogueError
 
 INDEX = "index.jsonl"
@@ -33,11 +34,12 @@ def prepared(given: str) -> Path:
                 made.mkdir()
                 give(made, owner())
         if strange := next((one.name for one in path.iterdir() if one.suffix != ".pcapng" and one.name != INDEX), ""):
-            raise CatalogueError(f"--captures {path}: {strange} is no capture; name an empty directory or a new one")
+            why = f"{echoed(strange)} is no capture; name an empty directory or a new one"
+            raise CatalogueError(f"--captures {echoed(path)}: {why}")
         for one in path.iterdir():
             one.unlink()
     except OSError as error:
-        raise CatalogueError(f"--captures {path}: {error.strerror}") from None
+        raise CatalogueError(f"--captures {echoed(path)}: {error.strerror}") from None
     return path
 
 
