@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ KINDS = (
     "first-packet",
 )
 """What an event can be, in the order in which a move brings them about."""
+
+_SECOND_US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,14 @@ class Timeline:
     dataplane: str
 
     def write(self, path: Path) -> None:
-        """Keep it as JSON."""
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        """Keep it as JSON, as the dataclasses say; but of a probe's samples, tens of thousands, stand two lists.
+
+        ``sent_us`` has when each was sent, in whole microseconds since the one before it, the first since the begin of
+        the first move; ``delay_us`` the whole microseconds until it arrived, null where it never did.
+        """
+        data = asdict(replace(self, probes=()))
+        data["probes"] = [asdict(replace(one, samples=())) | {"samples": _columns(one.samples)} for one in self.probes]
+        path.write_text(json.dumps(data, separators=(",", ":")), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Timeline:
@@ -131,7 +140,7 @@ class Timeline:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Timeline:
         """Make one of the JSON value."""
-        probes = (one | {"samples": tuple(Sample(**sample) for sample in one["samples"])} for one in data["probes"])
+        probes = (one | {"samples": tuple(_samples(one["samples"]))} for one in data["probes"])
         return cls(
             events=tuple(Event(**one) for one in data["events"]),
             probes=tuple(Probe(**one) for one in probes),
@@ -140,3 +149,18 @@ class Timeline:
             topology=data["topology"],
             dataplane=data["dataplane"],
         )
+
+
+def _columns(samples: Sequence[Sample]) -> dict[str, list[int] | list[int | None]]:
+    """Samples as they are kept."""
+    sent = [round(one.at * _SECOND_US) for one in samples]
+    return {
+        "sent_us": [after - before for before, after in pairwise([0, *sent])],
+        "delay_us": [None if one.delay is None else round(one.delay * _SECOND_US) for one in samples],
+    }
+
+
+def _samples(kept: Mapping[str, Sequence[Any]]) -> Iterator[Sample]:
+    """What was kept, with times to the microsecond."""
+    for sent, delay in zip(accumulate(kept["sent_us"]), kept["delay_us"], strict=True):
+        yield Sample(sent / _SECOND_US, None if delay is None else delay / _SECOND_US)

@@ -16,6 +16,17 @@ from tests.moves import CORRESPONDENTS, EID, frames, run
 pytestmark = pytest.mark.skipif(
     not (shutil.which("chromedriver") and shutil.which("chromium")), reason="needs Chromium and its driver"
 )
+CUT = """
+const cut = [];
+for (const svg of document.querySelectorAll(".waterfall svg, .plots svg")) {
+  const frame = svg.getBoundingClientRect();
+  for (const text of svg.querySelectorAll("text")) {
+    const box = text.getBoundingClientRect();
+    if (box.left < frame.left - 0.5 || box.right > frame.right + 0.5) cut.push(text.textContent);
+  }
+}
+return cut"""
+"""Words of a plot that its edge cuts off."""
 HOSTILE = '</script><script>document.title = "taken"</script><img src="http://192.0.2.1/x.png" onerror="alert(1)">'
 
 
@@ -75,6 +86,7 @@ def test_it_fits(window: Browser, file: Path, width: int, scheme: str) -> None:
     window.open(file)
     window.until("document.body.dataset.drawn")
     assert window.run("return document.documentElement.scrollWidth") == width
+    assert window.run(CUT) == []
     paper = window.run("return getComputedStyle(document.body).backgroundColor")
     lightness = int(paper.removeprefix("rgb(").partition(",")[0])
     assert (lightness < 64) is (scheme == "dark")

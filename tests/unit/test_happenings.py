@@ -120,3 +120,14 @@ def test_a_move_is_put_together_from_wires_and_logs(lab: Any) -> None:
     assert [one.kind for one in cable] == ["link-down", "link-up"]
     assert (last.node, last.kind, last.text) == ("pxtr", "map-cache", f"{EID} → nowhere")
     happenings.close()
+
+
+def test_no_frame_comes_through_a_cable_that_is_not_plugged_in(lab: Any) -> None:
+    """The kernel plugs in before we can note when; the router and the frame are of the same microsecond at best."""
+    first = Frame(100_000_990_000, "xtr2", "sw2", bytes(12) + b"\x08\x06" + bytes(28))
+    happenings = Happenings(lab, HOST, ["b1"])
+    said(lab, "xtr2", 100.00099, "dynamic-eid-found", eid=EID)
+    events = happenings.of(MOVED, cast(Watch, Unwatched([], first)), 100.0)
+    assert [one.kind for one in events] == ["link-down", "link-up", "first-frame", "detected", "first-packet"]
+    assert events[1].at == events[2].at == pytest.approx(0.00099)
+    happenings.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +15,7 @@ from testbed.observe.report.mobility.findings import Findings
 from testbed.observe.report.mobility.view import MOST_ROWS, MoveView
 from testbed.observe.report.mobility.words import sentence
 from testbed.observe.report.mobility.world import pictures, relocated
-from testbed.observe.timeline import KINDS, Event
+from testbed.observe.timeline import KINDS, Event, Probe, Sample, Timeline
 from tests.moves import BLACKOUT, CORRESPONDENTS, HOST, frames, run
 
 
@@ -84,6 +86,21 @@ def test_every_kind_of_event_is_a_sentence(kind: str) -> None:
     words = sentence(Event(0.0, "xtr2", kind, "what it says", "ms"))
     assert words.startswith("xtr2")
     assert "what it says" in words
+
+
+def test_what_is_kept_is_read_again(tmp_path: Path) -> None:
+    """To the microsecond, and a sample takes a few octets: a run has a hundred thousand."""
+    samples = (Sample(-0.5000004, 0.000038), Sample(0.0, None), Sample(0.0010009, 1.5))
+    samples += tuple(Sample(number / 1000 + 0.0000071, 0.0000421) for number in range(2, 3000))
+    run_ = replace(run(), probes=(Probe("b1", "to", 4, "udp", sent=3, samples=samples), Probe("b1", "from", 6, "tcp")))
+    run_.write(tmp_path / "run.json")
+    again = Timeline.read(tmp_path / "run.json")
+    assert replace(again, probes=()) == replace(run_, probes=())
+    assert [replace(one, samples=()) for one in again.probes] == [replace(one, samples=()) for one in run_.probes]
+    found = again.probes[0].samples
+    assert [one.at for one in found] == pytest.approx([one.at for one in samples], abs=0.6e-6)
+    assert [one.delay for one in found[:3]] == [0.000038, None, 1.5]
+    assert (tmp_path / "run.json").stat().st_size < 12 * len(samples)
 
 
 def test_the_host_stands_in_its_place() -> None:

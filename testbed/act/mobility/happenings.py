@@ -15,7 +15,7 @@ from testbed.lab import Lab
 from testbed.observe.capture import Frame
 from testbed.observe.decoder import decode
 from testbed.observe.scapy_lisp.telling import headline
-from testbed.observe.timeline import Event
+from testbed.observe.timeline import KINDS, Event
 
 _SECOND = 1_000_000_000
 _MESSAGES = {
@@ -78,14 +78,20 @@ class Happenings:
             watch: What has looked at the wires while it happened.
             zero: What times count from, in monotonic seconds.
         """
-        found = [*self._cable(moved), *self._messages(watch), *self._logged(moved)]
-        if (first := watch.first_frame(moved)) is not None:
+        first = watch.first_frame(moved)
+        found = [*self._cable(moved, first), *self._messages(watch), *self._logged(moved)]
+        if first is not None:
             found += [self._first_frame(moved, first), *self._first_packets(moved, watch, first.time_ns / _SECOND)]
-        return sorted((replace(one, at=one.at - zero) for one in found), key=lambda one: one.at)
+        # Of one moment, in the order in which things come about.
+        return sorted(
+            (replace(one, at=one.at - zero) for one in found), key=lambda one: (one.at, KINDS.index(one.kind))
+        )
 
-    def _cable(self, moved: Moved) -> Iterator[Event]:
+    def _cable(self, moved: Moved, first: Frame | None) -> Iterator[Event]:
+        # The kernel plugs in, then says so: a frame may come through within these microseconds.
+        plugged = moved.plugged if first is None else min(moved.plugged, first.time_ns / _SECOND)
         yield Event(moved.unplugged, moved.node, "link-down", f"at {moved.origin}")
-        yield Event(moved.plugged, moved.node, "link-up", f"at {moved.site}")
+        yield Event(plugged, moved.node, "link-up", f"at {moved.site}")
 
     def _first_frame(self, moved: Moved, frame: Frame) -> Event:
         words = ", ".join(headline(frame.data))

@@ -4,15 +4,15 @@
 function waterfall(parent, list, {from, to}) {
   const width = Math.min(1080, parent.clientWidth || 1080), above = width < 640, lane = above ? 38 : 26;
   const longest = Math.max(...list.map((one) => one.name.length)) * 6.6 + 20, height = list.length * lane + 30;
-  const left = above ? 8 : Math.min(width * .5, longest), letters = Math.floor((above ? width : left - 16) / 6.5);
+  const left = above ? 8 : Math.min(width * .5, longest);
   const svg = make(parent, "svg", {viewBox: `0 0 ${width} ${height}`, role: "img",
     "aria-label": list.map((one) => `${span(one.at)}: ${one.name}`).join("; ")});
   const x = plotFrame(svg, {from, to, width, height, left, right: 74});
   list.forEach((one, row) => {
     const y = (row + 1) * lane - 9, group = make(svg, "g", {class: `k-${one.color}`});
     make(group, "title", {}, `${span(one.at)}: ${one.name}`);
-    const name = one.name.length > letters ? `${one.name.slice(0, letters - 1)}…` : one.name;
-    make(group, "text", {...(above ? {x: 0, y: y - 16} : {x: left - 12, y, "text-anchor": "end"}), "font-size": 12.5}, name);
+    const place = above ? {x: 0, y: y - 16} : {x: left - 12, y, "text-anchor": "end"};
+    fit(make(group, "text", {...place, "font-size": 12.5}, one.name), above ? width : left - 12);
     make(group, "line", {class: "stem", x1: x(from), x2: x(one.at), y1: y - 4, y2: y - 4});
     make(group, "circle", {class: "dot", cx: x(one.at), cy: y - 4, r: 5});
     make(group, "text", {class: "value soft", x: x(one.at) + 10, y, "font-size": 11.5}, span(one.at));

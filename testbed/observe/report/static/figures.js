@@ -15,6 +15,14 @@ function steps(from, to, count) {
   return found;
 }
 
+// Words in the room that there is: what is too much gives way to dots.
+function fit(label, room) {
+  const words = label.textContent;
+  for (let kept = words.length - 1; kept > 0 && label.getComputedTextLength() > room; kept--) {
+    label.textContent = `${words.slice(0, kept)}…`;
+  }
+}
+
 // The frame of a plot: an axis of time with its ticks, and bands shaded behind it. Returns where a time is.
 function plotFrame(svg, {from, to, width, height, left = 8, right = 8, bottom = 22, bands = []}) {
   const x = (us) => left + (us - from) / (to - from || 1) * (width - left - right);
@@ -27,7 +35,9 @@ function plotFrame(svg, {from, to, width, height, left = 8, right = 8, bottom = 
   make(svg, "line", {class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom});
   for (const at of steps(from, to, Math.max(2, Math.floor(width / 130)))) {
     make(svg, "line", {class: "axis", x1: x(at), x2: x(at), y1: height - bottom, y2: height - bottom + 4});
-    make(svg, "text", {class: "soft", x: x(at), y: height - 5, "font-size": 11, "text-anchor": "middle"}, span(at));
+    const label = make(svg, "text", {class: "soft", y: height - 5, "font-size": 11, "text-anchor": "middle"}, span(at));
+    const half = label.getComputedTextLength() / 2;
+    label.setAttribute("x", Math.min(Math.max(x(at), half), width - half));
   }
   return x;
 }
