@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from invoke import Collection, Context, Exit, Program
 from invoke import task as invoke_task
@@ -115,12 +115,12 @@ def run(tasks: Collection) -> None:
             sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone.
-        _forget_output()
+        forget(sys.stdout)
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _forget_output()
+        forget(sys.stdout)
         sys.exit(f"ci/lab: output cannot be written: {error.strerror}")
 
 
@@ -137,6 +137,8 @@ def _perform(tasks: Collection) -> None:
         Program(namespace=tasks, name="ci/lab", binary="ci/lab", version="0.1.0").run()
 
 
-def _forget_output() -> None:
-    """Python must not try to flush it once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def forget(stream: TextIO) -> None:
+    """Nobody reads an output any more: what still goes there is lost, and Python has nothing to flush at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

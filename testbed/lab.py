@@ -52,9 +52,11 @@ class Lab(LabClient):
     Attributes:
         cast: Says what runs on the LISP nodes of a topology of which nobody says it; who judges an implementation by
             tests that boot labs of their own sets it.
+        aside: Whether the labs that this process boots are nobody's who types: commands find them by their names alone.
     """
 
     cast: ClassVar[Callable[[Topology], Mapping[str, Driver]]] = staticmethod(lambda _topology: {})
+    aside: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -101,17 +103,18 @@ class Lab(LabClient):
         """A lab of this checkout that runs.
 
         Args:
-            name: Its name, or its run directory ("./here"); None when only one runs.
+            name: Its name, or its run directory ("./here"); None when only one runs that is not ``aside``.
 
         Raises:
             InputError: There is none of that name, or more than one and no name.
             LabError: There is none at all.
         """
-        there = cls.running()
+        running = cls.running()
+        there = [lab for lab in running if not lab.is_aside]
         names = sorted({lab.name for lab in there})
         if name is not None:
             place = Path(name).resolve() if "/" in name else None
-            there = [lab for lab in there if (lab.run_dir == place if place else lab.name == name)]
+            there = [lab for lab in running if (lab.run_dir == place if place else lab.name == name)]
             if not there:
                 others = f"; {one_of(names, name, 'running')}" if names else ""
                 raise InputError(f"no lab named {echoed(name)} is running{others}")
@@ -130,6 +133,11 @@ class Lab(LabClient):
             lab._begin(name, run_dir)
             labs.append(lab)
         return [lab for lab in labs if lab.runs]
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether it is nobody's who types."""
+        return self._files.aside.exists()
 
     # Boot and stop
 
@@ -173,6 +181,8 @@ class Lab(LabClient):
         descriptor = lock(self._files)
         try:
             prepare(order)
+            if self.aside:
+                self._files.aside.touch()
             with interrupts_held():
                 self._box, self._events = Box.start(order, descriptor)
             return self._box

@@ -48,6 +48,11 @@ class RunFiles:
         return self.root / "control.sock"
 
     @property
+    def aside(self) -> Path:
+        """There if commands are to find the lab by its name alone: it is a judge's, not somebody's who types."""
+        return self.root / "aside"
+
+    @property
     def topology(self) -> Path:
         """The resolved topology, a valid topology file."""
         return self.root / "topology.yaml"

@@ -32,6 +32,7 @@ STOP_SECONDS = 10.0
 LAB_PROCESS = ("-m", "testbed.server")
 """How a lab process is started; its name and run directory follow."""
 _OF_A_RUN = (
+    "aside",
     "topology.yaml",
     "control.sock",
     "lab.jsonl",

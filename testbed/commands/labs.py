@@ -13,7 +13,7 @@ from typing import Any
 
 from testbed.drivers import OURS
 from testbed.lab import InputError, Lab, LabError
-from testbed.words import echoed
+from testbed.words import counted, echoed
 
 
 def up(
@@ -76,14 +76,17 @@ def down(lab: str | None) -> None:
 
 def status(lab: str | None, *, as_json: bool = False) -> None:
     """Show the running labs, or one lab's nodes."""
-    names = [lab] if lab else [one.name for one in Lab.running()]
+    running = Lab.running()
+    names = [lab] if lab else [one.name for one in running if not one.is_aside]
     reports = [_with_facts(Lab.attach(name)) for name in names]
     if as_json:
         print(json.dumps(reports, indent=1))
         return
+    others = 0 if lab else len(running) - len(names)
+    if others:
+        print(f"a judge has {counted(others, 'lab')} of its own")
     if not reports:
         print("no lab is running; boot one with: ci/lab up two-dc")
-        return
     from testbed.observe.tables import draw, table
 
     for report in reports:
@@ -124,11 +127,16 @@ def move(lab: str | None, node: str, site: str, *, silent: bool = False) -> None
 
 
 def progress() -> Callable[[str], None]:
-    """Print each step of a boot with the seconds since it began."""
+    """Print each step of a boot with the seconds since it began; a reader that has gone does not end the boot."""
     began = time.monotonic()
 
     def say(step: str) -> None:
-        print(f"{time.monotonic() - began:6.2f} s  {step}", file=sys.stderr, flush=True)
+        try:
+            print(f"{time.monotonic() - began:6.2f} s  {step}", file=sys.stderr, flush=True)
+        except BrokenPipeError:
+            from testbed.command_line import forget
+
+            forget(sys.stderr)
 
     return say
 
@@ -156,12 +164,13 @@ def _event_line(event: dict[str, Any]) -> str:
 
 
 def _with_facts(lab: Lab) -> dict[str, Any]:
-    """A lab's status, each node with its roles and addresses from the topology."""
+    """A lab's status, each node with its roles and addresses from the topology: of a mobile node those that it has."""
     report = lab.status()
     for row in report["nodes"]:
         node = lab[row["name"]]
         row.setdefault("implementation", OURS if node.lisp else "")
         row["roles"] = sorted(role.value for role in node.lisp.roles) if node.lisp else []
-        interfaces = [address for one in node.interfaces for address in one.addresses]
+        without = {interface for network, interface in node.networks.items() if network != row["site"]}
+        interfaces = [address for one in node.interfaces if one.name not in without for address in one.addresses]
         row["addresses"] = [str(address) for address in (*node.eids, *interfaces)]
     return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import threading
 import time
@@ -16,10 +17,11 @@ from invoke import Collection
 import tasks
 import testbed.lab
 from nodes.linux import unix_socket
-from testbed import command_line
+from testbed import command_line, commands
 from testbed.client.box import prepare
+from testbed.lab import Lab
 from testbed.load import load
-from testbed.order import Order
+from testbed.order import Order, RunFiles
 from testbed.server.attachments import Attachments
 from testbed.server.control import Control
 from testbed.server.lab_process import LabProcess
@@ -225,6 +227,33 @@ def test_no_lab_is_no_mistake_of_the_words(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(testbed.lab, "lab_processes", lambda: iter(()))
     assert typed(monkeypatch, "down") == 1
     assert capsys.readouterr().err == "ci/lab: down: no lab is running; boot one with: ci/lab up two-dc\n"
+
+
+def test_a_judges_labs_are_found_by_their_names_alone(
+    labs: list[tuple[str, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who types no name means an own one."""
+    (_, judged), (own, _) = labs
+    RunFiles(judged).aside.touch()
+    try:
+        assert Lab.attach().name == own
+        commands.status(None)
+    finally:
+        RunFiles(judged).aside.unlink()
+    out = capsys.readouterr().out
+    assert out.startswith("a judge has 1 lab of its own")
+    assert [one for one, _ in labs if f"{one}: booting" in out] == [own]
+
+
+def test_a_mobile_node_has_the_addresses_of_its_network(capsys: pytest.CaptureFixture[str]) -> None:
+    commands.status("mobile-node", as_json=True)
+    (report,) = json.loads(capsys.readouterr().out)
+    (row,) = [one for one in report["nodes"] if one["name"] == "mn"]
+    node = load("mobile-node")["mn"]
+    has = {one.name: [str(address) for address in one.addresses] for one in node.interfaces}
+    assert row["site"] == "wifi"
+    assert set(has[node.networks["wifi"]]) < set(row["addresses"])
+    assert not set(has[node.networks["lte"]]) & set(row["addresses"])
 
 
 @pytest.mark.parametrize(

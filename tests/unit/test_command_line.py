@@ -93,3 +93,15 @@ def test_a_demo_that_means_nothing_is_one_line_and_2(words: list[str], complaint
     """Before anything is booted."""
     done = run("demo", *words)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"ci/lab: demo: {complaint}\n")
+
+
+def test_a_boot_goes_on_without_its_reader() -> None:
+    """`ci/lab up two-dc 2>&1 | head -1`: the lab is not its reader's."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    boot = "from testbed.commands.labs import progress; say = progress(); say('one'); say('two'); print('is up')"
+    done = subprocess.run(
+        [sys.executable, "-c", boot], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=writing, timeout=30
+    )
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (0, b"is up\n")

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from testbed.lab import Lab
 from tests.conformance.instrument import marks
 from tests.conformance.instrument.shares import SideBySide, end_with_parent
 
@@ -31,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     end_with_parent()
+    Lab.aside = True
     config.pluginmanager.register(_Teller(config), "conformance-teller")
     config.pluginmanager.register(SideBySide(config.getoption("--conformance-jobs")))
     starter = os.getppid()
