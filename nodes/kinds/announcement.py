@@ -57,7 +57,7 @@ class Announcement:
                 except OSError as error:
                     if error.errno != errno.ENOBUFS:
                         raise
-                time.sleep(_PAUSE)
+                time.sleep(_PAUSE)  # the kernel tells nobody that its queue has room again
             else:
                 self._socket.send(frame)
 

@@ -66,7 +66,7 @@ class Patch:
         while up and not all(links.get(*end).running for end in self._ends()):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self._names[1]} lets nothing through within {_RUNNING_SECONDS:g} s")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_LOOK_SECONDS)  # soon over; events of two namespaces would have to be subscribed to before
 
     def _ends(self) -> tuple[tuple[Connection, str], tuple[Connection, str]]:
         """Both ends, each with the connection to the kernel of its namespace."""

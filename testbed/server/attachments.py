@@ -84,5 +84,5 @@ class Attachments:
         while not links.get(machine.kernel, interface).carrier:  # through a relay it takes a moment
             if time.monotonic() > deadline:
                 raise ServerError(f"{machine.name}: {interface} has no carrier within {_CARRIER_SECONDS:g} s")
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)  # carrier comes within milliseconds, and nobody else waits for it
         machine.take(interface)

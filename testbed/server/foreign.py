@@ -153,7 +153,7 @@ class ForeignRouters(Supervisor):
         seen = [_LogLines(path, begin) for path, begin in logs]
         while lacking := await self._lacking(name, daemon, seen):
             self._missing[name] = lacking
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)  # somebody else's program tells no event of it
         self._missing.pop(name, None)
         self._advanced(name, daemon, State.READY)
 
@@ -189,7 +189,7 @@ class ForeignRouters(Supervisor):
         deadline = self._loop.time() + _COMMAND_SECONDS
         try:
             while process.poll() is None and self._loop.time() < deadline:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_LOOK_SECONDS)  # short commands, while a router begins: looking is enough
             return process.returncode
         finally:
             if process.poll() is None:

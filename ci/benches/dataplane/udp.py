@@ -213,7 +213,7 @@ def _await_quiet(counter: Counter) -> None:
         if time.monotonic() > deadline:
             raise LabError("datagrams still arrive long after the last was sent")
         before = now
-        time.sleep(_QUIET_SECONDS)
+        time.sleep(_QUIET_SECONDS)  # what is measured is that nothing comes in this time
 
 
 def _run(

@@ -45,12 +45,12 @@ def moves(number: int, *, pubsub: bool) -> list[dict[str, Any]]:
         for one in CORRESPONDENTS:
             first_reply(lab, one, CROWD[0], within=10)
         with _traffic(lab):
-            time.sleep(_SETTLES_S)
+            time.sleep(_SETTLES_S)  # 800 pairs resolve: no part of the first move
             for turn in range(-2, number):
                 with _captures(lab) as (core, fabrics):
-                    time.sleep(_BEFORE_S)
+                    time.sleep(_BEFORE_S)  # the traffic as it was
                     moved = lab.move_all(CROWD, HOME if turn % 2 else AWAY)
-                    time.sleep(_SETTLES_S)
+                    time.sleep(_SETTLES_S)  # what is watched: whatever the move brings about
                     to_monotonic = time.monotonic_ns() - time.time_ns()
                 if turn >= 0:
                     rounds.append(_round(moved, _seen(lab, moved, core, fabrics, to_monotonic)))

@@ -46,16 +46,17 @@ def moves(topology: Topology, number: int, pace: Pace) -> dict[str, Any]:
         Lab(topology) as lab,
         Probes(lab, MOBILE, CORRESPONDENTS, versions=VERSIONS, interval_ns=pace.interval_ns) as probes,
     ):
-        time.sleep(1.0)
+        time.sleep(1.0)  # what resolves and learns at the begin is no part of the first move
         rounds, moved = [], []
         for turn in range(number):
             with Watch(lab, MOBILE) as watch:
-                time.sleep(_BEFORE_S)
+                time.sleep(_BEFORE_S)  # the traffic as it was
                 moved.append(lab.move(MOBILE, HOME if turn % 2 else AWAY))
-                time.sleep(pace.settles)
+                time.sleep(pace.settles)  # what is watched: whatever the move brings about
                 watch.look()
             rounds.append(_round(moved[-1], watch if lisp else None, pace))
             print(f"{topology.name}, move {turn + 1} of {number}: {_in_words(rounds[-1])}", flush=True)
+            # Moves at a steady pace: no timer of a router that one started still runs in the next.
             time.sleep(max(0.0, moved[-1].unplugged + pace.apart - time.monotonic()))
         seen = probes.stop()
     for one, move in zip(rounds, moved, strict=True):

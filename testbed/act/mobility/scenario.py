@@ -44,13 +44,13 @@ def there_and_back(lab: Lab, host: str, narrator: Narrator) -> tuple[Timeline, l
         closing(Happenings(lab, host, correspondents)) as happenings,
         Probes(lab, host, correspondents) as probes,
     ):
-        time.sleep(_BEFORE)
+        time.sleep(_BEFORE)  # the traffic as it was
         for site in (away, home):
             with Watch(lab, host) as watch:
                 probes.silences()
                 moves.append(lab.move(host, site))
                 narrator.moved(moves[-1])
-                time.sleep(_SETTLES)
+                time.sleep(_SETTLES)  # what is watched: whatever the move brings about
                 silences = probes.silences()
             fresh = happenings.of(moves[-1], watch, moves[0].unplugged)
             narrator.tell(fresh, moves[-1].unplugged - moves[0].unplugged)
