@@ -1,6 +1,7 @@
 """The commands of the testbed: `ci/lab TASK …`, or `inv TASK …` inside the virtual environment.
 
-Each task parses its words and calls one function of ``testbed.commands``; an error is one line and exit status 1 or 2.
+Each task parses its words and calls one function of ``testbed.commands``, imported when a task begins; an error is one
+line and exit status 1 or 2. ``testbed.command_line`` knows what options mean that many tasks have.
 """
 
 from __future__ import annotations
@@ -12,11 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from invoke import Collection, Context
 
+import testbed
 from testbed import command_line
 from testbed.command_line import task
-
-LAB_HELP = "name of the running lab; needed only when several run"
-DATAPLANE_HELP = "ebpf, python or auto on all LISP nodes, whatever the topology says"
 
 
 @task(
@@ -27,7 +26,6 @@ DATAPLANE_HELP = "ebpf, python or auto on all LISP nodes, whatever the topology 
         "foreground": "stay until Ctrl-C instead of returning when the lab is ready",
         "name": "call the lab this instead of its topology's name: two of one topology side by side",
         "run-dir": "keep the run's files here instead of .runs/NAME",
-        "dataplane": DATAPLANE_HELP,
         "implementation": "what runs on a LISP node: NODE=NAME or NODE=FILE, a driver file; may be given several times",
     },
 )
@@ -44,9 +42,7 @@ def up(
 
     Example: ci/lab up two-dc
     """
-    from testbed import commands
-
-    commands.up(
+    testbed.commands.up(
         file,
         foreground=foreground,
         name=name or None,
@@ -68,9 +64,7 @@ def validate(_context: Context, file: str, resolved: bool = False) -> None:
 
     Example: ci/lab validate topologies/two-dc.yaml
     """
-    from testbed import commands
-
-    commands.validate(file, resolved=resolved)
+    testbed.commands.validate(file, resolved=resolved)
 
 
 @task(
@@ -85,9 +79,7 @@ def graph(_context: Context, file: str, output: str = "") -> None:
 
     Example: ci/lab graph two-dc --output two-dc.svg
     """
-    from testbed import commands
-
-    commands.graph(file, output=output or None)
+    testbed.commands.graph(file, output=output or None)
 
 
 @task()
@@ -96,56 +88,46 @@ def generate(_context: Context) -> None:
 
     Example: ci/lab generate
     """
-    from testbed import commands
-
-    commands.generate()
+    testbed.commands.generate()
 
 
-@task(help={"lab": LAB_HELP})
+@task()
 def down(_context: Context, lab: str = "") -> None:
     """Take a lab down; nothing stays but its run directory.
 
     Example: ci/lab down
     """
-    from testbed import commands
-
-    commands.down(lab or None)
+    testbed.commands.down(lab or None)
 
 
-@task(help={"lab": LAB_HELP, "json": "print JSON"})
+@task()
 def status(_context: Context, lab: str = "", json: bool = False) -> None:
     """Show the running labs and their nodes.
 
     Example: ci/lab status
     """
-    from testbed import commands
-
-    commands.status(lab or None, as_json=json)
+    testbed.commands.status(lab or None, as_json=json)
 
 
-@task(name="exec", positional=("node",), help={"node": "a node of the lab", "lab": LAB_HELP})
+@task(name="exec", positional=("node",), help={"node": "a node of the lab"})
 def exec_(_context: Context, node: str, lab: str = "") -> int:
     """Run a command inside a node; its exit status is ours.
 
     Example: ci/lab exec h1 -- ping -c 1 192.168.2.11
     """
-    from testbed import commands
-
-    return commands.execute(lab or None, node, command_line.after_dashes())
+    return testbed.commands.execute(lab or None, node, command_line.after_dashes())
 
 
-@task(positional=("node",), help={"node": "a node of the lab", "lab": LAB_HELP})
+@task(positional=("node",), help={"node": "a node of the lab"})
 def shell(_context: Context, node: str, lab: str = "") -> int:
     """Open a shell inside a node.
 
     Example: ci/lab shell xtr1
     """
-    from testbed import commands
-
-    return commands.shell(lab or None, node)
+    return testbed.commands.shell(lab or None, node)
 
 
-@task(help={"lab": LAB_HELP})
+@task()
 def cli(_context: Context, lab: str = "") -> None:
     """Open a prompt inside a lab: `h1 ping -c 1 h4`, `show xtr1 map-cache`.
 
@@ -156,21 +138,13 @@ def cli(_context: Context, lab: str = "") -> None:
     prompt.cli(lab or None)
 
 
-@task(
-    help={
-        "timeout": "seconds to wait for each reply (default 2)",
-        "json": "print JSON instead of the table",
-        "lab": LAB_HELP,
-    },
-)
+@task(help={"timeout": "seconds to wait for each reply (default 2)"})
 def ping(_context: Context, timeout: str = "2", json: bool = False, lab: str = "") -> int:
     """Ping every ordered pair of hosts and judge each path by what the core saw.
 
     Example: ci/lab ping
     """
-    from testbed import commands
-
-    return commands.ping(lab or None, timeout=commands.seconds(timeout), as_json=json)
+    return testbed.commands.ping(lab or None, timeout=testbed.commands.seconds(timeout), as_json=json)
 
 
 @task(
@@ -180,8 +154,6 @@ def ping(_context: Context, timeout: str = "2", json: bool = False, lab: str = "
         "what": "map-cache, locators, contacts, database, registrations, dynamic-eids, subscriptions, roles, "
         "statistics, interfaces",
         "verify": "compare the kernel's map-cache with the engine's; exit status 1 where they differ",
-        "json": "print JSON instead of the table",
-        "lab": LAB_HELP,
     },
 )
 def show(
@@ -191,11 +163,9 @@ def show(
 
     Example: ci/lab show xtr1 map-cache --verify
     """
-    from testbed import commands
-
     if verify:
-        return commands.verify(lab or None, node, what, as_json=json)
-    commands.show(lab or None, node, what, as_json=json)
+        return testbed.commands.verify(lab or None, node, what, as_json=json)
+    testbed.commands.show(lab or None, node, what, as_json=json)
     return None
 
 
@@ -205,8 +175,6 @@ def show(
         "node": "the ITR or PITR that asks",
         "eid": "the EID asked for",
         "instance-id": "its instance-ID (default 0)",
-        "json": "print JSON instead of the table",
-        "lab": LAB_HELP,
     },
 )
 def lig(_context: Context, node: str, eid: str, instance_id: str = "0", json: bool = False, lab: str = "") -> None:
@@ -214,23 +182,19 @@ def lig(_context: Context, node: str, eid: str, instance_id: str = "0", json: bo
 
     Example: ci/lab lig xtr1 192.168.2.11
     """
-    from testbed import commands
-
-    commands.lig(lab or None, node, eid, instance_id=commands.instance_id(instance_id), as_json=json)
+    testbed.commands.lig(lab or None, node, eid, instance_id=testbed.commands.instance_id(instance_id), as_json=json)
 
 
 @task(
     positional=("node", "key_id"),
-    help={"node": "an ETR of the site", "key-id": "the id of its key or of one of its other-keys", "lab": LAB_HELP},
+    help={"node": "an ETR of the site", "key-id": "the id of its key or of one of its other-keys"},
 )
 def key(_context: Context, node: str, key_id: str, lab: str = "") -> None:
     """Change the key that an ETR registers with, while traffic flows.
 
     Example: ci/lab key xtr1 2
     """
-    from testbed import commands
-
-    commands.key(lab or None, node, commands.key_id(key_id))
+    testbed.commands.key(lab or None, node, testbed.commands.key_id(key_id))
 
 
 @task(
@@ -242,8 +206,6 @@ def key(_context: Context, node: str, key_id: str, lab: str = "") -> None:
         "priority": "0 to 255, the lowest is used; 255: never",
         "weight": "0 to 255, its share among RLOCs of equal priority",
         "instance-id": "the EID-prefix's instance-ID (default 0)",
-        "json": "print JSON instead of the table",
-        "lab": LAB_HELP,
     },
 )
 def locator(
@@ -261,40 +223,34 @@ def locator(
 
     Example: ci/lab locator xtr1 192.168.1.0/24 10.0.2.2 --weight 25
     """
-    from testbed import commands
-
-    commands.locator(
+    testbed.commands.locator(
         lab or None,
         node,
         eid,
         rloc,
-        priority=commands.octet(priority, "priority"),
-        weight=commands.octet(weight, "weight"),
-        instance_id=commands.instance_id(instance_id),
+        priority=testbed.commands.octet(priority, "priority"),
+        weight=testbed.commands.octet(weight, "weight"),
+        instance_id=testbed.commands.instance_id(instance_id),
         as_json=json,
     )
 
 
-@task(positional=("node",), help={"node": "a LISP node", "follow": "go on as lines are added", "lab": LAB_HELP})
+@task(positional=("node",), help={"node": "a LISP node", "follow": "go on as lines are added"})
 def logs(_context: Context, node: str, follow: bool = False, lab: str = "") -> None:
     """Print a node's log, one JSON object a line.
 
     Example: ci/lab logs xtr1 --follow
     """
-    from testbed import commands
-
-    commands.logs(lab or None, node, follow=follow)
+    testbed.commands.logs(lab or None, node, follow=follow)
 
 
-@task(positional=("node",), help={"node": "a LISP node", "lab": LAB_HELP})
+@task(positional=("node",), help={"node": "a LISP node"})
 def restart(_context: Context, node: str, lab: str = "") -> None:
     """Restart a node's daemon, dead or alive.
 
     Example: ci/lab restart ms
     """
-    from testbed import commands
-
-    commands.restart(lab or None, node)
+    testbed.commands.restart(lab or None, node)
 
 
 @task(
@@ -303,7 +259,6 @@ def restart(_context: Context, node: str, lab: str = "") -> None:
         "node": "a host on the fabric of a site, or a mobile node",
         "site": "the site with the fabric where it goes; of a mobile node, the access network",
         "silent": "the host does not say where it is",
-        "lab": LAB_HELP,
     },
 )
 def move(_context: Context, node: str, site: str, silent: bool = False, lab: str = "") -> None:
@@ -311,9 +266,7 @@ def move(_context: Context, node: str, site: str, silent: bool = False, lab: str
 
     Example: ci/lab move mobile dc2
     """
-    from testbed import commands
-
-    commands.move(lab or None, node, site, silent=silent)
+    testbed.commands.move(lab or None, node, site, silent=silent)
 
 
 @task(
@@ -326,9 +279,7 @@ def move(_context: Context, node: str, site: str, silent: bool = False, lab: str
         "seconds": "how long (default 5)",
         "flows": "how many flows at a time (default 1)",
         "ipv6": "over IPv6; by default over IPv4 where both nodes have it",
-        "json": "print JSON instead of the table",
-        "lab": LAB_HELP,
-    },
+    }
 )
 def traffic(
     _context: Context,
@@ -347,16 +298,14 @@ def traffic(
 
     Example: ci/lab traffic --from h1 --to h4 --udp --rate 20
     """
-    from testbed import commands
-
-    return commands.traffic(
+    return testbed.commands.traffic(
         lab or None,
         from_,
         to,
-        udp=commands.by_udp(tcp, udp),
-        rate=commands.megabits(rate),
-        seconds=commands.number(seconds, "seconds", 86400),
-        flows=commands.number(flows, "flows", 128),
+        udp=testbed.commands.by_udp(tcp, udp),
+        rate=testbed.commands.megabits(rate),
+        seconds=testbed.commands.number(seconds, "seconds", 86400),
+        flows=testbed.commands.number(flows, "flows", 128),
         version=6 if ipv6 else None,
         as_json=json,
     )
@@ -366,7 +315,6 @@ def traffic(
     help={
         "scenario": "reachability: who reaches whom; mobility: a host moves while it talks (default: both)",
         "topology": "reachability: what to boot (default two-dc)",
-        "dataplane": DATAPLANE_HELP,
         "html": "mobility: where its page goes (default mobility.html in the run directory)",
     }
 )
@@ -375,9 +323,7 @@ def demo(_context: Context, scenario: str = "", topology: str = "", dataplane: s
 
     Example: sudo ci/lab demo
     """
-    from testbed import commands
-
-    return commands.demo(scenario, topology=topology, dataplane=dataplane or None, html=html)
+    return testbed.commands.demo(scenario, topology=topology, dataplane=dataplane or None, html=html)
 
 
 @task(
@@ -462,15 +408,13 @@ def conformance(
     )
 
 
-@task(help={"json": "print JSON instead of the table"})
+@task()
 def doctor(_context: Context, json: bool = False) -> int:
     """Try what this machine offers; exit status 1 only if no lab can run here.
 
     Example: ci/lab doctor
     """
-    from testbed import commands
-
-    return commands.doctor(as_json=json)
+    return testbed.commands.doctor(as_json=json)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,13 @@ from invoke import task as invoke_task
 from testbed.command_words import complaint, usage
 from testbed.words import printable
 
+_HELP = {
+    "lab": "name of the running lab; needed only when several run",
+    "json": "print JSON instead of the table",
+    "dataplane": "ebpf, python or auto on all LISP nodes, whatever the topology says",
+}
+"""What options mean wherever they are, unless a task says something else."""
+
 
 def task(
     *,
@@ -53,7 +60,10 @@ def task(
             if status:
                 raise Exit(code=status)
 
-        return invoke_task(run, help=help or {}, positional=list(positional), iterable=list(iterable), name=name)
+        meanings = {key: words for key, words in _HELP.items() if key in inspect.signature(body).parameters}
+        return invoke_task(
+            run, help=meanings | (help or {}), positional=list(positional), iterable=list(iterable), name=name
+        )
 
     return wrap
 
