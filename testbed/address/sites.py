@@ -8,11 +8,12 @@ from itertools import chain
 
 from nodes.lisp.eid import IPAddress, IPNetwork
 from testbed.address.plan import Plan, SegmentPlan, free_subnets, of_version, versions
+from testbed.language.network_tables import HostRow, PortRow
 from testbed.language.prefixes import inside
 from testbed.language.problems import Problems
 from testbed.language.segments import Segment, all_segments, gateway_mac, is_lisp
 from testbed.language.shapes import At
-from testbed.language.tables import HostRow, PortRow, TopologyRow
+from testbed.language.tables import TopologyRow
 from testbed.model import IPInterface
 
 _LENGTH = {4: 24, 6: 64}

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import ClassVar
 
+from testbed.language.network_tables import RouterRow
 from testbed.language.shapes import At
-from testbed.language.tables import MobileNodeRow, RouterRow, SiteRow, TopologyRow
+from testbed.language.tables import MobileNodeRow, SiteRow, TopologyRow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,8 @@ from dataclasses import dataclass
 
 from nodes.lisp.config import ROLE_SETS, Role
 from testbed.language.defaults import DEFAULT_GATEWAY_MAC
-from testbed.language.tables import (
-    FAMILIES,
-    LinkRow,
-    NodeRow,
-    PortRow,
-    SiteRow,
-    TenantRow,
-    TopologyRow,
-)
+from testbed.language.network_tables import FAMILIES, LinkRow, NodeRow, PortRow
+from testbed.language.tables import SiteRow, TenantRow, TopologyRow
 
 SegmentKey = tuple[str, str]
 """The site's name and the tenant's, "" where the site has no tenants."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nodes.lisp.config import Role
 from testbed.address import Plan
+from testbed.language.network_tables import FAMILIES
 from testbed.language.segments import (
     Segment,
     SegmentKey,
@@ -18,7 +19,7 @@ from testbed.language.segments import (
     rloc_versions,
     roles_of,
 )
-from testbed.language.tables import FAMILIES, SiteRow, TopologyRow
+from testbed.language.tables import SiteRow, TopologyRow
 from testbed.model import Expectation, Path
 
 

@@ -26,9 +26,10 @@ from nodes.lisp.config import (
 from nodes.lisp.eid import EidPrefix, IPAddress
 from testbed.address import Plan
 from testbed.language.defaults import DEFAULT_HOST_PROBES, DEFAULT_HOST_SILENCE
+from testbed.language.network_tables import FAMILIES, NodeRow
 from testbed.language.segments import default_roles, first_links, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
-from testbed.language.tables import ALGORITHMS, DEFAULT_KEY_ID, FAMILIES, NodeRow, SiteRow, TopologyRow
+from testbed.language.tables import ALGORITHMS, DEFAULT_KEY_ID, SiteRow, TopologyRow
 from testbed.model import Side
 from testbed.resolve.gateways import gateways, routers_in
 from testbed.resolve.registration_sites import registration_sites, roaming

@@ -15,8 +15,9 @@ from nodes.lisp.config import Role
 from nodes.lisp.eid import IPNetwork
 from testbed.address import Plan
 from testbed.language.checks.core import CORE_ASN
+from testbed.language.network_tables import NodeRow
 from testbed.language.segments import default_roles, is_lisp, roles_of, segments
-from testbed.language.tables import NodeRow, SiteRow, TopologyRow
+from testbed.language.tables import SiteRow, TopologyRow
 from testbed.model import BgpPeer, RoutingDaemon
 from testbed.resolve.wiring import Wiring
 

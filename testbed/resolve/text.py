@@ -10,9 +10,10 @@ from dataclasses import replace
 from nodes.lisp.config import DataPlane, Key, Role
 from testbed.address import Plan
 from testbed.language.defaults import DEFAULT_HOST_PROBES, DEFAULT_HOST_SILENCE
+from testbed.language.network_tables import CableRow, NodeRow
 from testbed.language.segments import Segment, default_roles, gateway_mac, is_lisp, proxy_reply, roles_of, segments
 from testbed.language.shapes import At
-from testbed.language.tables import CableRow, NodeRow, SiteRow, TopologyRow
+from testbed.language.tables import SiteRow, TopologyRow
 from testbed.model import Routing
 from testbed.resolve.node_config import (
     DEFAULT_NBR_PROXY_REPLY,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from testbed.address import Plan
+from testbed.language.network_tables import CableRow
 from testbed.language.segments import Segment, all_segments, default_roles, gateway_mac, is_lisp
-from testbed.language.tables import CableRow, TopologyRow
+from testbed.language.tables import TopologyRow
 from testbed.model import Interface, IPInterface, Link, Side
 
 DEFAULT_MTU = 1500

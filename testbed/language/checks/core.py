@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from nodes.lisp.config import Role
+from testbed.language.network_tables import CableRow, CoreLinkRow
 from testbed.language.problems import Problems
 from testbed.language.segments import default_roles, is_lisp, roles_of
 from testbed.language.shapes import At
-from testbed.language.tables import CableRow, CoreLinkRow, TopologyRow
+from testbed.language.tables import TopologyRow
 from testbed.model import IPInterface, Routing
 from testbed.words import one_of
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from testbed.language.network_tables import HostRow
 from testbed.language.problems import Problems
 from testbed.language.segments import all_segments
-from testbed.language.tables import HostRow, TopologyRow
+from testbed.language.tables import TopologyRow
 from testbed.words import one_of
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from nodes.lisp.config import Role
+from testbed.language.network_tables import FAMILIES, NodeRow
 from testbed.language.problems import Problems
 from testbed.language.segments import default_roles, is_lisp, locator_versions, rloc_versions, roles_of
 from testbed.language.shapes import At
-from testbed.language.tables import FAMILIES, NodeRow, SiteRow, TopologyRow
+from testbed.language.tables import SiteRow, TopologyRow
 
 _NAMES = {number: name for name, number in FAMILIES.items()}
 
