@@ -165,7 +165,7 @@ class SiteRow(SegmentRow):
     nbr_proxy_reply: At[int] | None = item(
         One(number("requests", 0, 100)),
         "How many ARP or neighbour requests for a host of its dynamic-eids that is elsewhere go unanswered before its "
-        "routers answer; 1 if left out",
+        "routers answer, about a second each; 1 if left out",
     )
     host_silence: At[float] | None = item(
         One(number("seconds", 1, 86_400, whole=False, or_zero=True)),
