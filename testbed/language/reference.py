@@ -53,7 +53,8 @@ _RULES = """\
   too are one to the Map-Server.
 - A `gateway` is an address that a site's router has beside its own, and what its hosts send by unless they say
   something else. Sites that share `dynamic-eids` may have the same `gateway`, as in `mobility`; its MAC address is one
-  for all sites unless `gateway-mac` says something else. So a host that moves finds its gateway as it was. Where gateways differ, each router has those of the other sites too, for hosts that came from there.
+  for all sites unless `gateway-mac` says something else. So a host that moves finds its gateway as it was. Where
+  gateways differ, each router has those of the other sites too, for hosts that came from there.
 - A mobile node is a host and its own xTR (draft-ietf-lisp-mn). Its EIDs are addresses of its `lo`, and the source of
   what it sends, but for what goes to the RLOC space. It has an interface for each of its networks, with the name of
   the core router there. The one that it is attached to is up and has addresses, its RLOCs, and default routes:
