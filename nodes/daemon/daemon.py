@@ -35,9 +35,7 @@ from nodes.linux import netlink
 from nodes.lisp.config import DataPlane, NodeConfig
 from nodes.lisp.effects import (
     Answer,
-    CoreLinks,
     Effect,
-    Input,
     Install,
     LocatorState,
     PathMtu,
@@ -46,11 +44,10 @@ from nodes.lisp.effects import (
     Report,
     Send,
     SendToGroup,
-    StrayData,
-    Tick,
     Unresolved,
 )
 from nodes.lisp.engine import Engine
+from nodes.lisp.inputs import CoreLinks, Input, StrayData, Tick
 
 CRASHED = 70
 """Exit status after an error that nobody expected; the traceback is the log's last line."""

@@ -22,21 +22,10 @@ from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.dataplane.path import DataPath
 from nodes.dataplane.strangers import Stranger
 from nodes.lisp.config import DynamicEid, NodeConfig
-from nodes.lisp.effects import (
-    AddHost,
-    BeGateway,
-    FindHost,
-    Forwarding,
-    HostAway,
-    HostGone,
-    HostHome,
-    HostLeft,
-    HostSeen,
-    Input,
-    RemoveHost,
-)
+from nodes.lisp.effects import AddHost, BeGateway, FindHost, Forwarding, HostAway, HostHome, HostLeft, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
+from nodes.lisp.inputs import HostGone, HostSeen, Input
 from nodes.lisp.rate_limit import RateLimit
 
 HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, BeGateway, FindHost)

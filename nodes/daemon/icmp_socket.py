@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from nodes.dataplane.icmp_errors import read_error
-from nodes.lisp.effects import TooBig, Unreachable
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import TooBig, Unreachable
 
 _BATCH = 32
 _LARGEST = 2048  # bytes: an error quotes no more than fits 576 or 1280 bytes

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 
-from nodes.lisp.effects import CONTROL_PORT, Datagram, Send, SendToGroup
+from nodes.lisp.effects import CONTROL_PORT, Send, SendToGroup
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import Datagram
 
 _IP_PKTINFO = 8
 _BATCH = 32

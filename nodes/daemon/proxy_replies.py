@@ -11,9 +11,10 @@ from nodes.dataplane.decision import Tables
 from nodes.dataplane.neighbours import Heard
 from nodes.dataplane.path import DataPath
 from nodes.lisp.config import DynamicEid
-from nodes.lisp.effects import Forwarding, Input, Miss
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
+from nodes.lisp.inputs import Input, Miss
 from nodes.lisp.rate_limit import RateLimit
 
 _PATIENCE = 5.0

@@ -16,8 +16,9 @@ from nodes.daemon.waiters import Waiters
 from nodes.dataplane.path import DataPath
 from nodes.linux import netlink
 from nodes.lisp.config import NodeConfig
-from nodes.lisp.effects import ChangeKey, ChangeLocator, Effect, Input, Query
+from nodes.lisp.effects import Effect
 from nodes.lisp.engine import Engine
+from nodes.lisp.inputs import ChangeKey, ChangeLocator, Input, Query
 
 ENGINE_TABLES = ("map-cache", "locators", "database", "dynamic-eids", "registrations", "subscriptions", "roles")
 TABLES = (*ENGINE_TABLES, "statistics", "interfaces", "contacts")

@@ -13,9 +13,10 @@ from nodes.daemon import fields
 from nodes.daemon.control import Request
 from nodes.daemon.jobs import Job
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.effects import AddMappings, Effect, Install, RemoveMappings
+from nodes.lisp.effects import Effect, Install
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine import Engine
+from nodes.lisp.inputs import AddMappings, RemoveMappings
 
 _AT_ONCE = 32
 """Mappings between two looks at the clock."""

@@ -12,8 +12,8 @@ from nodes.dataplane.path import DataPath
 from nodes.linux import links, routes
 from nodes.linux.netlink import Connection
 from nodes.lisp.config import NodeConfig
-from nodes.lisp.effects import RlocsChanged
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import RlocsChanged
 from nodes.lisp.locators import is_unicast
 
 MOST = 8

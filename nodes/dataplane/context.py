@@ -17,8 +17,8 @@ from nodes.dataplane.statistics import Statistics
 from nodes.dataplane.status_bits import HeardBits
 from nodes.dataplane.strangers import MOST_STRANGERS, Stranger
 from nodes.dataplane.throttle import Throttle
-from nodes.lisp.effects import Miss
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import Miss
 
 MOST_LOCATORS = 4096
 """Locators whose routes are remembered; when there are more, all are forgotten and looked up anew."""

@@ -11,8 +11,9 @@ from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address
 
 from nodes.dataplane.packet import UDP
-from nodes.lisp.effects import CONTROL_PORT, DATA_PORT, TooBig, Unreachable
+from nodes.lisp.effects import CONTROL_PORT, DATA_PORT
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import TooBig, Unreachable
 
 _V4_UNREACHABLE, _V6_UNREACHABLE, _V6_TOO_BIG = 3, 1, 2
 _V4_FRAGMENTATION_NEEDED = 4

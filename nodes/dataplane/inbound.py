@@ -28,9 +28,9 @@ from nodes.dataplane.outbound import BATCH
 from nodes.dataplane.packet import parse, set_tos_and_ttl
 from nodes.dataplane.ports import tos_and_ttl
 from nodes.dataplane.unfinished import finish
-from nodes.lisp.effects import StatusBits
 from nodes.lisp.eid import IPAddress, host_prefix
 from nodes.lisp.errors import DecodeError
+from nodes.lisp.inputs import StatusBits
 
 _RECEIVE = 65536
 _NO_OPTIONS = 0x45

@@ -29,9 +29,9 @@ from nodes.dataplane.packet import (
     set_tos_and_ttl,
 )
 from nodes.dataplane.strangers import Stranger
-from nodes.lisp.effects import Miss
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.errors import DecodeError
+from nodes.lisp.inputs import Miss
 
 BATCH = 64
 """Packets handled before the loop looks at its other descriptors."""

@@ -20,8 +20,9 @@ from nodes.dataplane.kernel_path import KernelPath
 from nodes.dataplane.python_path import PythonPath
 from nodes.dataplane.statistics import merged
 from nodes.dataplane.strangers import Stranger
-from nodes.lisp.effects import Forwarding, ForwardingEntry, Miss, StatusBits
+from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.inputs import Miss, StatusBits
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,9 @@ from nodes.dataplane.status_bits import HeardBits
 from nodes.dataplane.strangers import MOST_STRANGERS, Stranger
 from nodes.dataplane.throttle import Throttle
 from nodes.lisp.config import Role
-from nodes.lisp.effects import ForwardingEntry, Miss
+from nodes.lisp.effects import ForwardingEntry
 from nodes.lisp.eid import EidPrefix, IPAddress
+from nodes.lisp.inputs import Miss
 
 
 class PythonPath:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from nodes.lisp.config import NodeConfig
-from nodes.lisp.effects import StatusBits
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
+from nodes.lisp.inputs import StatusBits
 
 WIDTH, WIDTH_WITH_INSTANCE = 32, 8
 """Bits in the header, without and with an instance-ID beside them."""

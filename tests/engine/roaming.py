@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from nodes.lisp.effects import Forwarding, HostSeen, Miss, StrayData
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import HostSeen, Miss, StrayData
 from tests.engine.stretched import HOST, PORT, SUBNET, XTR3, appears, dynamic, registered
 from tests.engine.world import DC1, PXTR, XTR1, XTR2, World, ip_address, map_resolver, map_server, pxtr, site, xtr
 

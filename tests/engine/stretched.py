@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nodes.lisp.config import DynamicEid, Locator, NodeConfig
-from nodes.lisp.effects import Forwarding, HostSeen, Miss
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.inputs import HostSeen, Miss
 from nodes.lisp.wire import MapNotify, MapRegister, MapRequest
 from tests.engine.world import DC1, MS, XTR1, XTR2, Packet, World, ip_address, map_resolver, map_server, site, xtr
 

@@ -8,8 +8,9 @@ from ipaddress import ip_address
 import pytest
 
 from nodes.lisp.config import Locator
-from nodes.lisp.effects import CONTROL_PORT, Forwarding, ForwardingEntry, Miss
+from nodes.lisp.effects import CONTROL_PORT, Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, host_prefix
+from nodes.lisp.inputs import Miss
 from nodes.lisp.wire import (
     Action,
     EidRecord,

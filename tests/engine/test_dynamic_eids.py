@@ -8,9 +8,10 @@ from ipaddress import ip_address
 import pytest
 
 from nodes.lisp.config import DynamicEid, Locator, MapServerPeer, NodeConfig, Role
-from nodes.lisp.effects import AddHost, Forwarding, HostGone, HostSeen, Miss, Persist, RemoveHost, Report, Send
+from nodes.lisp.effects import AddHost, Forwarding, Persist, RemoveHost, Report, Send
 from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.engine.database import Database, Host, RefusedError
+from nodes.lisp.inputs import HostGone, HostSeen, Miss
 from nodes.lisp.wire import Action, MapNotify, MapRegister
 from tests.engine.world import KEY, World, site, xtr
 

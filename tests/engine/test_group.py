@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from nodes.lisp.config import DynamicEid, Locator, NodeConfig
-from nodes.lisp.effects import CONTROL_PORT, CoreLinks, Datagram, HostGone, HostSeen, StrayData
+from nodes.lisp.effects import CONTROL_PORT
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.election import DEAD, HELLO, Election, Peer
+from nodes.lisp.inputs import CoreLinks, Datagram, HostGone, HostSeen, StrayData
 from nodes.lisp.wire import EidRecord, LocatorRecord, MapNotify, MapRegister, sign
 from tests.engine.stretched import HOST, PORT, SUBNET, XTR3, notifies, registered, to
 from tests.engine.world import DC1, KEY, Packet, World, ip_address, map_resolver, map_server, site, xtr

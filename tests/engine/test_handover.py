@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from nodes.lisp.effects import Forwarding, HostSeen, Miss, StrayData
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import host_prefix
+from nodes.lisp.inputs import HostSeen, Miss, StrayData
 from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, MapRegister, MapReply, sign
 from tests.engine.stretched import (
     HOST,

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from nodes.lisp.effects import HostGone, HostSeen, StrayData
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.inputs import HostGone, HostSeen, StrayData
 from nodes.lisp.wire import EidRecord, LocatorRecord, MapNotify, MapRegister, sign
 from tests.engine.stretched import (
     HOST,

@@ -9,11 +9,12 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.effects import ChangeLocator, Datagram, Install, Miss, Remove, Unresolved
+from nodes.lisp.effects import Install, Remove, Unresolved
 from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MapRequester
 from nodes.lisp.engine.subscriptions import Subscriptions
+from nodes.lisp.inputs import ChangeLocator, Datagram, Miss
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import (
     DistinguishedName,

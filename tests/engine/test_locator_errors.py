@@ -6,9 +6,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from nodes.lisp.effects import TooBig, Unreachable
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.engine.probing import ICMP_BURST, ICMP_INTERVAL, PARDON
+from nodes.lisp.inputs import TooBig, Unreachable
 from tests.engine.test_probing import INTERVAL, SECOND, cut, joined, probes
 from tests.engine.world import (
     MS,

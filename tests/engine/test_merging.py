@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nodes.lisp.effects import Query
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import Query
 from nodes.lisp.wire import EidRecord, EncapsulatedControlMessage, LocatorRecord, MapNotify, MapRegister, sign
 from tests.engine.world import DC1, DC2, H1, KEY, MS, World, map_resolver, map_server, site, xtr
 

@@ -9,8 +9,9 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator
-from nodes.lisp.effects import ChangeLocator, Forwarding, HostSeen, Install, Miss
+from nodes.lisp.effects import Forwarding, Install
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.inputs import ChangeLocator, HostSeen, Miss
 from nodes.lisp.wire import EncapsulatedControlMessage, MapNotify, MapRegister, MapReply, MapRequest
 from tests.engine.test_pubsub import subscriber, subscribing
 from tests.engine.world import DC2, H2, MR, MS, PXTR, XTR2, Packet, World, map_resolver, map_server, pxtr, site, xtr

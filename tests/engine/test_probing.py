@@ -11,9 +11,10 @@ from random import Random
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, Locator, NodeConfig
-from nodes.lisp.effects import ChangeLocator, Datagram, LocatorState, Send, TooBig, Unreachable
+from nodes.lisp.effects import LocatorState, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.probing import MOST_LOCATORS
+from nodes.lisp.inputs import ChangeLocator, Datagram, TooBig, Unreachable
 from nodes.lisp.wire import EidRecord, EncapsulatedControlMessage, LocatorRecord, MapReply, MapRequest
 from tests.engine.world import (
     DC1,

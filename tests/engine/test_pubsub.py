@@ -18,8 +18,9 @@ from nodes.lisp.config import (
     NodeConfig,
     Subscriber,
 )
-from nodes.lisp.effects import ChangeLocator, Forwarding, HostSeen, Miss, Persist, Send, StrayData
+from nodes.lisp.effects import Forwarding, Persist, Send
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.inputs import ChangeLocator, HostSeen, Miss, StrayData
 from nodes.lisp.wire import (
     Action,
     EidRecord,

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from nodes.lisp.config import Algorithm, DatabaseMapping, Key, Locator, MapServerPeer, NodeConfig, Role
-from nodes.lisp.effects import CONTROL_PORT, ChangeKey, Forwarding, Send
+from nodes.lisp.effects import CONTROL_PORT, Forwarding, Send
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.inputs import ChangeKey
 from nodes.lisp.wire import (
     EidRecord,
     EncapsulatedControlMessage,

@@ -8,8 +8,9 @@ from ipaddress import ip_address
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, Locator, MapServerPeer, NodeConfig, Role
-from nodes.lisp.effects import CONTROL_PORT, Forwarding, ForwardingEntry, Miss, Query
+from nodes.lisp.effects import CONTROL_PORT, Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, host_prefix
+from nodes.lisp.inputs import Miss, Query
 from nodes.lisp.wire import (
     Action,
     EidRecord,

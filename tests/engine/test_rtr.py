@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, Locator, NodeConfig, Role
-from nodes.lisp.effects import ChangeLocator, Forwarding, Miss
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.acceptance import refusal_of_probe
+from nodes.lisp.inputs import ChangeLocator, Miss
 from nodes.lisp.locators import explicit_path, forbidden, next_hop, rlocs_of, usable
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import (

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig
-from nodes.lisp.effects import Answer, ChangeLocator, HostSeen
+from nodes.lisp.effects import Answer
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.solicitor import PATIENCE, REPEAT_INTERVAL, REPEATS
+from nodes.lisp.inputs import ChangeLocator, HostSeen
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapNotify,

@@ -11,12 +11,13 @@ from itertools import pairwise
 import pytest
 
 from nodes.lisp.config import DatabaseMapping, Locator
-from nodes.lisp.effects import Forwarding, Query
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.requests import MAX_SMR_INVOKED, SMR_INVOKED_RETRANSMISSIONS, MapRequester
 from nodes.lisp.engine.solicitations import BURST, INTERVAL, STRANGER_BURST, STRANGER_INTERVAL
 from nodes.lisp.engine.subscriptions import Subscriptions
+from nodes.lisp.inputs import Query
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapRequest,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from nodes.lisp.config import Locator
-from nodes.lisp.effects import AddMappings, Forwarding, Install, Remove, RemoveMappings
+from nodes.lisp.effects import Forwarding, Install, Remove
 from nodes.lisp.eid import EidPrefix
+from nodes.lisp.inputs import AddMappings, RemoveMappings
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.wire import EidRecord, LocatorRecord
 from tests.engine.world import DC2, H2, STRANGER, XTR1, XTR2, two_sites

@@ -6,9 +6,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from nodes.lisp.effects import LocatorState, StatusBits
+from nodes.lisp.effects import LocatorState
 from nodes.lisp.eid import IPAddress, host_prefix
 from nodes.lisp.engine.probing import BY_STATUS_BIT, ICMP_BURST
+from nodes.lisp.inputs import StatusBits
 from tests.engine.test_probing import INTERVAL, SECOND, cut, joined, probes
 from tests.engine.world import H2, XTR2, World
 

@@ -9,9 +9,10 @@ from itertools import pairwise
 import pytest
 
 from nodes.lisp.config import MapServerPeer
-from nodes.lisp.effects import Forwarding, Miss
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import host_prefix
 from nodes.lisp.engine.turns import Turns
+from nodes.lisp.inputs import Miss
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapReply,

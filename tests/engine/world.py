@@ -28,33 +28,27 @@ from nodes.lisp.effects import (
     AddHost,
     Answer,
     BeGateway,
-    Datagram,
     Effect,
     FindHost,
     ForwardingEntry,
     HostAway,
     HostHome,
     HostLeft,
-    HostSeen,
-    Input,
     Install,
     LocatorState,
-    Miss,
     PathMtu,
     Persist,
-    Query,
     Remove,
     RemoveHost,
     Report,
-    RlocsChanged,
     Send,
     SendToGroup,
-    Tick,
     Unresolved,
 )
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.engine import Engine
+from nodes.lisp.inputs import Datagram, HostSeen, Input, Miss, Query, RlocsChanged, Tick
 from nodes.lisp.wire import EncapsulatedControlMessage, MapRequest, Message, decode
 
 XTR1, XTR2, PXTR, MR, MS = (ip_address(f"10.0.{n}.1") for n in (1, 2, 3, 4, 5))

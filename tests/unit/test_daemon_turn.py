@@ -9,8 +9,9 @@ from nodes.daemon.daemon import Daemon
 from nodes.daemon.jobs import Jobs
 from nodes.daemon.journal import Journal
 from nodes.daemon.waiters import Waiters
-from nodes.lisp.effects import Effect, Input, Miss, Tick, Unresolved
+from nodes.lisp.effects import Effect, Unresolved
 from nodes.lisp.eid import EidPrefix, host_prefix
+from nodes.lisp.inputs import Input, Miss, Tick
 
 FIRST, SECOND, THIRD = (host_prefix(f"192.168.2.{number}") for number in (1, 2, 3))
 

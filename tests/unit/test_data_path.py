@@ -23,8 +23,9 @@ from nodes.dataplane.statistics import Statistics, merged
 from nodes.dataplane.status_bits import HeardBits
 from nodes.dataplane.strangers import Stranger
 from nodes.dataplane.throttle import Throttle
-from nodes.lisp.effects import Forwarding, ForwardingEntry, StatusBits
+from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, host_prefix
+from nodes.lisp.inputs import StatusBits
 from tests.unit.data_path import locator, tables
 
 SITE2 = EidPrefix.of("192.168.2.0/24")

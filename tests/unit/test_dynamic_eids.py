@@ -15,19 +15,9 @@ from nodes.daemon.announcer import ANNOUNCEMENTS, PAUSE
 from nodes.daemon.dynamic_eids import NEIGHBOURS, DynamicEids
 from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.lisp.config import DynamicEid, Gateway, Locator, MapServerPeer, NodeConfig, Role
-from nodes.lisp.effects import (
-    AddHost,
-    FindHost,
-    Forwarding,
-    ForwardingEntry,
-    HostGone,
-    HostLeft,
-    HostSeen,
-    Input,
-    Miss,
-    RemoveHost,
-)
+from nodes.lisp.effects import AddHost, FindHost, Forwarding, ForwardingEntry, HostLeft, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.inputs import HostGone, HostSeen, Input, Miss
 from tests.unit.data_path import tables
 
 SITE = "sw1"

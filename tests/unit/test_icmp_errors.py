@@ -11,8 +11,8 @@ import pytest
 from nodes.dataplane.decision import Encapsulate
 from nodes.dataplane.encapsulation import header_writer
 from nodes.dataplane.icmp_errors import read_error
-from nodes.lisp.effects import TooBig, Unreachable
 from nodes.lisp.eid import IPAddress
+from nodes.lisp.inputs import TooBig, Unreachable
 
 OWN = frozenset(ip_address(text) for text in ("10.0.1.1", "2001:db8:1::1"))
 RLOCS = {4: ip_address("10.0.2.1"), 6: ip_address("2001:db8:2::1")}

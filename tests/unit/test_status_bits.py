@@ -11,8 +11,9 @@ from nodes.dataplane.decision import Encapsulate, Tables, decide_outbound
 from nodes.dataplane.encapsulation import header_writer
 from nodes.dataplane.status_bits import HeardBits, status_bits
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig, Role
-from nodes.lisp.effects import Forwarding, StatusBits
+from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, host_prefix
+from nodes.lisp.inputs import StatusBits
 from nodes.lisp.wire.data_header import DataHeader
 from tests.unit.data_path import by_family, install, locator, packet
 

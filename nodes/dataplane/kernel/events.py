@@ -12,8 +12,8 @@ from nodes.dataplane.kernel.encoding import Event
 from nodes.dataplane.status_bits import HeardBits
 from nodes.dataplane.strangers import Stranger
 from nodes.dataplane.throttle import Throttle
-from nodes.lisp.effects import StatusBits
 from nodes.lisp.eid import host_prefix
+from nodes.lisp.inputs import StatusBits
 
 
 class Ring(Protocol):

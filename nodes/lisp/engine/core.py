@@ -6,31 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.effects import (
-    CONTROL_PORT,
-    AddMappings,
-    Answer,
-    ChangeKey,
-    ChangeLocator,
-    CoreLinks,
-    Datagram,
-    Effect,
-    HostGone,
-    HostSeen,
-    Input,
-    Miss,
-    Query,
-    RemoveMappings,
-    Report,
-    RlocsChanged,
-    Send,
-    StatusBits,
-    StrayData,
-    Tick,
-    TooBig,
-    Unreachable,
-    Unresolved,
-)
+from nodes.lisp.effects import CONTROL_PORT, Answer, Effect, Report, Send, Unresolved
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.etr import Etr
@@ -40,6 +16,25 @@ from nodes.lisp.engine.map_server import MapServer
 from nodes.lisp.engine.mappings import Mappings
 from nodes.lisp.engine.replies import MapReplier
 from nodes.lisp.errors import DecodeError
+from nodes.lisp.inputs import (
+    AddMappings,
+    ChangeKey,
+    ChangeLocator,
+    CoreLinks,
+    Datagram,
+    HostGone,
+    HostSeen,
+    Input,
+    Miss,
+    Query,
+    RemoveMappings,
+    RlocsChanged,
+    StatusBits,
+    StrayData,
+    Tick,
+    TooBig,
+    Unreachable,
+)
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapNotify,

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig
-from nodes.lisp.effects import ChangeLocator
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.errors import LispError
+from nodes.lisp.inputs import ChangeLocator
 from nodes.lisp.locators import explicit_path
 from nodes.lisp.wire import EidRecord, LocatorRecord, sorted_locators
 

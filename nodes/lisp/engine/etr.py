@@ -6,21 +6,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from dataclasses import replace
 from typing import Any
 
-from nodes.lisp.effects import (
-    AddHost,
-    Answer,
-    BeGateway,
-    ChangeKey,
-    ChangeLocator,
-    CoreLinks,
-    Datagram,
-    Effect,
-    HostGone,
-    HostSeen,
-    RemoveHost,
-    Report,
-    StrayData,
-)
+from nodes.lisp.effects import AddHost, Answer, BeGateway, Effect, RemoveHost, Report
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database, Host, RefusedError
@@ -30,6 +16,7 @@ from nodes.lisp.engine.home import Home
 from nodes.lisp.engine.notices import Notices
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
+from nodes.lisp.inputs import ChangeKey, ChangeLocator, CoreLinks, Datagram, HostGone, HostSeen, StrayData
 from nodes.lisp.locators import last_hop
 from nodes.lisp.wire import EidRecord, MapNotify, MapRequest
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from nodes.lisp.config import Key
-from nodes.lisp.effects import Datagram, Effect, Persist, Report, SendToGroup
+from nodes.lisp.effects import Effect, Persist, Report, SendToGroup
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Host
 from nodes.lisp.engine.election import HELLO, Election, Peer, Rank
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.wire import EidRecord, MapNotify, sign, verify
 
 EVERYTHING = 10.0

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, replace
 
-from nodes.lisp.effects import Effect, FindHost, HostLeft, RemoveHost, Report, StrayData
+from nodes.lisp.effects import Effect, FindHost, HostLeft, RemoveHost, Report
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Database
 from nodes.lisp.engine.home import Home
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
+from nodes.lisp.inputs import StrayData
 from nodes.lisp.locators import rlocs_of
 from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.timers import Timers

@@ -7,21 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from nodes.lisp.config import NodeConfig, Role
-from nodes.lisp.effects import (
-    AddMappings,
-    Answer,
-    Datagram,
-    Effect,
-    Forwarding,
-    Miss,
-    Query,
-    RemoveMappings,
-    Report,
-    StatusBits,
-    TooBig,
-    Unreachable,
-    Unresolved,
-)
+from nodes.lisp.effects import Answer, Effect, Forwarding, Report, Unresolved
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.engine.acceptance import refusal, refusal_of_probe
 from nodes.lisp.engine.context import Context
@@ -32,6 +18,7 @@ from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.solicitations import Solicitations
 from nodes.lisp.engine.subscriptions import Subscriptions, is_refusal
 from nodes.lisp.holes import everything
+from nodes.lisp.inputs import AddMappings, Datagram, Miss, Query, RemoveMappings, StatusBits, TooBig, Unreachable
 from nodes.lisp.locators import is_unicast, last_hop
 from nodes.lisp.map_cache import LOCAL_TTL_MINUTES, MapCache
 from nodes.lisp.wire import EidRecord, MapNotify, MapReply, MapRequest

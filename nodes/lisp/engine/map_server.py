@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from nodes.lisp.config import Key, RegistrationSite
-from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Persist, Report, Send
+from nodes.lisp.effects import CONTROL_PORT, Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.moves import Moves, proxied
@@ -17,6 +17,7 @@ from nodes.lisp.engine.publisher import Publisher
 from nodes.lisp.engine.verdict import Forward, Verdict, elsewhere, negative
 from nodes.lisp.errors import DecodeError
 from nodes.lisp.holes import least_specific_hole
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.locators import forbidden, last_hop
 from nodes.lisp.registrations import Registration, Registrations
 from nodes.lisp.wire import (

@@ -6,9 +6,10 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from nodes.lisp.config import Key, MapServerPeer
-from nodes.lisp.effects import Datagram, Effect, Persist, Send
+from nodes.lisp.effects import Effect, Persist, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sign, verify
 
 NEWEST = "notify-nonce/"

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from nodes.lisp.config import Key
-from nodes.lisp.effects import Datagram, Effect, Report, Send
+from nodes.lisp.effects import Effect, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.repetition import Repetition
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sign, verify
 

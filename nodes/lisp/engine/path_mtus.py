@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from nodes.lisp.effects import Effect, PathMtu, Report, TooBig
+from nodes.lisp.effects import Effect, PathMtu, Report
 from nodes.lisp.eid import IPAddress
 from nodes.lisp.engine.context import Context
+from nodes.lisp.inputs import TooBig
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.timers import Timers
 

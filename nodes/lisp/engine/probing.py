@@ -8,9 +8,10 @@ from ipaddress import ip_network
 from typing import Any
 
 from nodes.lisp.config import Role
-from nodes.lisp.effects import CONTROL_PORT, Effect, LocatorState, Report, Send, Unreachable
+from nodes.lisp.effects import CONTROL_PORT, Effect, LocatorState, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
+from nodes.lisp.inputs import Unreachable
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.timers import Timers

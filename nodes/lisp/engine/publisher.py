@@ -13,12 +13,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from nodes.lisp.config import Subscriber
-from nodes.lisp.effects import Datagram, Effect, Persist, Report, Send
+from nodes.lisp.effects import Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.subscribers import Subscribers, is_withdrawal
 from nodes.lisp.engine.subscription import SUBSCRIPTIONS, Purpose, Subscription, Telling, newer, prefix_of
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.locators import last_hop
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRequest, sign, verify

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nodes.lisp.config import Key, MapServerPeer
-from nodes.lisp.effects import Datagram, Effect, Persist, Report, Send
+from nodes.lisp.effects import Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix
 from nodes.lisp.engine.context import Context, payload_limit
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import EidRecord, MapNotify, MapRegister, sign, verify

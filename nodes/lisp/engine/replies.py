@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 
 from nodes.lisp.config import Role
-from nodes.lisp.effects import CONTROL_PORT, Datagram, Effect, Send
+from nodes.lisp.effects import CONTROL_PORT, Effect, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.etr import Etr
@@ -16,6 +16,7 @@ from nodes.lisp.engine.mappings import Mappings, filled, narrowed
 from nodes.lisp.engine.subscribers import Subscribers, is_withdrawal, wants_notification
 from nodes.lisp.engine.turns import Turns
 from nodes.lisp.engine.verdict import Forward
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.wire import (
     Address,

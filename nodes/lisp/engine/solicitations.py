@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from nodes.lisp.effects import Datagram, Effect
+from nodes.lisp.effects import Effect
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.errors import DecodeError
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.locators import rlocs_of
 from nodes.lisp.map_cache import MapCache
 from nodes.lisp.rate_limit import RateLimit

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nodes.lisp.config import Key
-from nodes.lisp.effects import Datagram, Send
+from nodes.lisp.effects import Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.subscription import SERIAL_BITS, newer, plus
+from nodes.lisp.inputs import Datagram
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, sign, verify
 
