@@ -26,7 +26,7 @@ DEFECTS = (
         (
             Edit(
                 f"{_ENGINE}handover.py",
-                "yield from self._registrar.register([replace(record, ttl_minutes=0)], now)",
+                "yield from self._registrar.register([replace(one, ttl_minutes=0) for one in ended], now)",
                 "yield from ()",
             ),
         ),
@@ -39,8 +39,8 @@ DEFECTS = (
         (
             Edit(
                 f"{_ENGINE}registrar.py",
-                "chunk.room += len(chunk.records.pop(prefix).encode())",
-                "chunk.records[prefix] = replace(chunk.records[prefix], ttl_minutes=1440)",
+                "in withdrawn:\n            self._take_out(chunk, prefix)",
+                "in withdrawn:\n            chunk.records[prefix] = replace(chunk.records[prefix], ttl_minutes=1440)",
             ),
         ),
         roles=("etr",),
