@@ -20,8 +20,9 @@ from invoke import Collection, Context, Exit, Program
 from invoke import task as invoke_task
 
 from testbed.command_words import complaint, usage
-from testbed.words import printable
+from testbed.words import printable, shortened
 
+_LONGEST = 1500
 _HELP = {
     "lab": "name of the running lab; needed only when several run",
     "json": "print JSON instead of the table",
@@ -80,8 +81,8 @@ def _interruptible() -> Iterator[None]:
 
 
 def _line(words: str) -> str:
-    """The one line that says what is wrong."""
-    return f"ci/lab: {printable(words)}"
+    """The one line that says what is wrong, of a length that people read."""
+    return f"ci/lab: {printable(shortened(words, _LONGEST))}"
 
 
 def after_dashes() -> list[str]:

@@ -10,6 +10,7 @@ from testbed.words import echoed, one_of
 
 _OPTIONS = ("--help", "-h", "--list", "-l", "--version", "-V")
 """What stands without a task."""
+_MOST_DIGITS = 9
 
 
 def complaint(words: list[str], tasks: Collection) -> str | None:
@@ -68,7 +69,8 @@ def _wrong(task: Task[Any], words: list[str]) -> str | None:
             if following is None or following in flags:
                 return f"{flag} needs a value"
             value = following
-        if argument.kind is int and not value.removeprefix("-").isdecimal():
+        digits = value.removeprefix("-")
+        if argument.kind is int and not (digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS):
             return f"{flag} {echoed(value)}: allowed is a whole number"
         if argument in positions:
             positions.remove(argument)

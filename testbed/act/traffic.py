@@ -19,6 +19,7 @@ from testbed.client.running import LabClient
 from testbed.model import Path as Via
 from testbed.model import Topology
 from testbed.observe.sampler import Sampler
+from testbed.words import echoed
 
 FILE = "traffic.json"
 UDP_RATE = 10.0
@@ -210,7 +211,7 @@ def traffic(
 def _addresses(lab: LabClient, source: str, destination: str, version: int | None) -> tuple[IPAddress, IPAddress, int]:
     """The two addresses and their IP version."""
     if source == destination:
-        raise InputError(f"traffic from {source} to itself crosses nothing; name two nodes")
+        raise InputError(f"traffic from {echoed(source)} to itself crosses nothing; name two nodes")
     nodes = (lab[source], lab[destination])
     common = [{one.version for each in node.interfaces for one in each.addresses} for node in nodes]
     for node, versions in zip(nodes, common, strict=True):

@@ -8,6 +8,13 @@ from pathlib import Path
 from testbed.lab import InputError, LabError
 from testbed.words import echoed
 
+_MOST_DIGITS = 9
+
+
+def _whole(text: str) -> int | None:
+    """A whole number; None for what is none, or has more digits than any number here."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
 
 def seconds(text: str) -> float:
     """Read a positive number of seconds.
@@ -30,9 +37,10 @@ def instance_id(text: str) -> int:
     Raises:
         InputError: It is not one.
     """
-    if not text.isdecimal() or int(text) >= 1 << 24:
+    value = _whole(text)
+    if value is None or value >= 1 << 24:
         raise InputError(f"{echoed(text)} is not an instance-ID, allowed are 0 to {(1 << 24) - 1}")
-    return int(text)
+    return value
 
 
 def key_id(text: str) -> int:
@@ -41,9 +49,10 @@ def key_id(text: str) -> int:
     Raises:
         InputError: It is not one.
     """
-    if not text.isdecimal() or int(text) > 255:
+    value = _whole(text)
+    if value is None or value > 255:
         raise InputError(f"key ID {echoed(text)} is not allowed, allowed are 0 to 255")
-    return int(text)
+    return value
 
 
 def octet(text: str, name: str) -> int | None:
@@ -54,9 +63,10 @@ def octet(text: str, name: str) -> int | None:
     """
     if not text:
         return None
-    if not text.isdecimal() or int(text) > 255:
+    value = _whole(text)
+    if value is None or value > 255:
         raise InputError(f"{name} {echoed(text)} is not allowed, allowed are 0 to 255")
-    return int(text)
+    return value
 
 
 def megabits(text: str) -> float | None:
@@ -82,9 +92,10 @@ def number(text: str, what: str, most: int) -> int:
     Raises:
         InputError: It is not one.
     """
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
+    value = _whole(text)
+    if value is None or not 1 <= value <= most:
         raise InputError(f"{echoed(text)} is not a number of {what}, allowed are 1 to {most}")
-    return int(text)
+    return value
 
 
 def by_udp(tcp: bool, udp: bool) -> bool:

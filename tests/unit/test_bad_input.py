@@ -124,6 +124,10 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
     "locator": [
         ([*LAB, "xtr1", "192.168.1.0/24"], "say RLOC: ci/lab locator NODE EID RLOC [OPTIONS]"),
         ([*LAB, "xtr1", "192.168.1.0/24", "10.0.0.1"], "say what is to change: --priority, --weight or both"),
+        (
+            [*LAB, "xtr1", LONG, LONG, "--weight", LONG],
+            f"weight {'x' * 66}…{'x' * 33} is not allowed, allowed are 0 to ",
+        ),
         ([*LAB, "xtr1", "a", "b", "--weight", "256"], "weight 256 is not allowed, allowed are 0 to 255"),
     ],
     "logs": [([*LAB, "b1"], "b1 runs no LISP daemon; " + ROUTERS)],
@@ -143,6 +147,7 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
     "traffic": [
         (LAB, "say from where to where, for example: ci/lab traffic --from h1 --to h4"),
         ([*LAB, "--from", "b1", "--to", "b1"], "traffic from b1 to itself crosses nothing; name two nodes"),
+        ([*LAB, "--from", LONG, "--to", LONG], f"traffic from {'x' * 66}…{'x' * 33} to itself crosses nothing; "),
         ([*LAB, "--from", "b1", "--to", "b2"], "there is no node b2; " + NODES),
         ([*LAB, "--from", "b1", "--to", "mobile", "--tcp", "--udp"], "--tcp and --udp exclude each other; "),
         ([*LAB, "--from", "b1", "--to", "mobile", "--flows", "0"], "0 is not a number of flows, allowed are 1 to 128"),
@@ -185,6 +190,7 @@ def test_a_command_says_what_cannot_be(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"ci/lab: {task}: {says}")
+    assert len(err) < 600
     assert err.removesuffix("\n").isprintable()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from testbed.lab import InputError
 from tests.conformance.catalogue import Cell, Requirement, Verdict, load
 from tests.conformance.instrument.command import conformance
 from tests.conformance.instrument.matrix import print_matrix
+from tests.conformance.instrument.run import beside_others
 from tests.conformance.instrument.verdicts import Evidence, Row, combined, counts, judge
 
 CATALOGUE = load()
@@ -152,3 +154,13 @@ def test_words_that_mean_nothing(tmp_path: Path, words: dict[str, Any], says: st
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not verdicts.exists()
+
+
+def test_two_runs_do_not_write_over_each_others_words(tmp_path: Path) -> None:
+    log = tmp_path / "conformance.log"
+    assert beside_others(log, 100.0) == log
+    log.touch()
+    os.utime(log, (90.0, 90.0))
+    assert beside_others(log, 100.0) == log
+    os.utime(log, (101.0, 101.0))
+    assert beside_others(log, 100.0) == tmp_path / f"conformance-{os.getpid()}.log"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -90,7 +91,7 @@ def run(
     if not RUNS.exists():
         RUNS.mkdir()
         give(RUNS, owner())
-    found = Run(log)
+    found, begun = Run(log), time.time()
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory(prefix="conformance-") as scratch, open(f"{scratch}/log", "wb") as output:
         # Output of tests is kept in memory: processes forked from one another would share a file.
@@ -116,11 +117,17 @@ def run(
                 progress(found)
             status = child.wait()
         # Only now: another run may be under way.
+        found.log = beside_others(found.log, begun)
         shutil.move(f"{scratch}/log", found.log)
         give(found.log, owner())
     if status not in _FINISHED and not found.interrupted:
         raise LabError(f"pytest ended with status {status}; its words are in {found.log}")
     return found
+
+
+def beside_others(log: Path, begun: float) -> Path:
+    """Where the words of a run go that began at ``begun``: not over those of one that has ended since."""
+    return log.with_stem(f"{log.stem}-{os.getpid()}") if log.exists() and log.stat().st_mtime > begun else log
 
 
 @contextmanager
