@@ -128,6 +128,7 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
             [*LAB, "xtr1", LONG, LONG, "--weight", LONG],
             f"weight {'x' * 66}…{'x' * 33} is not allowed, allowed are 0 to ",
         ),
+        ([*LAB, "xtr1", "a", "b", "--weight", "9" * 5000], f"weight {'9' * 66}…{'9' * 33} is not allowed, "),
         ([*LAB, "xtr1", "a", "b", "--weight", "256"], "weight 256 is not allowed, allowed are 0 to 255"),
     ],
     "logs": [([*LAB, "b1"], "b1 runs no LISP daemon; " + ROUTERS)],
@@ -165,6 +166,7 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
     ],
     "conformance": [
         ([], "say where the verdicts go, for example --json conformance.json"),
+        (["--json", "x", "--jobs", "9" * 5000], f"--jobs {'9' * 66}…{'9' * 33}: allowed is a whole number"),
         (["--json", "/nowhere/x", "--role", "itt"], "there is no role itt; roles are ddt-node, etr, itr, "),
         (["--json", "/nowhere/x"], "--json /nowhere/x: No such file or directory"),
     ],
