@@ -124,7 +124,7 @@ def _value(shape: Shape, root: type[Row]) -> str:
     if isinstance(shape, One):
         return _scalar(shape.of)
     if isinstance(shape, Many):
-        return f"{shape.exactly} times: {_scalar(shape.of)}" if shape.exactly else f"one or more: {_scalar(shape.of)}"
+        return f"{shape.exactly} of {_scalar(shape.of)}" if shape.exactly else f"one or more: {_scalar(shape.of)}"
     if isinstance(shape, Table):
         short = f"{_value(keys_of(shape.row)[shape.short].shape, root)}, or " if shape.short else ""
         return f"{short}a mapping, [below](#{_anchor(shape.row, root)})"

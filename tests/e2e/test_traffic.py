@@ -156,7 +156,7 @@ def test_one_frame_in_ten_is_sampled(lab: Lab) -> None:
         ("h1", "h44", "there is no node h44; nodes are core1, "),
         ("h1", "h1", "traffic from h1 to itself crosses nothing"),
         ("h1", "sw2", "sw2 has no address"),
-        ("", "h4", "traffic: say from where to where"),
+        ("", "h4", "say from where to where"),
     ],
 )
 def test_what_cannot_be_is_one_line(lab: Lab, source: str, destination: str, line: str) -> None:
