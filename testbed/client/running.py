@@ -259,9 +259,6 @@ class LabClient:
 
         Returns:
             The EID-prefix, its locator-set now and who is told.
-
-        Raises:
-            InputError: It has no such EID-prefix or RLOC.
         """
         change = {"eid": eid, "rloc": rloc, "priority": priority, "weight": weight, "instance_id": instance_id}
         return dict(self._change(node, "set-locator", change))
@@ -277,9 +274,6 @@ class LabClient:
 
         Returns:
             The ``key_id`` and the ``map_servers`` that are told.
-
-        Raises:
-            InputError: Its Map-Servers know no such key.
         """
         return dict(self._change(node, "change-key", {"key_id": key_id}))
 
@@ -297,8 +291,7 @@ class LabClient:
         Args:
             node: The host.
             site: The site; for a mobile node, the access network.
-            silent: Whether a host says nothing of it: otherwise it announces its addresses, by ARP and ND, as soon as
-                it is plugged in.
+            silent: Whether a host does not announce its addresses, by ARP and ND, as soon as it is plugged in.
 
         Raises:
             LabError: It cannot go there, or that failed and it is back where it was.
@@ -375,7 +368,7 @@ class LabClient:
         return read_answer(done.stdout, query.lines, f"{what} of {asked.name} on {node}")
 
     def _change(self, node: str, op: str, change: Mapping[str, Any]) -> Any:
-        """Have a daemon change something; it refuses only what cannot be."""
+        """Have a daemon change something; it refuses only what cannot be, with an InputError."""
         try:
             return self._ask_daemon(node, op, ANSWER_SECONDS, **change)
         except RefusedError as error:

@@ -181,6 +181,14 @@ def test_lisp_routers_have_only_a_default_route(name: str) -> None:
         assert {r.prefix for r in node.routes} <= {ip_network("0.0.0.0/0"), ip_network("::/0")}
 
 
+@pytest.mark.parametrize("name", shipped())
+def test_routers_answer_the_first_neighbour_request_for_a_far_host(name: str) -> None:
+    """A host asks again after a second: the first ping between data centres would take as long on either side."""
+    found = [one for node in load(name).lisp_routers if node.lisp for one in node.lisp.dynamic_eids]
+    assert {one.proxy_reply_requests for one in found} <= {0}
+    assert bool(found) == (name in {"mobility", "stretched-subnet"})
+
+
 def test_every_rloc_reaches_every_rloc(two_dc: Topology) -> None:
     for source in two_dc.lisp_routers:
         for destination in two_dc.lisp_routers:
