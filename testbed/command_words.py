@@ -22,10 +22,12 @@ def complaint(words: list[str], tasks: Collection) -> str | None:
     """
     name = words[0]
     if name.startswith("-"):
-        return None if name in _OPTIONS else f"there is no option {echoed(name)}; {one_of(_OPTIONS, name, 'options')}"
+        if name not in _OPTIONS:
+            return f"there is no option {echoed(name)}; {one_of(_OPTIONS, name, 'options')}"
+        return f"{echoed(words[1])} is too much: ci/lab {name}" if len(words) > 1 else None
     if name not in tasks.task_names:
         known = sorted([*tasks.task_names, "test"])
-        return f"there is no task {echoed(name)}; {one_of(known, name, 'tasks')}"
+        return f"there is no task {echoed(name)}; {one_of(known, name, 'tasks', len(known))}"
     if name == "exec" and "--" not in words:
         return "exec: put -- before the command, for example: ci/lab exec h1 -- ping -c 1 192.168.2.11"
     own = words[1 : words.index("--")] if "--" in words else words[1:]

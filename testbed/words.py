@@ -29,13 +29,14 @@ def shortened(text: str, most: int) -> str:
     return f"{text[: most - end - 1]}…{text[-end:]}"
 
 
-def one_of(words: Iterable[str], given: str = "", what: str = "") -> str:
+def one_of(words: Iterable[str], given: str = "", what: str = "", most: int = _LISTED) -> str:
     """The phrase that lists what is allowed, with the nearest word if ``given`` looks like a slip of the pen.
 
     Args:
         words: What is allowed.
         given: What was said instead.
         what: What these are, such as "nodes": "nodes are h1, h2"; by default "allowed are h1, h2".
+        most: How many are named of very many.
     """
     known = list(words)
     if not known:
@@ -43,12 +44,12 @@ def one_of(words: Iterable[str], given: str = "", what: str = "") -> str:
     near = nearest(given, known)
     hint = f" (did you mean '{near}'?)" if near and near != given else ""
     head = f"{what} are" if what else f"allowed {'is' if len(known) == 1 else 'are'}"
-    return f"{head} {listed(known)}{hint}"
+    return f"{head} {listed(known, most)}{hint}"
 
 
-def listed(words: list[str]) -> str:
-    """Words with commas between them, the first twenty of very many."""
-    return ", ".join(words if len(words) <= _LISTED else [*words[:_LISTED], f"and {len(words) - _LISTED} more"])
+def listed(words: list[str], most: int = _LISTED) -> str:
+    """Words with commas between them, the first of very many."""
+    return ", ".join(words if len(words) <= most else [*words[:most], f"and {len(words) - most} more"])
 
 
 def nearest(given: str, known: list[str]) -> str:

@@ -199,7 +199,11 @@ def test_a_command_says_what_cannot_be(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["pign"], "there is no task pign; tasks are bench, cli, conformance, "),
+        (
+            ["pign"],
+            f"there is no task pign; tasks are {', '.join(sorted([*TASKS.task_names, 'test']))} (did you mean 'ping'",
+        ),
+        (["--list", "tasks"], "tasks is too much: ci/lab --list"),
         ([""], "there is no task ''; tasks are "),
         (["--verbose"], "there is no option --verbose; options are --help, -h, --list, "),
     ],
