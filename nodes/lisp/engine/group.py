@@ -19,7 +19,7 @@ from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.database import Host
 from nodes.lisp.engine.election import HELLO, Election, Peer, Rank
 from nodes.lisp.inputs import Datagram
-from nodes.lisp.wire import EidRecord, MapNotify, sign, verify
+from nodes.lisp.wire import EidRecord, MapNotify, sealed, verify
 
 EVERYTHING = 10.0
 """Seconds between two lists of all hosts by the gateway: what was lost of single messages."""
@@ -176,7 +176,7 @@ class SiteGroup:
             xtr_id=self._xtr_id,
             site_id=self._context.config.site_id,
         )
-        return SendToGroup(sign(notify, key.secret).encode(), interface)
+        return SendToGroup(sealed(notify, key.secret), interface)
 
     def _is_authentic(self, notify: MapNotify, arrival: Datagram) -> bool:
         peers = self._context.config.map_servers

@@ -26,7 +26,7 @@ from nodes.lisp.wire import (
     MapNotifyAck,
     MapRegister,
     every_mac,
-    sign,
+    sealed,
     verify,
 )
 
@@ -122,7 +122,7 @@ class MapServer:
         if register.want_notify:
             notify = MapNotify(register.nonce, register.key_id, register.algorithm_id, register.records)
             # RFC 9301 section 8.2: to port 4342, not to the port that the Map-Register came from.
-            yield Send(sign(notify, key.secret).encode(), arrival.source, CONTROL_PORT, from_control_port=True)
+            yield Send(sealed(notify, key.secret), arrival.source, CONTROL_PORT, from_control_port=True)
 
     def map_notify_ack(self, ack: MapNotifyAck, arrival: Datagram, now: float) -> Iterator[Effect]:
         """An xTR has heard what it was told unasked (RFC 9301 section 5.7)."""

@@ -10,7 +10,7 @@ from nodes.lisp.effects import Effect, Persist, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
 from nodes.lisp.inputs import Datagram
-from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sign, verify
+from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sealed, verify
 
 NEWEST = "notify-nonce/"
 MAX_PREFIXES = 4096
@@ -47,7 +47,7 @@ class Notices:
         # RFC 9301 section 5.7: the Map-Notify-Ack is the Map-Notify with another type, and authenticated. One that has
         # been acknowledged before comes again if that was lost.
         ack = MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)
-        yield Send(sign(ack, key.secret).encode(), arrival.source, from_control_port=True)
+        yield Send(sealed(ack, key.secret), arrival.source, from_control_port=True)
         return news
 
     def _sender(self, notify: MapNotify, arrival: Datagram) -> tuple[MapServerPeer, Key] | None:

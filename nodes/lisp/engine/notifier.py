@@ -12,7 +12,7 @@ from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.engine.repetition import Repetition
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.timers import Timers
-from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sign, verify
+from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sealed, verify
 
 MAX_OUTSTANDING = 4096
 MAX_KNOWN = 16_384
@@ -139,7 +139,7 @@ class Notifier:
         key = news.receiver.key
         notify = MapNotify(nonce, key.key_id, key.algorithm, tuple(news.records.values()))
         self._timers.set(nonce, now + news.repetition.interval)
-        yield Send(sign(notify, key.secret).encode(), news.receiver.rloc, from_control_port=True)
+        yield Send(sealed(notify, key.secret), news.receiver.rloc, from_control_port=True)
 
     def _end(self, nonce: int) -> None:
         news = self._outstanding.pop(nonce)
@@ -151,7 +151,7 @@ class Notifier:
 def _messages(receiver: Receiver, records: list[EidRecord]) -> Iterator[list[EidRecord]]:
     """The records in as many parts as there have to be messages (RFC 9301 sections 5 and 5.7)."""
     key = receiver.key
-    empty = len(sign(MapNotify(0, key.key_id, key.algorithm, ()), key.secret).encode())
+    empty = len(sealed(MapNotify(0, key.key_id, key.algorithm, ()), key.secret))
     room = limit = payload_limit(receiver.rloc) - empty
     part: list[EidRecord] = []
     for record in records:

@@ -22,7 +22,7 @@ from nodes.lisp.engine.subscription import SUBSCRIPTIONS, Purpose, Subscription,
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.locators import last_hop
 from nodes.lisp.timers import Timers
-from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRequest, sign, verify
+from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRequest, sealed, verify
 
 MAX_SUBSCRIPTIONS = 8192
 """How many subscriptions one xTR may have; to more it is answered by Map-Replies."""
@@ -291,7 +291,7 @@ class Publisher:
     def _sent(self, subscription: Subscription, records: Iterable[EidRecord], nonce: int, rloc: IPAddress) -> Send:
         key = subscription.subscriber.keys[0]
         notify = MapNotify(nonce, key.key_id, key.algorithm, tuple(records))
-        return Send(sign(notify, key.secret).encode(), rloc, from_control_port=True)
+        return Send(sealed(notify, key.secret), rloc, from_control_port=True)
 
     def _said(self, prefix: EidPrefix) -> EidRecord:
         # RFC 9437 section 5: of a prefix that is registered no more, the Record TTL is 0.

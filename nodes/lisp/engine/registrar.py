@@ -13,7 +13,7 @@ from nodes.lisp.engine.context import Context, payload_limit
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.timers import Timers
-from nodes.lisp.wire import EidRecord, MapNotify, MapRegister, sign, verify
+from nodes.lisp.wire import EidRecord, MapNotify, MapRegister, sealed, verify
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 60.0
@@ -285,14 +285,14 @@ class Registrar:
         yield Persist(NONCE_KEY, self._nonce)
         key = self._keys[chunk.peer]
         register = self._message(chunk.peer, key, tuple(chunk.records[one] for one in sent), self._nonce)
-        yield Send(register.encode(), chunk.peer.address)
+        yield Send(register, chunk.peer.address)
 
     def _forget_sent(self, chunk: Chunk) -> None:
         for nonce in chunk.sent:
             del self._by_nonce[nonce]
         chunk.sent.clear()
 
-    def _message(self, peer: MapServerPeer, key: Key, records: tuple[EidRecord, ...], nonce: int) -> MapRegister:
+    def _message(self, peer: MapServerPeer, key: Key, records: tuple[EidRecord, ...], nonce: int) -> bytes:
         config = self._context.config
         register = MapRegister(
             nonce,
@@ -305,7 +305,7 @@ class Registrar:
             site_id=config.site_id,
             want_notify=True,
         )
-        return sign(register, key.secret)
+        return sealed(register, key.secret)
 
     def _chunk_for(self, peer: MapServerPeer, record: EidRecord) -> Chunk:
         """Where the record has its place: a prefix keeps its chunk, a new one goes where there is room."""
@@ -319,7 +319,7 @@ class Registrar:
         fitting = (chunk for chunk in chunks if chunk.room >= size and len(chunk.records) < MAX_RECORDS)
         chunk = home or next(fitting, None)
         if chunk is None:
-            around = max(len(self._message(peer, key, (), 0).encode()) for key in _keys(peer))
+            around = max(len(self._message(peer, key, (), 0)) for key in _keys(peer))
             chunk = Chunk(peer, payload_limit(peer.address) - around)
             self._chunks.append(chunk)
         if home is None:

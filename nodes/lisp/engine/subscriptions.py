@@ -14,7 +14,7 @@ from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.subscription import SERIAL_BITS, newer, plus
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.timers import Timers
-from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, sign, verify
+from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, sealed, verify
 
 RENEWAL = 300.0
 """Seconds after which a subscription whose mappings are in use is asked for again: its Map-Server may have lost it."""
@@ -192,4 +192,4 @@ def is_refusal(records: Iterable[EidRecord]) -> bool:
 def acknowledgement(notify: MapNotify, key: Key, server: IPAddress) -> Send:
     """RFC 9301 section 5.7: the Map-Notify-Ack is the Map-Notify with another type, and authenticated."""
     ack = MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)
-    return Send(sign(ack, key.secret).encode(), server, from_control_port=True)
+    return Send(sealed(ack, key.secret), server, from_control_port=True)

@@ -26,7 +26,7 @@ from nodes.lisp.wire.addresses import (
     in_instance,
     max_mask_len,
 )
-from nodes.lisp.wire.auth import sign, verify
+from nodes.lisp.wire.auth import sealed, sign, verify
 from nodes.lisp.wire.cursor import Cursor
 from nodes.lisp.wire.data_header import DataHeader, MapVersions
 from nodes.lisp.wire.ecm import EncapsulatedControlMessage
@@ -100,6 +100,7 @@ __all__ = [
     "every_mac",
     "in_instance",
     "max_mask_len",
+    "sealed",
     "sign",
     "sorted_locators",
     "verify",

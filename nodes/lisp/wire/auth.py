@@ -50,8 +50,8 @@ _SCHEMES: Mapping[int, _Scheme] = {
 }
 
 
-def sign(message: _M, secret: str) -> _M:
-    """The same message with its Authentication Data, made by the message's algorithm.
+def sealed(message: Authenticated, secret: str) -> bytes:
+    """The bytes of a message with its Authentication Data, made by the message's algorithm.
 
     Raises:
         ValueError: The algorithm is none of RFC 9301 section 12.5, or is 0, none.
@@ -59,8 +59,16 @@ def sign(message: _M, secret: str) -> _M:
     scheme = _SCHEMES.get(message.algorithm_id)
     if scheme is None:
         raise ValueError(f"Algorithm ID {message.algorithm_id} is unknown; known are {', '.join(map(str, _SCHEMES))}")
-    blank = replace(message, auth_data=bytes(scheme.size))
-    return replace(message, auth_data=_mac(scheme, blank.encode(), message, secret)[: scheme.size])
+    blank = replace(message, auth_data=bytes(scheme.size)).encode()
+    auth_data = _mac(scheme, blank, message, secret)[: scheme.size]
+    return blank[:AUTH_DATA_OFFSET] + auth_data + blank[AUTH_DATA_OFFSET + scheme.size :]
+
+
+def sign(message: _M, secret: str) -> _M:
+    """The same message with its Authentication Data. Raises ValueError as :func:`sealed` does."""
+    size = _SCHEMES[message.algorithm_id].size if message.algorithm_id in _SCHEMES else 0
+    auth_data = sealed(message, secret)[AUTH_DATA_OFFSET:][:size]
+    return replace(message, auth_data=auth_data)
 
 
 def verify(payload: bytes, message: Authenticated, secret: str) -> bool:
