@@ -32,6 +32,7 @@ from nodes.dataplane.kernel.loading import FastPathError, Loading
 from nodes.dataplane.opening import OpenedPath, Surroundings, open_data_path
 from nodes.dataplane.path import DataPath
 from nodes.linux import netlink
+from nodes.linux.scheduling import Precedence
 from nodes.lisp.config import DataPlane, NodeConfig
 from nodes.lisp.effects import (
     Answer,
@@ -115,7 +116,7 @@ class Daemon:
         self._journal = journal
         self._report_pipe = arguments.report
         self._scale = config.time_scale
-        self._loop = Loop()
+        self._loop = Loop(Precedence())
         self._loop.stop_on(arguments.signals)
         self._state = DurableState(arguments.state_dir / "state.jsonl")
         self._ports = ControlPorts(config.rlocs, config.map_notify_group, config.site_interfaces)

@@ -6,8 +6,11 @@ import select
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+
+from nodes.linux.scheduling import Precedence
 
 _BATCH = 16
 """Descriptors that are served before the kernel is asked again."""
@@ -22,8 +25,13 @@ Ready = Callable[[int], None]
 class Loop:
     """Waits for descriptors to become ready and calls their owners, one at a time."""
 
-    def __init__(self) -> None:
-        """Make a loop with nothing to wait for."""
+    def __init__(self, precedence: Precedence | None = None) -> None:
+        """Make a loop with nothing to wait for.
+
+        Args:
+            precedence: Told of each wait, if the process is to go before others.
+        """
+        self._precedence = precedence
         # Without the class of ``selectors`` around it: a router that was asleep wakes up sooner.
         self._epoll = select.epoll()
         self._owners: dict[int, tuple[int, Ready]] = {}
@@ -76,7 +84,11 @@ class Loop:
         while not self._stopped:
             longest = timeout()
             longest = None if longest is None else min(longest, _LONGEST_WAIT)
-            for descriptor, events in self._epoll.poll(longest, _BATCH):
+            before = time.monotonic()
+            ready = self._epoll.poll(longest, _BATCH)
+            if self._precedence is not None:
+                self._precedence.waited(before, time.monotonic())
+            for descriptor, events in ready:
                 self._serve(descriptor, events)
             turn()
 

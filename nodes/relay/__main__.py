@@ -14,9 +14,9 @@ import os
 import select
 import sys
 import time
-from contextlib import suppress
 
 from nodes.linux.namespaces import name_process
+from nodes.linux.scheduling import go_first
 from nodes.linux.timer import Timer, be_punctual
 from nodes.relay.carrier import Carrier
 from nodes.relay.end import End
@@ -103,8 +103,7 @@ def main() -> None:
     """Serve until killed."""
     name_process("delay-relay")
     be_punctual()
-    with suppress(PermissionError):  # in a container; on a busy machine delays are a little less exact then
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # as a cable, it waits for no other process
+    go_first()  # as a cable, it waits for no other process
     relay = Relay(json.load(sys.stdin), int(sys.argv[1]))
     gc.freeze()
     gc.disable()  # no cycles are made, and a collection would make frames late
