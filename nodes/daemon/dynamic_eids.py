@@ -25,7 +25,7 @@ from nodes.lisp.config import DynamicEid, NodeConfig
 from nodes.lisp.effects import AddHost, BeGateway, FindHost, Forwarding, HostAway, HostHome, HostLeft, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.eid_table import EidTable
-from nodes.lisp.inputs import HostGone, HostSeen, Input
+from nodes.lisp.inputs import HostGone, HostSeen, HostsSeen, Input
 from nodes.lisp.rate_limit import RateLimit
 
 HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, BeGateway, FindHost)
@@ -214,17 +214,16 @@ class DynamicEids:
 
     def _read(self, port: NeighbourSocket) -> None:
         instance_id = self._ports[port]
-        for said in port.read(self._now()):
-            if isinstance(said, Arrived):
-                self._arrived(port, said.mac, instance_id)
-                continue
-            if isinstance(said, Astray):
-                if self._is_of(host_prefix(said.who.sender, instance_id), said.mac):
-                    self._asked(port, said.who, instance_id)
-                    self._correct(port, said, instance_id)
-                continue
-            self._notice(port, said, host_prefix(said.sender, instance_id))
-            self._asked(port, said, instance_id)
+        said = list(port.read(self._now()))
+        self._notice(port, [one for one in said if isinstance(one, Heard)], instance_id)
+        for one in said:
+            if isinstance(one, Arrived):
+                self._arrived(port, one.mac, instance_id)
+            elif isinstance(one, Heard):
+                self._asked(port, one, instance_id)
+            elif self._is_of(host_prefix(one.who.sender, instance_id), one.mac):
+                self._asked(port, one.who, instance_id)
+                self._correct(port, one, instance_id)
 
     def _asked(self, port: NeighbourSocket, heard: Heard, instance_id: int) -> None:
         asked = host_prefix(heard.asked, instance_id) if heard.asked is not None else None
@@ -240,25 +239,37 @@ class DynamicEids:
         if self._corrections.allows(eid, self._now()):
             self._announce(eid, port.interface, there.mac)
 
-    def _notice(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
-        mac = heard.mac.hex(":")
-        if self._is_own(eid) or not self._admission.admits(eid, mac):
+    def _notice(self, port: NeighbourSocket, overheard: Iterable[Heard], instance_id: int) -> None:
+        """Who spoke; those who did so together, or one with all its addresses, are registered together."""
+        heard: list[tuple[EidPrefix, Heard]] = []
+        for one in overheard:
+            eid, mac = host_prefix(one.sender, instance_id), one.mac.hex(":")
+            if not self._is_own(eid) and self._admission.admits(eid, mac):
+                self._admission.took(eid, mac)
+                heard.append((eid, one))
+        if not heard:
             return
-        was_here, was_away = eid in self._hosts, eid in self._away
-        self._step(HostSeen(eid, port.interface))
-        if was_away and eid not in self._away and not heard.announced:
-            self._announce(eid, port.interface, heard.mac)
-        host = self._hosts.get(eid)
-        if host is None:
-            return
+        known = {eid: (eid in self._hosts, eid in self._away) for eid, _ in heard}
+        self._step(HostsSeen(tuple(HostSeen(eid, port.interface) for eid in known)))
+        for eid, one in heard:
+            was_here, was_away = known[eid]
+            known[eid] = True, False
+            returned = was_away and eid not in self._away
+            if eid in self._hosts:
+                self._keep(port, eid, one)
+            else:
+                self._admission.forget(eid)
+            if not one.announced and (returned or (eid in self._hosts and not was_here)):
+                self._announce(eid, port.interface, one.mac)
+
+    def _keep(self, port: NeighbourSocket, eid: EidPrefix, heard: Heard) -> None:
+        """A host that is here was heard."""
+        host = self._hosts[eid]
         if host.mac != heard.mac and (host.mac or self._neighbours.allows(eid.version, self._now())):
             with suppress(OSError):  # the interface is down
                 self._plumbing.set_neighbour(eid, port.interface, heard.mac)
         host.mac, host.seen = heard.mac, time.monotonic()
         self._ageing.heard(eid, self._now())
-        self._admission.took(eid, mac)
-        if not was_here and not heard.announced:
-            self._announce(eid, port.interface, heard.mac)
 
     def _arrived(self, port: NeighbourSocket, mac: bytes, instance_id: int) -> None:
         """X01: a machine of which only the MAC address is known; what it answers shows its addresses."""

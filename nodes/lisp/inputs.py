@@ -71,6 +71,13 @@ class HostSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class HostsSeen:
+    """Hosts showed themselves together, or one did with all its addresses: what is new is told in one message."""
+
+    hosts: tuple[HostSeen, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HostGone:
     """A host that was seen is not there any more: it does not answer, or its link is gone.
 
@@ -233,6 +240,7 @@ Input = (
     | Miss
     | Query
     | HostSeen
+    | HostsSeen
     | HostGone
     | StrayData
     | CoreLinks

@@ -11,7 +11,7 @@ from nodes.lisp.config import DynamicEid, Locator, MapServerPeer, NodeConfig, Ro
 from nodes.lisp.effects import AddHost, Forwarding, Persist, RemoveHost, Report, Send
 from nodes.lisp.eid import EidPrefix, host_prefix
 from nodes.lisp.engine.database import Database, Host, RefusedError
-from nodes.lisp.inputs import HostGone, HostSeen, Miss
+from nodes.lisp.inputs import HostGone, HostSeen, HostsSeen, Miss
 from nodes.lisp.wire import Action, MapNotify, MapRegister
 from tests.engine.world import KEY, World, site, xtr
 
@@ -74,7 +74,7 @@ def test_host_that_shows_itself_is_registered_at_once() -> None:
     """The host route first, then a Map-Register of the /32 with the locator-set of the permitted prefix."""
     world = stretched()
     effects = world.put("r2", HostSeen(PC2, PORT))
-    assert [type(one) for one in effects] == [AddHost, Report, Persist, Send]
+    assert [type(one) for one in effects] == [AddHost, Persist, Send, Report]
     (sent,) = world.sent(MapRegister, R2)
     message = sent.message
     assert isinstance(message, MapRegister)
@@ -86,6 +86,19 @@ def test_host_that_shows_itself_is_registered_at_once() -> None:
     assert registered(world) == {str(PC2): str(R2)}
     (row,) = world["r2"].engine.show("dynamic-eids", world.now)
     assert row == {"eid": str(PC2), "instance_id": 0, "interface": PORT, "found_s": 1.0, "state": "registered"}
+
+
+@pytest.mark.requirement("X01")
+def test_hosts_that_show_themselves_together_go_into_one_message() -> None:
+    """A machine's addresses of both IP versions, or hundreds of machines: each message would be answered."""
+    world = stretched()
+    effects = world.put("r2", HostsSeen((HostSeen(PC2, PORT), HostSeen(PC3, PORT))))
+    assert [type(one) for one in effects] == [AddHost, AddHost, Persist, Send, Report, Report]
+    (sent,) = world.sent(MapRegister, R2)
+    assert isinstance(sent.message, MapRegister)
+    assert [record.prefix for record in sent.message.records] == [PC2, PC3]
+    world.run()
+    assert registered(world) == {str(PC2): str(R2), str(PC3): str(R2)}
 
 
 @pytest.mark.requirement("X01")
@@ -240,7 +253,7 @@ def test_host_that_is_gone_is_withdrawn_and_never_registered_again() -> None:
     """TTL 0, authenticated, sent again until it is acknowledged; no Map-Register names the host afterwards."""
     world = both_seen()
     world.lost = lambda packet: isinstance(packet.message, MapNotify) and packet.destination == R2
-    assert [type(one) for one in world.put("r2", HostGone(PC2, PORT))] == [RemoveHost, Report, Persist, Send]
+    assert [type(one) for one in world.put("r2", HostGone(PC2, PORT))] == [RemoveHost, Persist, Send, Report]
     world.run(3.5)
     assert [p.message.records[0].ttl_minutes for p in world.sent(MapRegister, R2)] == [1440, 0, 0, 0]
     assert registered(world) == {str(PC1): str(R1)}

@@ -17,7 +17,7 @@ from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.lisp.config import DynamicEid, Gateway, Locator, MapServerPeer, NodeConfig, Role
 from nodes.lisp.effects import AddHost, FindHost, Forwarding, ForwardingEntry, HostLeft, RemoveHost
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
-from nodes.lisp.inputs import HostGone, HostSeen, Input, Miss
+from nodes.lisp.inputs import HostGone, HostSeen, HostsSeen, Input, Miss
 from tests.unit.data_path import tables
 
 SITE = "sw1"
@@ -118,8 +118,8 @@ class Router:
 
     def _step(self, happened: Input) -> None:
         self.stepped.append(happened)
-        if isinstance(happened, HostSeen):
-            self.dynamic.add(AddHost(happened.eid, happened.interface))
+        for one in happened.hosts if isinstance(happened, HostsSeen) else ():
+            self.dynamic.add(AddHost(one.eid, one.interface))
         if isinstance(happened, HostGone):
             self.dynamic.remove(RemoveHost(happened.eid, happened.interface))
 
@@ -139,7 +139,7 @@ class Router:
         self.tables.map_cache.set(eid, entry)
 
     def seen(self) -> list[EidPrefix]:
-        return [one.eid for one in self.stepped if isinstance(one, HostSeen)]
+        return [host.eid for one in self.stepped if isinstance(one, HostsSeen) for host in one.hosts]
 
 
 @pytest.fixture
@@ -154,6 +154,18 @@ def test_neighbours_are_told_of_a_host_that_they_did_not_hear(router: Router, ei
     assert router.hear(Heard(eid.address, MAC)) == [("announce", eid.address, MAC, own)]
     assert router.hear(Heard(eid.address, MAC)) == []
     assert router.neighbours == {eid: MAC}
+
+
+def test_hosts_that_are_heard_together_are_one_event(router: Router) -> None:
+    """IPv4 and IPv6 of one machine go into one Map-Register; a question about one of them is not answered for it."""
+    first, second = HOSTS
+    router.is_far(second)
+    asks = Heard(first.address, MAC, asked=second.address, announced=True)
+    again = Heard(first.address, MAC, announced=True)
+    assert router.hear(asks, again, Heard(second.address, MAC, announced=True)) == []
+    assert [one for one in router.stepped if isinstance(one, HostsSeen)] == [
+        HostsSeen(tuple(HostSeen(eid, SITE) for eid in HOSTS))
+    ]
 
 
 @pytest.mark.parametrize("eid", HOSTS)

@@ -24,6 +24,7 @@ from nodes.lisp.inputs import (
     Datagram,
     HostGone,
     HostSeen,
+    HostsSeen,
     Input,
     Miss,
     Query,
@@ -108,6 +109,7 @@ class Engine:
             Miss: self._itr.miss if self._itr else lambda miss, _now: [Unresolved(miss.eid)],
             Query: self._itr.query if self._itr else self._cannot("has no Map-Resolver to ask"),
             HostSeen: self._etr.host_seen if self._etr else _nothing,
+            HostsSeen: self._etr.hosts_seen if self._etr else _nothing,
             HostGone: self._etr.host_gone if self._etr else _nothing,
             StrayData: self._etr.stray_data if self._etr else _nothing,
             CoreLinks: self._etr.core_links if self._etr else _nothing,
@@ -232,6 +234,7 @@ class Engine:
 
     def _done(self, effects: Iterable[Effect]) -> list[Effect]:
         done = list(effects)
+        done.sort(key=_is_for_the_log)  # somebody waits for the rest
         for effect in done:
             if isinstance(effect, Send):
                 self.counters[f"sent-{_name(effect.payload)}"] += 1
@@ -250,6 +253,10 @@ class Engine:
             "petrs": [str(one) for one in config.petrs],
             "eid_aggregates": [str(prefix) for prefix in config.eid_aggregates],
         }
+
+
+def _is_for_the_log(effect: Effect) -> bool:
+    return isinstance(effect, Report)
 
 
 def _nothing(_happened: object, _now: float) -> Iterator[Effect]:

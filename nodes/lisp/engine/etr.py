@@ -16,7 +16,7 @@ from nodes.lisp.engine.home import Home
 from nodes.lisp.engine.notices import Notices
 from nodes.lisp.engine.registrar import Registrar
 from nodes.lisp.engine.solicitor import Solicitor
-from nodes.lisp.inputs import ChangeKey, ChangeLocator, CoreLinks, Datagram, HostGone, HostSeen, StrayData
+from nodes.lisp.inputs import ChangeKey, ChangeLocator, CoreLinks, Datagram, HostGone, HostSeen, HostsSeen, StrayData
 from nodes.lisp.locators import last_hop
 from nodes.lisp.wire import EidRecord, MapNotify, MapRequest
 
@@ -50,6 +50,7 @@ class Etr:
         self._database = Database(context.config)
         self._registrar = Registrar(context, durable, start_time)
         self._solicitor = Solicitor(context)
+        self._unregistered: list[EidRecord] = []  # of hosts that were found, within one step
         self._found: dict[EidPrefix, EidRecord] = {}  # until the Map-Servers know
         self._notices = Notices(context, durable)
         self._home = Home(context.config, self._database, durable)
@@ -92,20 +93,30 @@ class Etr:
         return [replace(record, authoritative=True) for record in self._database.inside(prefix)]
 
     def host_seen(self, seen: HostSeen, now: float) -> Iterator[Effect]:
-        """A host showed itself: inside a permitted prefix it becomes a dynamic-EID (requirements X01, X02)."""
-        if self._home.covers(seen.eid):
-            # X10: a host of the subnet is not registered; one that was away is back.
-            if self._home.is_away(seen.eid):
-                yield from self._handover.seen(seen.eid, now)
-                if not self._home.is_away(seen.eid):
-                    yield from self._tell_peers([self._home.withdrawal(seen.eid)], now)
-            return
-        record = yield from self._take_in(seen, now)
-        if record is not None:
-            yield from self._tell_peers([record], now, seen.interface)
+        """A host showed itself."""
+        yield from self.hosts_seen(HostsSeen((seen,)), now)
+
+    def hosts_seen(self, seen: HostsSeen, now: float) -> Iterator[Effect]:
+        """Hosts showed themselves: inside a permitted prefix they become dynamic-EIDs (requirements X01, X02)."""
+        news: dict[str, list[EidRecord]] = {}
+        returned = []
+        for one in seen.hosts:
+            if not self._home.covers(one.eid):
+                if record := (yield from self._take_in(one, now)):
+                    news.setdefault(one.interface, []).append(record)
+            elif self._home.is_away(one.eid):
+                # X10: a host of the subnet is not registered; one that was away is back.
+                yield from self._handover.seen(one.eid, now)
+                if not self._home.is_away(one.eid):
+                    returned.append(self._home.withdrawal(one.eid))
+        yield from self._register_found(now)
+        for interface, records in news.items():
+            yield from self._tell_peers(records, now, interface)
+        if returned:
+            yield from self._tell_peers(returned, now)
 
     def _take_in(self, seen: HostSeen, now: float) -> Generator[Effect, None, EidRecord | None]:
-        """A host is here; its record, if that is news."""
+        """A host is here; its record, if that is news. :meth:`_register_found` is to follow."""
         before = self._database.host(seen.eid)
         if before is not None and before.interface == seen.interface:
             return None
@@ -125,9 +136,15 @@ class Etr:
         yield AddHost(seen.eid, seen.interface)
         yield Report("dynamic-eid-found", {"eid": str(seen.eid), "interface": seen.interface})
         if before is None and self._registers_hosts:
-            self._found[seen.eid] = record
-            yield from self._registrar.register([record], now)
+            self._unregistered.append(record)
         return record
+
+    def _register_found(self, now: float) -> Iterator[Effect]:
+        """Hosts that were taken in are registered, all together."""
+        records, self._unregistered = self._unregistered, []
+        self._found |= {record.prefix: record for record in records}
+        if records:
+            yield from self._registrar.register(records, now)
 
     def stray_data(self, stray: StrayData, now: float) -> Iterator[Effect]:
         """Data came for a host that is not here (requirement X06)."""
@@ -259,6 +276,7 @@ class Etr:
         if group.is_ours(record):
             group.confirm(eid, now)
             yield from self._take_in(HostSeen(eid, interface), now)
+            yield from self._register_found(now)
         elif record.ttl_minutes or self._home.covers(eid):
             yield from self._handover.moved(record, now)
         elif (host := self._database.host(eid)) is not None:
