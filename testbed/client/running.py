@@ -299,7 +299,7 @@ class LabClient:
         return self.move_all([node], site, silent=silent)[0]
 
     def move_all(self, nodes: Sequence[str], site: str, *, silent: bool = False) -> list[Moved]:
-        """Move hosts as :meth:`move` does, all at once: one right after the other, in a millisecond each.
+        """Move hosts as :meth:`move` does, all at once: one right after the other, in milliseconds each.
 
         Raises:
             LabError: One cannot go there, and none has left; or a move failed: that host and those behind it are where

@@ -69,9 +69,8 @@ class Moves:
                 self.places[node] = site
                 one = {"origin": origins[node], "site": site, "unplugged": unplugged, "plugged": plugged}
                 moved.append((node, one))
-            # What one of hundreds says goes to all the others, which takes longer than a move.
-            for announcement in announcements.values() if not silent else ():
-                announcement.send()
+                if not silent:  # at once: what one of hundreds says goes to all who are there by now
+                    announcements[node].send()
         for node, one in moved:
             self._events.emit("moved", node, silent=silent, **one)
         return [{"node": node, **one} for node, one in moved]
