@@ -13,7 +13,7 @@ from nodes.lisp.effects import Forwarding, Install
 from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
 from nodes.lisp.inputs import ChangeLocator, HostSeen, Miss
 from nodes.lisp.wire import EncapsulatedControlMessage, MapNotify, MapRegister, MapReply, MapRequest
-from tests.engine.test_pubsub import subscriber, subscribing
+from tests.engine.pubsub import subscriber, subscribing
 from tests.engine.world import DC2, H2, MR, MS, PXTR, XTR2, Packet, World, map_resolver, map_server, pxtr, site, xtr
 
 EID = host_prefix("192.168.1.1")

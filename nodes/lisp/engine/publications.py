@@ -66,7 +66,7 @@ class Publications:
     def map_notify(self, notify: MapNotify, arrival: Datagram, now: float) -> Generator[Effect, None, bool]:
         """A Map-Server confirms a subscription, or publishes (RFC 9437); returns whether it was that."""
         resolution, subscribed = self._requests.match(notify.nonce), self._subscriptions.find(notify)
-        ended = self._subscriptions.was_unsubscribed(notify.nonce)
+        ended = self._subscriptions.is_ending(notify.nonce)
         if resolution is None and subscribed is None and not ended:
             return False
         # RFC 9437 section 6: the security association proves that the Map-Server says so.
@@ -74,6 +74,7 @@ class Publications:
         if key is None:
             yield from self._context.drop("map-notify-authentication", now, source=arrival.source)
         elif ended:
+            self._subscriptions.ended(notify.nonce)
             yield acknowledgement(notify, key, arrival.source)
         elif resolution is not None:
             if is_refusal(notify.records):  # it gave up to wait for the acknowledgement of an earlier answer
@@ -94,8 +95,9 @@ class Publications:
     ) -> Iterator[Effect]:
         """A Map-Server says something of what this node has subscribed to."""
         records = notify.records
-        if is_refusal(records):
-            # RFC 9437 section 5: the subscription is lost, and the mapping may be old: it is asked for again.
+        if is_refusal(records) and not newer(subscribed.nonce, notify.nonce):
+            # RFC 9437 section 5: the subscription is lost, and the mapping may be old: it is asked for again. It has
+            # the nonce of what was not acknowledged; with an older one, it may be a replay.
             self._subscriptions.end(subscribed.prefix)
             yield from self._cache.ask(subscribed.eid, now)
             return
@@ -128,12 +130,14 @@ class Publications:
         for eid in self._subscriptions.wanted(now):
             if self._map_cache.cached_prefix(eid) != eid or self._map_cache.inside(eid):
                 yield from self._cache.ask(eid, now)
+        for prefix, nonce in self._subscriptions.unheard(now):
+            yield from self._requests.unsubscribe(prefix, nonce, now)
         due = self._subscriptions.due(now)
         in_use = self._in_use() if due else ()  # every contact there is: not to be read for nothing
         for one in due:
             entries = self._map_cache.inside(one.prefix)
             if not entries:
                 self._subscriptions.end(one.prefix)
-                yield from self._requests.unsubscribe(one.prefix)
+                yield from self._requests.unsubscribe(one.prefix, self._subscriptions.next_nonce(), now)
             elif any(locator.address in in_use for entry in entries for locator in entry.forwarding.locators):
                 yield from self._cache.ask(one.eid, now)

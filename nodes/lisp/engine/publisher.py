@@ -17,7 +17,7 @@ from nodes.lisp.effects import Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.engine.context import Context, payload_limit
-from nodes.lisp.engine.subscribers import Subscribers, is_withdrawal
+from nodes.lisp.engine.subscribers import Subscribers, is_of, is_withdrawal
 from nodes.lisp.engine.subscription import SUBSCRIPTIONS, Purpose, Subscription, Telling, newer, prefix_of
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.locators import last_hop
@@ -26,6 +26,8 @@ from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapReque
 
 MAX_SUBSCRIPTIONS = 8192
 """How many subscriptions one xTR may have; to more it is answered by Map-Replies."""
+MAX_ENDED = 4096
+"""Of how many subscriptions that have ended the last nonce is kept."""
 MAX_PENDING = 4
 """How many requests for one subscription of one xTR wait for their Map-Notify-Ack."""
 MOST_HURRIED = 16
@@ -64,6 +66,7 @@ class Publisher:
         self._match = match
         self._table: EidTable[dict[str, Subscription]] = EidTable()
         self._counts: Counter[str] = Counter()
+        self._ended: dict[tuple[str, EidPrefix], int] = {}
         self._by_nonce: dict[int, Telling] = {}
         self._timers: Timers[Telling] = Timers()
         self._expiry: Timers[Subscription] = Timers()
@@ -89,12 +92,15 @@ class Publisher:
         has_it = subscriber.xtr_id in (self._table.get(prefix) or {})
         return has_it or self._counts[subscriber.xtr_id] < MAX_SUBSCRIPTIONS
 
-    def request(self, request: MapRequest, records: tuple[EidRecord, ...], now: float) -> Iterator[Effect]:
+    def request(
+        self, request: MapRequest, records: tuple[EidRecord, ...], source: IPAddress, now: float
+    ) -> Iterator[Effect]:
         """An xTR that may subscribe wants to, or wants to no more; :meth:`has_room` was asked before.
 
         Args:
             request: Its Map-Request.
             records: The answer: the record that covers the EID first, whose prefix is what it subscribes to.
+            source: The source of its Map-Request, inside the Encapsulated Control Message.
             now: Seconds of the engine's clock.
         """
         subscriber = self._subscribers.find(request)
@@ -103,19 +109,23 @@ class Publisher:
         ends = is_withdrawal(request)
         prefix = request.records[0].prefix if ends else records[0].prefix
         subscription = (self._table.get(prefix) or {}).get(subscriber.xtr_id)
+        # RFC 9437 section 5: a nonce that is not greater than the stored one may be a replay: dropped, and logged. So
+        # it is after the end of a subscription. One that is outstanding is a copy.
+        ended = self._ended.get((subscriber.xtr_id, prefix))
+        last = subscription.nonce if subscription and subscription.confirmed else ended
+        if (last is not None and not newer(request.nonce, last)) or request.nonce in self._by_nonce:
+            yield from self._context.drop("subscription-replay", now, eid=prefix)
+            return
         if subscription is None:
             if ends:
                 yield from self._context.drop("unsubscribed-already", now, eid=prefix)
                 return
             subscription = self._put(Subscription(subscriber, prefix))
-        # RFC 9437 section 5: a nonce that is not greater than the stored one may be a replay: dropped, and logged. One
-        # that is outstanding is a copy.
-        stale = subscription.confirmed and not newer(request.nonce, subscription.nonce)
-        if stale or request.nonce in self._by_nonce:
-            self._forget_if_empty(subscription)
-            yield from self._context.drop("subscription-replay", now, eid=prefix)
-            return
-        rlocs = subscription.rlocs if ends else tuple(self._context.reply_addresses(request.itr_rlocs))
+        rlocs = tuple(self._context.reply_addresses(request.itr_rlocs))
+        if ends:
+            # RFC 9437 section 5: to the source of the Map-Request, where that is an RLOC of the xTR's.
+            own = (one for one in self._context.reply_addresses([source]) if is_of(subscriber, one))
+            rlocs = tuple(dict.fromkeys((*own, *subscription.rlocs)))
         if not rlocs:
             self._forget_if_empty(subscription)
             yield from self._context.drop("map-request-no-usable-itr-rloc", now)
@@ -168,6 +178,7 @@ class Publisher:
         if telling.purpose is Purpose.CONFIRM:
             yield from self._confirmed(telling, now)
         elif telling.purpose is Purpose.END:
+            subscription.go_on_from(ack.nonce)
             yield from self._unsubscribe(subscription, "unsubscribed")
         else:
             self._end(telling)
@@ -183,7 +194,7 @@ class Publisher:
                 continue
             subscription = telling.subscription
             if telling.purpose is Purpose.PUBLISH:
-                notice = self._sent(subscription, self._refusal(subscription), subscription.next_nonce(), telling.rloc)
+                notice = self._sent(subscription, self._refusal(subscription), subscription.nonce, telling.rloc)
                 yield from self._unsubscribe(subscription, "subscription-lost")
                 yield notice
                 continue
@@ -229,7 +240,8 @@ class Publisher:
             subscription.since = now
             fields = {"eid": str(subscription.prefix), "xtr_id": subscription.subscriber.xtr_id}
             yield Report("subscribed", fields)
-        subscription.confirmed, subscription.nonce, subscription.rlocs = True, nonce, telling.rlocs
+        subscription.go_on_from(nonce)
+        subscription.confirmed, subscription.rlocs = True, telling.rlocs
         subscription.temporary = not telling.records[subscription.prefix].locators
         if subscription.temporary:
             self._expiry.set(subscription, now + TEMPORARY)
@@ -298,7 +310,7 @@ class Publisher:
         return self._word(prefix) or EidRecord.of(prefix, 0)
 
     def _refusal(self, subscription: Subscription) -> tuple[EidRecord, ...]:
-        # RFC 9437 section 5: no locators, and Drop/Auth-Failure.
+        # RFC 9437 section 5: no locators, and Drop/Auth-Failure; the nonce is that of what was not acknowledged.
         return (EidRecord.of(subscription.prefix, LOST_TTL, action=Action.DROP_AUTH_FAILURE),)
 
     def _put(self, subscription: Subscription) -> Subscription:
@@ -311,11 +323,17 @@ class Publisher:
 
     def _unsubscribe(self, subscription: Subscription, event: str) -> Iterator[Effect]:
         subscription.confirmed = False
+        xtr_id = subscription.subscriber.xtr_id
+        # RFC 9437 section 5: the last nonce is kept, or old Map-Requests could be replayed.
+        self._ended.pop((xtr_id, subscription.prefix), None)
+        self._ended[xtr_id, subscription.prefix] = subscription.nonce
+        if len(self._ended) > MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
         for telling in [*subscription.pending, *subscription.unsaid]:
             self._end(telling)
         self._forget_if_empty(subscription)
         yield Persist(subscription.name, None)
-        yield Report(event, {"eid": str(subscription.prefix), "xtr_id": subscription.subscriber.xtr_id})
+        yield Report(event, {"eid": str(subscription.prefix), "xtr_id": xtr_id})
 
     def _forget_if_empty(self, subscription: Subscription) -> None:
         if subscription.confirmed or subscription.pending:

@@ -22,6 +22,7 @@ from nodes.lisp.wire import (
     Address,
     EidRecord,
     EncapsulatedControlMessage,
+    InnerControl,
     MapReply,
     MapRequest,
     decode,
@@ -111,7 +112,7 @@ class MapReplier:
             return
         if self._etr:
             self._etr.map_request(request)
-        if wants_notification(request) and (yield from self._subscription(request, arrival, inner.source_port, now)):
+        if wants_notification(request) and (yield from self._subscription(request, arrival, inner, now)):
             return
         groups: list[Group] = []
         onward: set[IPAddress] = set()
@@ -141,7 +142,7 @@ class MapReplier:
             yield Send(EncapsulatedControlMessage(ecm.inner).encode(), destination)
 
     def _subscription(
-        self, request: MapRequest, arrival: Datagram, port: int, now: float
+        self, request: MapRequest, arrival: Datagram, inner: InnerControl, now: float
     ) -> Generator[Effect, None, bool]:
         """A Map-Request that subscribes (RFC 9437 section 5); returns whether that is all that becomes of it."""
         question = request.records[0]
@@ -157,12 +158,12 @@ class MapReplier:
             # Section 5: a negative Map-Reply, Drop/Policy-Denied or Drop/Auth-Failure.
             if not is_withdrawal(request):
                 refusal = EidRecord.of(eid, REFUSAL_TTL, action=action)
-                yield from self._reply(request, [(eid, (refusal,))], port, now)
+                yield from self._reply(request, [(eid, (refusal,))], inner.source_port, now)
             return True
         if self._publisher is None or records is None:
             return False
         if is_withdrawal(request):
-            yield from self._publisher.request(request, (), now)
+            yield from self._publisher.request(request, (), inner.source, now)
             return True
         destination = self._context.reply_address(request.itr_rlocs)
         if destination is None:
@@ -173,7 +174,7 @@ class MapReplier:
         # RFC 9437 section 7.2: as often as Map-Replies.
         limits = self._flood_limit.allows(destination, now), self._limit.allows((destination, eid), now, records[0])
         if all(limits):
-            yield from self._publisher.request(request, records, now)
+            yield from self._publisher.request(request, records, inner.source, now)
         else:
             yield from self._context.drop("map-reply-rate", now, destination=destination, eid=eid)
         return True

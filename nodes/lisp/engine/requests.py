@@ -158,15 +158,15 @@ class MapRequester:
         resolution.plain = resolution.again = True
         self._rest(resolution, resolution.last + INTERVAL)
 
-    def unsubscribe(self, prefix: EidPrefix) -> Iterator[Send]:
+    def unsubscribe(self, prefix: EidPrefix, nonce: int, now: float) -> Iterator[Send]:
         """Tell the mapping system that this node is to be told of a prefix no more."""
-        nonce = self._subscriptions.next_nonce()
-        self._subscriptions.unsubscribing(nonce)
+        sent = self._subscriptions.ending(prefix, nonce, now)
         # RFC 9437 section 5: one ITR-RLOC, with AFI 0.
         request = MapRequest(
             nonce, NoAddress(), (NoAddress(),), (RequestRecord.of(prefix, notify=True),), **self._identity()
         )
-        yield Send(self._encapsulated(request, prefix), self._context.config.map_resolvers[0])
+        resolvers = self._context.config.map_resolvers
+        yield Send(self._encapsulated(request, prefix), resolvers[sent % len(resolvers)])
 
     def under_way(self, prefix: EidPrefix) -> list[Resolution]:
         """The resolutions inside ``prefix`` that wait for a reply, for the sake of packets alone: no query, no SMR."""
@@ -227,6 +227,8 @@ class MapRequester:
         # Whoever is not heard may be understood without.
         resolution.plain |= len(resolution.sent) >= SUBSCRIBING_TRANSMISSIONS
         subscribes = self._subscriptions.open(now) and not resolution.plain
+        if subscribes:
+            self._subscriptions.wants(resolution.eid)
         nonce = self._subscriptions.next_nonce() if subscribes else self._context.nonce()
         resolvers = self._context.config.map_resolvers
         resolver = resolvers[len(resolution.sent) % len(resolvers)]

@@ -39,7 +39,7 @@ class Subscribers:
             return Action.DROP_AUTH_FAILURE
         places = [source] if source not in self._resolvers else []
         rlocs = () if is_withdrawal(request) else request.itr_rlocs
-        known = all(_is_of(subscriber, one) for one in (*places, *rlocs))
+        known = all(is_of(subscriber, one) for one in (*places, *rlocs))
         return None if known else Action.DROP_POLICY_DENIED
 
 
@@ -57,5 +57,6 @@ def is_withdrawal(request: MapRequest) -> bool:
     return request.itr_rlocs == (NoAddress(),)
 
 
-def _is_of(subscriber: Subscriber, rloc: Address) -> bool:
+def is_of(subscriber: Subscriber, rloc: Address) -> bool:
+    """Whether an address is an RLOC of that xTR's."""
     return isinstance(rloc, IPv4Address | IPv6Address) and any(rloc in network for network in subscriber.rlocs)

@@ -14,20 +14,26 @@ from nodes.lisp.engine.repetition import Repetition
 from nodes.lisp.wire import EidRecord
 
 SERIAL_BITS = 64
+_SERIALS = 1 << SERIAL_BITS
 AFTER_RESTART = 256
-"""By how much nonces go on after a restart: the last ones may not have been kept."""
+"""By how much publications' nonces go on after a restart: the last ones may not have been kept."""
+NEAR = 64
+"""How much greater than the last nonce that of a Map-Request is at most which goes on from it, with retransmissions."""
 SUBSCRIPTIONS = "subscription/"
 """What the names begin with under which subscriptions are kept."""
 
 
 def newer(nonce: int, than: int) -> bool:
-    """Whether a nonce is greater than another one by serial number arithmetic (RFC 9437 section 6, RFC 1982)."""
-    return 0 < (nonce - than) % (1 << SERIAL_BITS) < 1 << (SERIAL_BITS - 1)
+    """Whether a nonce is greater than another one (RFC 9437 sections 5 and 6).
+
+    By serial number arithmetic (RFC 1982): the first one is the xTR's to choose, and may be among the greatest.
+    """
+    return 0 < (nonce - than) % _SERIALS < _SERIALS >> 1
 
 
 def plus(nonce: int, steps: int) -> int:
     """A nonce that many steps later."""
-    return (nonce + steps) % (1 << SERIAL_BITS)
+    return (nonce + steps) % _SERIALS
 
 
 class Purpose(Enum):
@@ -48,6 +54,7 @@ class Subscription:
         confirmed: Whether the xTR has proved that it wants that; before, it is told nothing.
         rlocs: Its ITR-RLOCs that this Map-Server can send to.
         nonce: The last one: that of the Map-Request, or of a publication after it.
+        step: By how much the next publication's is greater.
         since: When it was confirmed first, in seconds of the engine's clock.
         temporary: Whether the prefix held no EID: such a subscription ends.
         pending: The answers to its requests that wait for their acknowledgement.
@@ -59,6 +66,7 @@ class Subscription:
     confirmed: bool = False
     rlocs: tuple[IPAddress, ...] = ()
     nonce: int = 0
+    step: int = 1
     since: float = 0.0
     temporary: bool = False
     pending: list[Telling] = field(default_factory=list)
@@ -75,9 +83,20 @@ class Subscription:
         return "pending" if not self.confirmed else "unacknowledged" if self.unsaid else "subscribed"
 
     def next_nonce(self) -> int:
-        """RFC 9437 section 6: each publication of an EID-prefix to an xTR has a nonce greater by one."""
-        self.nonce = plus(self.nonce, 1)
+        """RFC 9437 section 6: each publication of an EID-prefix to an xTR has a nonce greater by one.
+
+        Section 5: so may each Map-Request of the xTR. One that waits for its acknowledgement has taken its nonce: the
+        xTR would drop a publication with that as a replay. One from far ahead may be forged, and its xTR expect less.
+        """
+        taken = [ahead for one in self.pending if 0 < (ahead := (one.nonces[0] - self.nonce) % _SERIALS) <= NEAR]
+        self.nonce = plus(self.nonce, max(taken, default=0) + self.step)
+        self.step = 1
         return self.nonce
+
+    def go_on_from(self, nonce: int) -> None:
+        """The xTR has proved that this nonce is its own; what was published meanwhile may have a greater one."""
+        if not self.confirmed or newer(nonce, self.nonce):
+            self.nonce = nonce
 
     def to_json(self) -> dict[str, Any]:
         """What is kept across a restart; :meth:`from_json` reads it."""
@@ -101,8 +120,17 @@ class Subscription:
         subscriber, rlocs = known[data["xtr_id"]], tuple(ip_address(one) for one in data["rlocs"])
         if not rlocs or not all(any(one in network for network in subscriber.rlocs) for one in rlocs):
             raise ValueError("its RLOCs are not those of its xTR")
-        nonce = plus(int(data["nonce"]), AFTER_RESTART)
-        return cls(subscriber, prefix_of(data["eid"]), True, rlocs, nonce, now, bool(data["temporary"]))
+        # The next Map-Request of its xTR goes on from the nonce that it has seen last, and knows of no restart.
+        return cls(
+            subscriber,
+            prefix_of(data["eid"]),
+            True,
+            rlocs,
+            nonce=plus(int(data["nonce"]), 0),
+            step=AFTER_RESTART,
+            since=now,
+            temporary=bool(data["temporary"]),
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -21,7 +21,9 @@ RENEWAL = 300.0
 REFUSED = 60.0
 """Seconds for which nothing is subscribed to after a refusal, and after which a subscription is tried again."""
 MAX_SUBSCRIPTIONS = 8192
-MAX_ENDED = 256
+MAX_ENDING = 256
+ENDING_TRANSMISSIONS, BETWEEN = 4, 1.0
+"""How often a Map-Request that unsubscribes is sent at most, and seconds between two (RFC 9301 section 5.3)."""
 STEP_BITS = 18
 WINDOW = 1 << 16
 """How much greater a publication's nonce may be than the last one. Those of other subscriptions are further away."""
@@ -50,6 +52,14 @@ class Subscribed:
     since: float = 0.0
 
 
+@dataclass(slots=True)
+class Ending:
+    """A Map-Request that unsubscribes: from what, and how often it has been sent."""
+
+    prefix: EidPrefix
+    sent: int = 0
+
+
 class Subscriptions:
     """The subscriptions of one node; those of a node without a secret for it are none, and stay none."""
 
@@ -65,7 +75,8 @@ class Subscriptions:
         self._table: EidTable[Subscribed] = EidTable()
         self._renewals: Timers[EidPrefix] = Timers()
         self._wanted: Timers[EidPrefix] = Timers()
-        self._ended: dict[int, None] = {}
+        self._ending: dict[int, Ending] = {}
+        self._unheard: Timers[int] = Timers()
         self._refused_until = float("-inf")
         # RFC 9437 section 5: greater than any that the Map-Server has seen, before a restart as well. And not one of
         # those that Map-Registers and other Map-Notifies have: it tells what a Map-Notify is about.
@@ -76,7 +87,13 @@ class Subscriptions:
         return bool(self._keys) and now >= self._refused_until and len(self._table) < MAX_SUBSCRIPTIONS
 
     def next_nonce(self) -> int:
-        """A nonce for a Map-Request that subscribes or unsubscribes."""
+        """A nonce for a Map-Request that subscribes or unsubscribes.
+
+        A decision of ours: RFC 9437 section 5 has the last nonce of the EID-prefix increased by one. A publication
+        that is under way has that as well: of the two, one would be taken for the other, or dropped as its replay, and
+        where a host has just moved that is the news. So it is greater by so much that no publication of this or
+        another subscription is as great; a Map-Server asks for no more than a greater one.
+        """
         step = (1 << STEP_BITS) + (self._context.nonce() >> (SERIAL_BITS - STEP_BITS))
         self._nonce = plus(self._nonce, step)
         return self._nonce
@@ -139,15 +156,39 @@ class Subscriptions:
         self._renewals.cancel(prefix)
         return self._table.pop(prefix)
 
-    def unsubscribing(self, nonce: int) -> None:
-        """A Map-Request with this nonce unsubscribes: the Map-Notify that answers it is to be acknowledged."""
-        self._ended[nonce] = None
-        if len(self._ended) > MAX_ENDED:
-            del self._ended[next(iter(self._ended))]
+    def ending(self, prefix: EidPrefix, nonce: int, now: float) -> int:
+        """A Map-Request with this nonce unsubscribes; returns how often it was sent before.
 
-    def was_unsubscribed(self, nonce: int) -> bool:
-        """Whether a Map-Notify with this nonce answers a Map-Request that unsubscribes."""
-        return nonce in self._ended
+        It is the same one each time: a Map-Server takes no two of them, and its Map-Notify answers them all.
+        """
+        one = self._ending.setdefault(nonce, Ending(prefix))
+        one.sent += 1
+        if one.sent < ENDING_TRANSMISSIONS:
+            self._unheard.set(nonce, now + BETWEEN)
+        if len(self._ending) > MAX_ENDING:
+            self._forget_ending(next(iter(self._ending)))
+        return one.sent - 1
+
+    def unheard(self, now: float) -> list[tuple[EidPrefix, int]]:
+        """The prefixes and nonces of those that nobody has answered, and it is time to send again."""
+        return [(self._ending[nonce].prefix, nonce) for nonce in self._unheard.due(now)]
+
+    def is_ending(self, nonce: int) -> bool:
+        """Whether a Map-Notify with this nonce answers a Map-Request that unsubscribes; it is to be acknowledged."""
+        return nonce in self._ending
+
+    def ended(self, nonce: int) -> None:
+        """It has come. It may come again: the acknowledgement may be lost."""
+        self._unheard.cancel(nonce)
+
+    def wants(self, eid: EidPrefix) -> None:
+        """A Map-Request subscribes to this: a late answer to one that unsubscribed ends nothing any more."""
+        for nonce in [nonce for nonce, one in self._ending.items() if one.prefix.covers(eid)]:
+            self._forget_ending(nonce)
+
+    def _forget_ending(self, nonce: int) -> None:
+        del self._ending[nonce]
+        self._unheard.cancel(nonce)
 
     def renew_all(self, now: float) -> None:
         """Ask for everything again that is in use: it is told to the wrong place."""
@@ -162,8 +203,8 @@ class Subscriptions:
         return found
 
     def deadline(self) -> float | None:
-        """When :meth:`due` or :meth:`wanted` has something."""
-        deadlines = (self._renewals.deadline(), self._wanted.deadline())
+        """When :meth:`due`, :meth:`wanted` or :meth:`unheard` has something."""
+        deadlines = (self._renewals.deadline(), self._wanted.deadline(), self._unheard.deadline())
         return min((one for one in deadlines if one is not None), default=None)
 
     def rows(self, now: float) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ DEFECTS = (
     Defect(
         "M17",
         "publications are numbered in steps of two",
-        (Edit(f"{_ENGINE}subscription.py", "self.nonce = plus(self.nonce, 1)", "self.nonce = plus(self.nonce, 2)"),),
+        (Edit(f"{_ENGINE}subscription.py", "default=0) + self.step)", "default=0) + 1 + self.step)"),),
         roles=("map-server",),
     ),
     Defect(
@@ -127,7 +127,7 @@ DEFECTS = (
         (
             Edit(
                 f"{_ENGINE}subscribers.py",
-                "known = all(_is_of(subscriber, one) for one in (*places, *rlocs))",
+                "known = all(is_of(subscriber, one) for one in (*places, *rlocs))",
                 "known = True",
             ),
         ),

@@ -1,0 +1,153 @@
+"""Worlds in which xTRs and PITRs subscribe (RFC 9437), and what is said in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_network
+
+from nodes.lisp.config import (
+    Algorithm,
+    DatabaseMapping,
+    DynamicEid,
+    Key,
+    Locator,
+    NodeConfig,
+    Subscriber,
+)
+from nodes.lisp.effects import Forwarding
+from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
+from nodes.lisp.inputs import HostSeen
+from nodes.lisp.wire import (
+    EncapsulatedControlMessage,
+    MapNotify,
+    MapRegister,
+    MapRequest,
+    NoAddress,
+    RequestRecord,
+)
+from tests.engine.world import (
+    DC1,
+    DC2,
+    MR,
+    MS,
+    XTR1,
+    XTR2,
+    Packet,
+    World,
+    ip_address,
+    map_resolver,
+    map_server,
+    pxtr,
+    site,
+    xtr,
+)
+
+XTR3 = ip_address("10.0.6.1")
+BRANCH = EidPrefix.of("192.168.3.0/24")
+SUBNET = EidPrefix.of("192.168.7.0/24")
+HOST = host_prefix("192.168.7.10")
+SECRET = Key(1, Algorithm.HMAC_SHA_256_128_HKDF_SHA256, "open barley")
+OTHER_SECRET = Key(2, Algorithm.HMAC_SHA_256_128, "open rye")
+PORT = "hosts"
+
+
+def subscribing(config: NodeConfig, *keys: Key) -> NodeConfig:
+    xtr_id = config.xtr_id or f"{int(config.rlocs[0]):032x}"
+    return replace(config, subscription_keys=keys or (SECRET,), xtr_id=xtr_id)
+
+
+def subscriber(config: NodeConfig, with_keys: bool = True) -> Subscriber:
+    networks = tuple(ip_network(one) for one in config.rlocs)
+    return Subscriber(config.xtr_id, config.site_id, networks, config.subscription_keys if with_keys else ())
+
+
+def dynamic(name: str, rloc: IPAddress) -> NodeConfig:
+    """An xTR of a data centre that the subnet is stretched to."""
+    return replace(
+        xtr(name, rloc, SUBNET, proxy_reply=True), database=(), dynamic_eids=(DynamicEid(SUBNET, (Locator(rloc),)),)
+    )
+
+
+def world_of(*xtrs: NodeConfig) -> World:
+    """The subnet in two data centres, a branch and a PITR; who has a key subscribes."""
+    known = [one for one in xtrs if one.subscription_keys]
+    dc = site("dc", SUBNET, more=True)
+    server = replace(
+        map_server(dc, site("branch", BRANCH), site("dc1", DC1), site("dc2", DC2)),
+        subscribers=tuple(subscriber(one) for one in known),
+        subscription_resolvers=(MR,),
+    )
+    resolver = replace(
+        map_resolver(SUBNET, BRANCH, DC1, DC2), subscribers=tuple(subscriber(one, with_keys=False) for one in known)
+    )
+    world = World().add(server, resolver, *xtrs)
+    world.run()
+    return world
+
+
+def stretched(home: bool = False) -> World:
+    """A host in the first data centre; the branch and the PITR have resolved it."""
+    first = dynamic("xtr1", XTR1)
+    if home:  # the first data centre has the subnet, the other one hosts that are away
+        first = replace(first, database=(DatabaseMapping(SUBNET, (Locator(XTR1),)),), dynamic_eids=())
+    world = world_of(
+        first,
+        dynamic("xtr2", XTR2),
+        subscribing(xtr("xtr3", XTR3, BRANCH, proxy_reply=True)),
+        subscribing(pxtr()),
+    )
+    if not home:
+        appears(world, "xtr1")
+    world.run(1)
+    for name in ("xtr3", "pxtr"):
+        assert world.resolve(name, HOST).locators[0].address == XTR1
+    return world
+
+
+def appears(world: World, name: str, eid: EidPrefix = HOST) -> None:
+    for node in world.nodes.values():
+        node.present.discard(eid)
+    world[name].present.add(eid)
+    world.put(name, HostSeen(eid, PORT))
+
+
+def used(world: World, name: str, eid: EidPrefix = HOST) -> IPAddress | Forwarding:
+    """Where a node sends what is for an EID, without being asked."""
+    entry = world[name].forwarding(eid)
+    return entry.locators[0].address if entry.locators else entry.forwarding
+
+
+def notifies(world: World, to: IPAddress) -> list[tuple[Packet, MapNotify]]:
+    sent = [packet for packet in world.sent(MapNotify, MS) if packet.destination == to]
+    registers = {one.nonce for packet in world.sent(MapRegister, to) if isinstance(one := packet.message, MapRegister)}
+    return [(p, m) for p in sent if isinstance(m := p.message, MapNotify) and m.nonce not in registers]
+
+
+def asked(world: World, by: IPAddress) -> list[MapRequest]:
+    return [packet.request for packet in world.sent(EncapsulatedControlMessage, by)]
+
+
+def said(message: MapNotify) -> list[tuple[EidPrefix, int, list[IPAddress]]]:
+    return [(one.prefix, one.ttl_minutes, [x.address for x in one.locators]) for one in message.records]  # type: ignore[misc]
+
+
+def subscriptions(world: World, name: str = "ms") -> dict[tuple[str, str], str]:
+    rows = world[name].engine.show("subscriptions", world.now)
+    assert isinstance(rows, list)
+    return {(row["eid"], row["xtr_id"]): row["state"] for row in rows}
+
+
+def request_of(config: NodeConfig, eid: EidPrefix = HOST, **changes: object) -> MapRequest:
+    request = MapRequest(
+        99 << 56,
+        NoAddress(),
+        config.rlocs,
+        (RequestRecord.of(eid, notify=True),),
+        xtr_id=bytes.fromhex(config.xtr_id),
+        site_id=config.site_id,
+    )
+    return replace(request, **changes)  # type: ignore[arg-type]
+
+
+def ecm(request: MapRequest, source: IPAddress, eid: EidPrefix = HOST) -> bytes:
+    return EncapsulatedControlMessage.wrap(request.encode(), source, 50_000, eid.address).encode()
