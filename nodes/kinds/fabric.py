@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import Any, ClassVar
 
 from nodes.kinds.base import Machine
 from nodes.kinds.stock import Switch
 from nodes.linux import links
+from nodes.linux.sysctl import has_sysctl
+
+# Where the kernel has br_netfilter, a bridge shows each frame to the IP firewall, which takes time and drops what is no
+# sound IP packet. A switch does not look into frames.
+_NO_FIREWALL = {
+    name: 0
+    for name in (f"net/bridge/bridge-nf-call-{tables}" for tables in ("iptables", "ip6tables", "arptables"))
+    if has_sysctl(name)
+}
 
 
 class Fabric(Machine, Switch):
     """A learning switch. Its bridge has the fabric's name; every interface is a port of it."""
 
+    SYSCTLS: ClassVar = _NO_FIREWALL
     controlIntf = None  # there is no OpenFlow controller
 
     def __init__(self, name: str, **params: Any) -> None:
