@@ -10,8 +10,8 @@ between, by a line on its standard input, it tells in a line how long each flow 
 was last asked, in nanoseconds.
 
 Each interval is a turn. In each turn the flows of one of the groups get a datagram each (where there is one group, all
-of them), and each stream a chunk every ten turns in either direction. What a stream carries is known at every position:
-64-bit numbers that count on. When a datagram arrived, the kernel says.
+of them), and each stream a chunk every twenty turns in either direction. What a stream carries is known at every
+position: 64-bit numbers that count on. When a datagram arrived, the kernel says; so they are taken a hundred at a time.
 """
 
 from __future__ import annotations
@@ -22,29 +22,31 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
 from array import array
-from contextlib import suppress
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
     sys.path.insert(0, sys.argv[1])
 
+from nodes.linux.scheduling import go_first, go_in_turn
 from nodes.linux.timer import be_punctual
+from testbed.act.mobility.inbox import DATAGRAM, Inbox, open_for
 
-_SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33
-_RECEIVE_BUFFER = 8 << 20
-_DATAGRAM = struct.Struct("!IIQ")  # a mark, the flow's number, the datagram's number
-_MARK = 0x4D4F5645
-_STAMP = struct.Struct("=qq")
+_MARK = 0x4D4F5645 << 32
 _SECOND = 1_000_000_000
 _LAST_NS = _SECOND // 2  # how long datagrams may be under way at the end
 _STREAM_NS = 10 * _SECOND  # and bytes, which TCP may have to send again
-_GIVEN_UP_NS = 20_000_000
+_GIVEN_UP_NS = 3_000_000
 _CHUNK_WORDS = 64
-_EVERY = 10
+_CHUNK = 8 * _CHUNK_WORDS
+_ONES = sum(1 << 64 * word for word in range(_CHUNK_WORDS))
+_STEPS = sum(word << 64 * word for word in range(_CHUNK_WORDS))
+"""Chunks as one number: of ones, and of words that count from nought."""
+_ASKED_TURNS, _STREAM_TURNS, _READ_TURNS = 10, 20, 100
+_ROOM = 1 << 13
 
 
 class Flow:
@@ -56,46 +58,44 @@ class Flow:
     """
 
     def __init__(self, number: int, source: socket.socket, destination: socket.socket) -> None:
-        self._number = number
-        self._source, self._destination = source, destination
-        destination.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        destination.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        self._head = _MARK | number
+        self._sendto, self._destination = source.sendto, destination
+        open_for(destination)
         self._to = destination.getsockname()
         self.sent, self.numbers, self.arrived = array("q"), array("q"), array("q")
-        self._silence, self._latest = 0, time.monotonic_ns()
+        self._told, self._latest = 0, time.monotonic_ns()
 
     def send(self) -> None:
         """Send the next one; one that the kernel refuses is one that is lost."""
-        datagram = _DATAGRAM.pack(_MARK, self._number, len(self.sent))
+        datagram = DATAGRAM.pack(self._head, len(self.sent))
         self.sent.append(time.monotonic_ns())
-        with suppress(OSError):
-            self._source.sendto(datagram, self._to)
-
-    def receive(self) -> None:
-        """Take what has arrived."""
-        to_monotonic = time.monotonic_ns() - time.time_ns()
         try:
-            while True:
-                data, told, _, _ = self._destination.recvmsg(64, 64)
-                if len(data) != _DATAGRAM.size:
-                    continue
-                mark, flow, number = _DATAGRAM.unpack(data)
-                if mark == _MARK and flow == self._number and number < len(self.sent):
-                    seconds, nanoseconds = _STAMP.unpack(told[0][2])
-                    self.numbers.append(number)
-                    at = seconds * _SECOND + nanoseconds + to_monotonic
-                    self.arrived.append(at)
-                    self._silence = max(self._silence, at - self._latest)
-                    self._latest = at
-        except OSError:  # nothing is left
+            self._sendto(datagram, self._to)
+        except OSError:
             return
 
-    def silence(self) -> int:
+    def receive(self, inbox: Inbox) -> None:
+        """Take what has arrived."""
+        to_monotonic = _to_monotonic()
+        more = True
+        while more:
+            numbers, times, more = inbox.take(self._destination, self._head, len(self.sent))
+            self.numbers.extend(numbers)
+            self.arrived.extend(array("q", [at + to_monotonic for at in times]))
+
+    def silence(self, inbox: Inbox) -> int:
         """The longest time without an arrival since this was last asked, in nanoseconds; it may still last."""
-        self.receive()
-        longest = max(self._silence, time.monotonic_ns() - self._latest)
-        self._silence = 0
-        return longest
+        self.receive(inbox)
+        times = (self._latest, *self.arrived[self._told :])
+        self._told, self._latest = len(self.arrived), times[-1]
+        return max(later - earlier for earlier, later in pairwise((*times, time.monotonic_ns())))
+
+
+def _to_monotonic() -> int:
+    """What the monotonic clock is ahead of the other: of a few looks at both the one that took the least time."""
+    looks = ((time.monotonic_ns(), time.time_ns(), time.monotonic_ns()) for _ in range(3))
+    before, then, after = min(looks, key=lambda look: look[2] - look[0])
+    return (before + after) // 2 - then
 
 
 class Stream:
@@ -117,15 +117,17 @@ class Stream:
 
     def _content(self, start: int, length: int) -> bytes:
         """What stands from a position on."""
-        first = start // 8
-        words = array("Q", range(self._tag + first, self._tag + (start + length + 7) // 8))
-        return words.tobytes()[start - 8 * first :][:length]
+        chunks = range(start // _CHUNK, (start + length - 1) // _CHUNK + 1)
+        return b"".join(map(self._chunk, chunks))[start % _CHUNK :][:length]
+
+    def _chunk(self, number: int) -> bytes:
+        return ((self._tag + number * _CHUNK_WORDS) * _ONES + _STEPS).to_bytes(_CHUNK, "little")
 
     def send(self) -> None:
         """Send a chunk, or as much of it as there is room for."""
         if not self.lost:
             try:
-                self.sent += self._source.send(self._content(self.sent, 8 * _CHUNK_WORDS))
+                self.sent += self._source.send(self._content(self.sent, _CHUNK))
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -135,7 +137,7 @@ class Stream:
         """Take and check what has arrived."""
         while not self.lost:
             try:
-                data = self._destination.recv(65536)
+                data = self._destination.recv(_ROOM)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -149,6 +151,8 @@ class Stream:
                 self.wrong += sum(a != b for a, b in zip(data, expected, strict=True))
             self.received += len(data)
             self.progress.extend((time.monotonic_ns(), self.received))
+            if len(data) < _ROOM:
+                return
 
 
 def main() -> None:
@@ -163,8 +167,11 @@ def main() -> None:
     be_punctual()
     gc.disable()
     print("ready", flush=True)
-    late = _pace(plan["interval_ns"], plan["groups"], flows, streams)
-    _finish(flows, streams)
+    inbox = Inbox()
+    go_first()  # a gap is to be the network's, not that of a process that has no turn; its own turns are short
+    late = _pace(plan["interval_ns"], plan["groups"], flows, streams, inbox)
+    go_in_turn()
+    _finish(flows, streams, inbox)
     with open(plan["result"], "wb") as file:
         _write(file, late, flows, streams)
 
@@ -174,7 +181,7 @@ def _sockets(pair: list[int]) -> tuple[socket.socket, socket.socket]:
     return one, other
 
 
-def _pace(interval: int, groups: int, flows: list[Flow], streams: list[Stream]) -> array[int]:
+def _pace(interval: int, groups: int, flows: list[Flow], streams: list[Stream], inbox: Inbox) -> array[int]:
     """Send at the pace until the standard input ends, and tell who asks; returns how late turns were, in nanoseconds.
 
     What has arrived is taken a few flows at a time: the kernel has noted when it came. Turns that are missed by more
@@ -196,24 +203,24 @@ def _pace(interval: int, groups: int, flows: list[Flow], streams: list[Stream]) 
             due += late // interval * interval
         for flow in flows[turn % groups :: groups]:
             flow.send()
-        for flow in flows[turn % _EVERY :: _EVERY]:
-            flow.receive()
-        for stream in streams[turn % _EVERY :: _EVERY]:
+        for flow in flows[turn % _READ_TURNS :: _READ_TURNS]:
+            flow.receive(inbox)
+        for stream in streams[turn % _STREAM_TURNS :: _STREAM_TURNS]:
             stream.receive()
             stream.send()
         turn += 1
-        if turn % _EVERY == 0 and asked.poll(0):
+        if turn % _ASKED_TURNS == 0 and asked.poll(0):
             if not os.read(sys.stdin.fileno(), 64):
                 return lateness
-            print(json.dumps([flow.silence() for flow in flows]), flush=True)
+            print(json.dumps([flow.silence(inbox) for flow in flows]), flush=True)
 
 
-def _finish(flows: list[Flow], streams: list[Stream]) -> None:
+def _finish(flows: list[Flow], streams: list[Stream], inbox: Inbox) -> None:
     """Take what is still under way."""
     began = time.monotonic_ns()
     while True:
         for flow in flows:
-            flow.receive()
+            flow.receive(inbox)
         for stream in streams:
             stream.receive()
         passed = time.monotonic_ns() - began
