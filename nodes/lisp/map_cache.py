@@ -192,7 +192,9 @@ class MapCache:
         self._take_in(prefix, entry)
         if entry.expires_at is not None:
             self._expiry.set(prefix, entry.expires_at)
-        yield Install(entry.forwarding)
+        # What leads where it led already is no news to the data path. Of an EID without a way, packets may be waiting.
+        if there is None or there.forwarding != entry.forwarding or not entry.forwarding.locators:
+            yield Install(entry.forwarding)
 
     def add_static(
         self, mappings: Iterable[tuple[EidPrefix, tuple[Locator, ...]]], now: float
