@@ -120,6 +120,20 @@ def test_where_data_is_published_the_old_place_solicits_who_goes_on_sending_ther
     assert solicited.smr
 
 
+@pytest.mark.parametrize("published", [True, False])
+def test_where_data_is_published_the_new_place_solicits_nobody(published: bool) -> None:
+    """The Map-Server has told subscribers before it acknowledged; without subscriptions, nobody else would."""
+    configs = (dynamic("xtr1", XTR1), dynamic("xtr2", XTR2))
+    world = world_of(*(map(subscribing, configs) if published else configs), xtr("xtr3", XTR3, BRANCH))
+    appears(world, "xtr1")
+    world.run(1)
+    world["xtr2"].contacts.add(XTR3)
+    appears(world, "xtr2")
+    world.run(3)
+    solicited = [one.message for one in world.sent(MapRequest, XTR2) if one.destination == XTR3]
+    assert any(isinstance(one, MapRequest) and one.smr for one in solicited) is not published
+
+
 def test_a_withdrawal_and_a_registration_that_ends_are_published() -> None:
     world = stretched()
     world.stop("xtr1")
