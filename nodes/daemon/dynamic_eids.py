@@ -33,6 +33,10 @@ HOST_EFFECTS = (AddHost, RemoveHost, HostLeft, HostAway, HostHome, BeGateway, Fi
 BETWEEN_CORRECTIONS = 0.1
 """Seconds after which the neighbours of a host that is here are told again where, if one still sends elsewhere."""
 
+TOLD = 0.5
+"""Seconds for which who sends to where a host was is not corrected: it was told when the host left, and what comes now
+was under way. Where hundreds leave, that is hundreds of frames."""
+
 NEIGHBOURS, EACH_NEIGHBOUR = 256, 0.02
 """How many new hosts of an IP version the kernel is told of: as many at once, then 50 a second. Its table has room for
 1024, all namespaces of a machine together, and keeps each for 5 s: were it full of hosts that somebody made up, no
@@ -87,6 +91,7 @@ class DynamicEids:
         searched = (*(one.prefix for one in config.dynamic_eids), *config.roaming)
         self._arrivals = Arrivals(searched, self._elsewhere)
         self._corrections: RateLimit[EidPrefix] = RateLimit(1, BETWEEN_CORRECTIONS)
+        self._left: RateLimit[EidPrefix] = RateLimit(1, TOLD)
         self._neighbours: RateLimit[int] = RateLimit(NEIGHBOURS, EACH_NEIGHBOUR)
         served = {one.instance_id for one in searched}
         if config.map_notify_group is not None:
@@ -139,6 +144,7 @@ class DynamicEids:
         """A host is behind another router: its neighbours here are to send to this one, at once."""
         host = self._hosts.get(effect.eid)
         self._announce(effect.eid, host.interface if host else self._plumbing.interface_of(effect.eid), None)
+        self._left.allows(effect.eid, self._now())
 
     def away(self, effect: HostAway) -> None:
         """A host of the own subnet is elsewhere (X10): it is answered for at once, and its return noticed."""
@@ -227,6 +233,8 @@ class DynamicEids:
 
     def _asked(self, port: NeighbourSocket, heard: Heard, instance_id: int) -> None:
         asked = host_prefix(heard.asked, instance_id) if heard.asked is not None else None
+        if asked is not None and heard.misled and self._left.next(asked, self._now()) > self._now():
+            return
         if self._speaks and asked is not None and not self._is_here(asked):
             self._proxy.asked(port, heard, asked)
 

@@ -12,7 +12,7 @@ import pytest
 
 from nodes.daemon import dynamic_eids
 from nodes.daemon.announcer import ANNOUNCEMENTS, PAUSE
-from nodes.daemon.dynamic_eids import NEIGHBOURS, DynamicEids
+from nodes.daemon.dynamic_eids import NEIGHBOURS, TOLD, DynamicEids
 from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.lisp.config import DynamicEid, Gateway, Locator, MapServerPeer, NodeConfig, Role
 from nodes.lisp.effects import AddHost, FindHost, Forwarding, ForwardingEntry, HostLeft, RemoveHost
@@ -317,6 +317,18 @@ def test_who_sends_to_a_host_that_is_not_here_is_corrected(router: Router, eid: 
     assert router.hear(astray) == [("answer", eid.address, far.address, True)]
     assert router.hear(Astray(Heard(eid.address, OTHER, far.address, misled=True))) == []
     assert router.hear(Astray(Heard(eid.address, MAC, OWN[eid.version], misled=True))) == []
+
+
+def test_who_is_misled_about_a_host_that_has_just_left_was_told(router: Router) -> None:
+    """What it sends now was under way; what it sends half a second later shows that it did not hear."""
+    router.hear(Heard(HOSTS[0].address, MAC, announced=True))
+    router.is_far(FAR[0])
+    astray = Astray(Heard(HOSTS[0].address, MAC, FAR[0].address, misled=True))
+    router.dynamic.left(HostLeft(FAR[0]))
+    router.taken()
+    assert router.hear(astray) == []
+    router.now += TOLD
+    assert router.hear(astray) == [("answer", HOSTS[0].address, FAR[0].address, True)]
 
 
 def test_who_is_misled_waits_for_the_mapping_system(router: Router) -> None:
