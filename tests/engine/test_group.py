@@ -11,6 +11,7 @@ from nodes.lisp.config import DynamicEid, Locator, NodeConfig
 from nodes.lisp.effects import CONTROL_PORT
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.election import DEAD, HELLO, Election, Peer
+from nodes.lisp.engine.solicitor import PATIENCE
 from nodes.lisp.inputs import CoreLinks, Datagram, HostGone, HostSeen, StrayData
 from nodes.lisp.wire import EidRecord, LocatorRecord, MapNotify, MapRegister, sign
 from tests.engine.stretched import HOST, PORT, SUBNET, XTR3, notifies, registered, to
@@ -187,6 +188,25 @@ def test_one_that_has_lost_its_core_link_leaves_it_to_the_other_at_once() -> Non
     world.put("a1", CoreLinks(True))
     world.run(0.01)
     assert gateways(world) == ["a1", "b1"]
+
+
+@pytest.mark.requirement("X09")
+@pytest.mark.parametrize("cut", SITES["a"])
+def test_others_are_told_which_rlocs_are_cut_off(cut: str) -> None:
+    """By the R-bits of what the other xTR registers (RFC 9301 section 5.4): nobody waits until a probe is missed."""
+    world = data_centres()
+    moves(world, "a")
+    world.run(1)
+    (left,) = {*SITES["a"]} - {cut}
+    assert to(world, "branch") in (RLOCS["a1"], RLOCS["a2"])
+    world[left].contacts.add(XTR3)
+    # In a hurry while packets are lost; later when the gateway is another one again, which has to register first.
+    for up, usable, gateway, within in ((False, [left], left, 0.2), (True, ["a1", "a2"], "a1", PATIENCE + 0.2)):
+        world.put(cut, CoreLinks(up))
+        world.run(within)
+        assert registered(world) == str(RLOCS[gateway])
+        assert [one.address for one in world["branch"].forwarding(HOST).locators] == [RLOCS[one] for one in usable]
+        assert notifies(world) == [], "nothing has moved"
 
 
 @pytest.mark.requirement("X09")

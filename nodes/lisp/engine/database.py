@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.errors import LispError
 from nodes.lisp.inputs import ChangeLocator
@@ -57,6 +57,7 @@ class Database:
         self._mappings: EidTable[DatabaseMapping] = EidTable()
         self._permitted: EidTable[DynamicEid] = EidTable()
         self._hosts: EidTable[Host] = EidTable()
+        self._cut_off: frozenset[IPAddress] = frozenset()
         self.configure(config)
 
     def configure(self, config: NodeConfig) -> None:
@@ -69,6 +70,12 @@ class Database:
         for host in self.hosts():
             if found := self._permitted.lookup(host.eid):
                 self._mappings.set(host.eid, DatabaseMapping(host.eid, found[1].locators, found[1].ttl_minutes))
+
+    def regard(self, cut_off: frozenset[IPAddress]) -> bool:
+        """Tell from now on that these RLOCs of the site cannot be reached; whether that is news."""
+        news = cut_off != self._cut_off
+        self._cut_off = cut_off
+        return news
 
     def find(self, eid: EidPrefix) -> EidRecord | None:
         """The record of the longest prefix that covers ``eid``, or None."""
@@ -173,7 +180,11 @@ class Database:
         """A mapping as it is told: sorted locators (RFC 9301 section 5.5), those that end here with the L-bit."""
         locators = (
             LocatorRecord(
-                explicit_path((*one.via, one.address)), one.priority, one.weight, local=one.address in self._own
+                explicit_path((*one.via, one.address)),
+                one.priority,
+                one.weight,
+                local=one.address in self._own,
+                reachable=one.address not in self._cut_off,  # section 5.4, R-bit
             )
             for one in mapping.locators
         )

@@ -63,6 +63,7 @@ class SiteGroup:
         }
         self._kept = dict(self._newest)
         self._rlocs = frozenset(one.address for one in site.locators)
+        self._cut_off: dict[str, frozenset[IPAddress]] = {}
         self.election = Election(_rank(config.rlocs), now)
         self._speak_at = now
         self._list_at = now
@@ -96,12 +97,19 @@ class SiteGroup:
         hello, *records = notify.records
         own = [one for one in hello.locators if one.local]
         rank = _rank(one.address for one in own if isinstance(one.address, IPAddress))
+        lost = {one.address for one in own if not one.reachable}
+        self._cut_off[name] = frozenset(one for one in lost & self._rlocs if isinstance(one, IPAddress))
         peer = Peer(rank, any(one.reachable for one in own), hello.authoritative, now)
         if self.election.heard(notify.xtr_id, peer, now):
             yield Report("site-peer-up", {"xtr_id": name, "source": str(arrival.source)})
             self._speak_at = self._list_at = now
             self._introduces = True
         return tuple(records)
+
+    @property
+    def cut_off(self) -> frozenset[IPAddress]:
+        """The site's RLOCs whose xTRs have said that they do not reach the core, and not taken that back."""
+        return frozenset().union(*self._cut_off.values())
 
     def is_ours(self, record: EidRecord) -> bool:
         """Whether a record says that a host is at this site."""

@@ -58,6 +58,11 @@ def rlocs(lab: Lab, *nodes: str) -> set[str]:
     return {str(rloc) for node in nodes for rloc in lab[node].lisp.rlocs}  # type: ignore[union-attr]
 
 
+def used(lab: Lab, eid: str) -> set[str]:
+    """The RLOCs that the branch sends to for a host."""
+    return {one["rloc"] for one in map_cache(lab, BRANCH)[eid]["locators"] if one["state"] == "up"}
+
+
 def gateway(lab: Lab, *candidates: str) -> list[str]:
     """Which of some routers have the gateway's addresses, and its MAC address."""
     mac = lab["a1"].lisp.gateways[0].mac  # type: ignore[union-attr]
@@ -152,8 +157,13 @@ def test_the_other_one_takes_over(pairs: Lab, mobile: IPAddress, how: str) -> No
         talks(lab, mobile.version)
         eid = str(host_prefix(mobile))
         eventually(lambda: registrations(lab, "ms")[eid]["etr"] in rlocs(lab, "a2"), "it registers")
+        if how == "link":
+            (told,) = lab.lig(BRANCH, str(mobile))["records"]
+            assert {one["rloc"] for one in told["locators"] if one["state"] == "down"} == rlocs(lab, "a1")
+            eventually(lambda: used(lab, eid) == rlocs(lab, "a2"), "others send to it alone")
     if how == "link":
         lab.run("a1", ["ip", "link", "set", "core1", "up"])
+        eventually(lambda: used(lab, str(host_prefix(mobile))) == rlocs(lab, *DC1), "others send to both", within=20)
     else:
         lab.restart("a1")
     eventually(lambda: gateway(lab, *DC1) == ["a1"], "the better one is the gateway again")
