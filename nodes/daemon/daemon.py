@@ -254,6 +254,7 @@ class Daemon:
             path.settle()
             if self._dynamic is not None:
                 self._dynamic.found(path.take_strangers())
+                self._dynamic.seek(path.take_sought())
                 self._dynamic.expire()
                 self._strays(path)
             for said in path.take_status_bits():

@@ -189,12 +189,12 @@ class DynamicEids:
     def found(self, strangers: Iterable[Stranger]) -> None:
         """X01: somebody sent packets with these sources. They are asked for on the site: a host is who answers."""
         for stranger in strangers:
-            eid = stranger.eid
-            interface = self._plumbing.site_of(stranger.interface) or self._plumbing.interface_of(eid)
-            for port, instance_id in self._ports.items():
-                # It may be of another subnet, and be told of by a packet of which nobody knows where it came in.
-                if instance_id == eid.instance_id and interface in (port.interface, None):
-                    self._ask(port, eid.address)
+            self._ask_on(self._plumbing.site_of(stranger.interface), stranger.eid)
+
+    def seek(self, sought: Iterable[EidPrefix]) -> None:
+        """X01: data came for these, and they are nowhere else: after a restart, hosts that are silent are not known."""
+        for eid in sought:
+            self.counters["sought-hosts-asked"] += self._ask_on(None, eid)
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do, by the engine's clock."""
@@ -298,6 +298,13 @@ class DynamicEids:
             self._report("machine-arrived", {"mac": mac.hex(":"), "interface": port.interface, "asked": asked})
 
     # What is said
+
+    def _ask_on(self, interface: str | None, eid: EidPrefix) -> int:
+        """Ask for a host on a site interface: this one, the one of its subnet, or all of its instance; how often."""
+        interface = interface or self._plumbing.interface_of(eid)
+        ports = (port for port, instance_id in self._ports.items() if instance_id == eid.instance_id)
+        # It may be of another subnet, and be told of by a packet of which nobody knows where it came in.
+        return sum(self._ask(port, eid.address) for port in ports if interface in (port.interface, None))
 
     def _ask(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None = None) -> bool:
         """Ask for a host: the machine that has this MAC address, or everybody."""

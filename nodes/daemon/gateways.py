@@ -53,13 +53,14 @@ class Gateways:
             NetlinkError: The kernel refused; the text says what.
         """
         for gateway in self._gateways:
-            index = links.index_of(kernel, gateway.interface)
-            if gateway.mac:
-                links.set_mac(kernel, index, gateway.mac)
+            link = links.get(kernel, gateway.interface)
+            if gateway.mac and gateway.mac != link.mac:
+                # The same one once more would have the kernel forget its neighbours, whom a new start asks for.
+                links.set_mac(kernel, link.index, gateway.mac)
             for address in _all(gateway):
                 with netlink.tolerating(errno.EEXIST):
                     # Its subnet is reached as the router's own address there says, or else host by host.
-                    links.add_address(kernel, index, address, prefix_route=False)
+                    links.add_address(kernel, link.index, address, prefix_route=False)
 
     def leave(self, kernel: netlink.Connection) -> None:
         """Be it no more, and send nothing by its MAC address.

@@ -15,9 +15,9 @@ from nodes.dataplane.packet import Packet, parse
 from nodes.dataplane.ports import Sender
 from nodes.dataplane.statistics import Statistics
 from nodes.dataplane.status_bits import HeardBits
-from nodes.dataplane.strangers import MOST_STRANGERS, Stranger
+from nodes.dataplane.strangers import MOST_SOUGHT, MOST_STRANGERS, Stranger
 from nodes.dataplane.throttle import Throttle
-from nodes.lisp.eid import IPAddress
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.inputs import Miss
 
 MOST_LOCATORS = 4096
@@ -44,6 +44,7 @@ class PathContext:
         misses: EIDs for which packets began to wait.
         strangers: Sources inside dynamic prefixes that were not found yet (requirement X01).
         unfound: Those of their packets that wait until they are.
+        sought: Hosts that packets wait for, and that may be here.
         counts: What went by which mapping.
         absences: Hosts of dynamic prefixes that data came for although they are not here (requirement X06).
         heard: The Locator-Status-Bits of others.
@@ -62,6 +63,7 @@ class PathContext:
     misses: list[Miss] = field(default_factory=list)
     strangers: Throttle[Stranger] = field(default_factory=lambda: Throttle(MOST_STRANGERS))
     unfound: Holding = field(default_factory=lambda: Holding(PER_STRANGER, eids=MOST_STRANGERS))
+    sought: Throttle[EidPrefix] = field(default_factory=lambda: Throttle(MOST_SOUGHT))
     counts: Counts = field(default_factory=Counts)
     absences: Throttle[Absence] = field(default_factory=lambda: Throttle(MOST_ABSENCES))
     heard: HeardBits = field(default_factory=HeardBits)

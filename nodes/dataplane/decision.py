@@ -76,9 +76,15 @@ class Reencapsulate:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Keep the packet until the mapping of its destination is known."""
+    """Keep the packet until it is known where its destination is.
+
+    Attributes:
+        eid: The host prefix of its destination.
+        here: Whether the mapping is known, and leads to this site: it is the host that has to be found (X01).
+    """
 
     eid: EidPrefix
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +220,7 @@ def decide_again(
 ) -> Outbound:
     """What becomes of a packet that an RTR, or the xTR that its host left, took out of a LISP header.
 
-    Never native: the packet is between two EIDs (RFC 9300 section 3).
+    Never native, unless its host was found here while it waited: it is between two EIDs (RFC 9300 section 3).
 
     Args:
         packet: Its headers.
@@ -223,6 +229,8 @@ def decide_again(
         instance_id: The instance-ID in the LISP header.
         came_from: The outer source, if it is not to go back to the site that has it.
     """
+    if came_from is not None and tables.local.get(host_prefix(packet.destination, instance_id)):
+        return Native()
     return _inside_aggregates(packet, tables, instance_id, source_of, came_from)
 
 
@@ -269,6 +277,10 @@ def _by_map_cache(
         return Drop("no map-cache entry", Unreachable.NETWORK)
     entry = found[1]
     if entry.forwarding is Forwarding.ENCAPSULATE:
+        eid = host_prefix(packet.destination, instance_id)
+        if any(locator.address in tables.own for locator in entry.locators) and is_stranger(eid, tables):
+            # X01: a node that has started anew does not know the hosts that it registered before.
+            return Hold(eid, here=True)
         return _encapsulate(packet, tables, entry.locators, instance_id, source_of, came_from)
     if entry.forwarding is Forwarding.SEND_MAP_REQUEST:
         return Hold(host_prefix(packet.destination, instance_id))

@@ -47,7 +47,14 @@ class Outbound:
     """The packets of one instance's TUN device; at an RTR also those that came out of LISP headers."""
 
     def __init__(
-        self, context: PathContext, instance_id: int, tun: int, gate: Gate | None = None, *, transit: bool = False
+        self,
+        context: PathContext,
+        instance_id: int,
+        tun: int,
+        gate: Gate | None = None,
+        *,
+        site: int | None = None,
+        transit: bool = False,
     ) -> None:
         """Take charge of the packets of a TUN device.
 
@@ -56,6 +63,7 @@ class Outbound:
             instance_id: The instance-ID of the hosts whose packets are routed into the device.
             tun: The device's descriptor.
             gate: Told how far the reading has come; None without a fast path.
+            site: The descriptor of the device that leads to the instance's hosts, if that is another one.
             transit: Whether the packets come out of LISP headers instead: an RTR, or the xTR that a host left, puts
                 them into others. They are for EIDs of other sites, and never leave natively.
         """
@@ -64,7 +72,7 @@ class Outbound:
         self._transit = transit
         self._held = context.transit if transit else context.held
         self._instance_id = instance_id
-        self._tun = tun
+        self._tun, self._site = tun, tun if site is None else site
         self._flows: dict[object, flows.Flow] = {}
         self.forget()
 
@@ -165,10 +173,14 @@ class Outbound:
             if waiting is None:
                 # Not remembered: there may be room again for the next packet.
                 return flows.dropping(Drop("holding queue full"), context, self._instance_id)
-            if new:
-                context.misses.append(Miss(verdict.eid, headers.source))
             handle = self.handle if came_from is None else partial(self.handle, came_from=came_from)
             flow = flows.holding(waiting, self._held, handle, context)
+            if verdict.here or came_from is not None:
+                context.sought.note(verdict.eid, context.clock())
+            if verdict.here:
+                return flow  # not remembered: while packets come, the host is asked for again
+            if new:
+                context.misses.append(Miss(verdict.eid, headers.source))
         elif isinstance(verdict, Native):
             flow = self._forward_natively
         else:
@@ -193,7 +205,7 @@ class Outbound:
         set_tos_and_ttl(again, 0, tos, min(ttl + 1, 255))
         statistics = self._context.statistics
         try:
-            os.write(self._tun, again)
+            os.write(self._site, again)
         except OSError:  # the device is down or its queue full
             statistics.drops["device refused"] += 1
             return

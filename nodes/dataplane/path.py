@@ -185,6 +185,10 @@ class DataPath:
         """The unknown sources inside dynamic prefixes (X01) since the last call; each at most once a second."""
         return self._python.strangers.take()
 
+    def take_sought(self) -> list[EidPrefix]:
+        """The hosts of dynamic prefixes that packets wait for and that may be here (X01); each once a second."""
+        return self._python.sought.take()
+
     def take_absent(self) -> list[Absence]:
         """Who sent data for hosts of dynamic prefixes that are not here (X06); each at most once a second."""
         return self._python.absences.take()

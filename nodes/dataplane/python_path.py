@@ -68,7 +68,8 @@ class PythonPath:
             for instance, tun in tuns.items()
         }
         self._transit = {
-            one: Outbound(self._context, one, *transits.get(one, (-1, None)), transit=True) for one in tables.sent_on_in
+            one: Outbound(self._context, one, *transits.get(one, (-1, None)), site=tuns.get(one, -1), transit=True)
+            for one in tables.sent_on_in
         }
         self._transit_tuns = {one: tun for one, (tun, _) in transits.items()}
         self._inbound = Inbound(self._context, tuns, self._encapsulate_again, unfinished=gates is not None)
@@ -95,6 +96,11 @@ class PythonPath:
     def strangers(self) -> Throttle[Stranger]:
         """Sources inside dynamic prefixes whose hosts are not known to be here (requirement X01)."""
         return self._context.strangers
+
+    @property
+    def sought(self) -> Throttle[EidPrefix]:
+        """Hosts of dynamic prefixes that packets wait for, and that may be here (requirement X01)."""
+        return self._context.sought
 
     @property
     def absences(self) -> Throttle[Absence]:
@@ -125,9 +131,8 @@ class PythonPath:
         for held in (context.held, context.transit):
             for eid in held.covered(entry.prefix):
                 _handle_again(held.release(eid))
-        if sent_on and self._gates:  # what came behind it goes before the kernel takes over
-            for port in self._ports.values():
-                self._inbound.read(port)
+        if sent_on:
+            self._read_what_came_behind()
 
     def remove(self, prefix: EidPrefix) -> None:
         """Take an entry out of the map-cache."""
@@ -171,7 +176,7 @@ class PythonPath:
         self._first_frames.know(eid.instance_id, eid.address)
         self._forget_outbound()
         self._inbound.forget()
-        _handle_again(self._context.unfound.release(eid))
+        self._was_found(eid)
 
     def remove_host(self, eid: EidPrefix) -> None:
         """A dynamic-EID is here no longer."""
@@ -194,7 +199,7 @@ class PythonPath:
         self._first_frames.miss_no_more(eid.instance_id, eid.address)
         self._forget_outbound()
         self._inbound.forget()
-        _handle_again(self._context.unfound.release(eid))
+        self._was_found(eid)
 
     def routes_changed(self) -> None:
         """Look up the routes to locators again, for the next packet of each flow (requirement S05)."""
@@ -210,6 +215,20 @@ class PythonPath:
         self._context.tables.own = rlocs
         self._inbound.forget()
         self.routes_changed()
+
+    def _was_found(self, eid: EidPrefix) -> None:
+        """What it sent goes on its way, and what was sent to it."""
+        context = self._context
+        from_core = context.transit.release(eid)
+        for waiting in (context.unfound.release(eid), context.held.release(eid), from_core):
+            _handle_again(waiting)
+        if from_core is not None:
+            self._read_what_came_behind()
+
+    def _read_what_came_behind(self) -> None:
+        """What came out of LISP headers behind what waited goes before the kernel takes over."""
+        for port in self._ports.values() if self._gates else ():
+            self._inbound.read(port)
 
     def _forget_outbound(self) -> None:
         for outbound in (*self._outbound.values(), *self._transit.values()):

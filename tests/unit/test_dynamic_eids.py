@@ -274,6 +274,16 @@ def test_a_silent_host_is_asked_and_then_gone(router: Router, eid: EidPrefix) ->
     assert router.dynamic.counters["silent-hosts-asked"] == 4
 
 
+@pytest.mark.parametrize("eid", HOSTS)
+def test_a_host_that_data_came_for_is_asked_for(router: Router, eid: EidPrefix) -> None:
+    """X01: everybody is, for nobody knows its MAC address any more; its answer shows that it is here."""
+    router.dynamic.seek([eid])
+    assert router.taken() == [("ask", eid.address, None, OWN[eid.version])]
+    assert router.dynamic.counters == {"sought-hosts-asked": 1}
+    router.hear(Heard(eid.address, MAC))
+    assert router.seen() == [eid]
+
+
 def test_hosts_that_are_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     router = Router(monkeypatch, silence=0.0)
     router.hear(Heard(HOSTS[0].address, MAC, announced=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +13,8 @@ import pytest
 from nodes.dataplane.absences import Absence
 from nodes.dataplane.decision import Deliver, Drop, Reencapsulate, Tables
 from nodes.dataplane.decision_inbound import decide_inbound
+from nodes.dataplane.holding import SECONDS
+from nodes.dataplane.strangers import MOST_SOUGHT
 from nodes.lisp.config import Role
 from nodes.lisp.effects import Forwarding, ForwardingEntry
 from nodes.lisp.eid import EidPrefix, host_prefix
@@ -162,6 +165,66 @@ def test_what_waits_is_bounded(bench: Bench) -> None:
     held = bench.path.held[1]
     assert len(held) == len(bench.path.take_misses()) == 256
     assert held.in_all == 256 + 63
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_host_that_the_mapping_system_says_is_here_is_sought_and_gets_what_waited(
+    monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """X01: a node that has started anew; at once, while the mapping is asked for, and again while packets come."""
+    bench, (read_end, tun) = Bench(stretched(), monkeypatch), os.pipe()
+    bench.path._transit[0]._site = tun
+    host = host_prefix(HOST[version])
+    bodies = [struct.pack("!HHHH", 1000 + number, 2222, 8, 0) for number in range(3)]
+    bench.arrive(to_host(version, body=bodies[0], ttl=20))
+    assert (bench.path.sought.take(), len(bench.path.take_misses())) == ([host], 1)
+    bench.path.install(mapping(HOST[version], str(OWN[version])))
+    bench.path._context.clock = lambda: 1.0
+    for body in bodies[1:]:
+        bench.arrive(to_host(version, body=body, ttl=20))
+    assert (bench.path.sought.take(), bench.path.take_misses()) == ([host], [])
+    bench.path.add_host(host)
+    wanted = [to_host(version, body=body, ttl=20) for body in bodies]
+    assert os.read(read_end, 4096) == b"".join(wanted)
+    assert (bench.network.sent, bench.drops, bench.path.held[1].in_all) == ([], {}, 0)
+    os.close(read_end), os.close(tun)
+
+
+def test_one_that_is_elsewhere_or_does_not_answer_is_not_waited_for(bench: Bench) -> None:
+    """Its next mapping decides; or its sender hears, in the end, that it cannot be reached."""
+    bench.path.install(mapping(HOST[4], THERE[4]))
+    bench.arrive(to_host())
+    assert bench.path.sought.take() == []
+    bench.path.install(mapping(HOST[4], str(OWN[4])))
+    bench.arrive(to_host(ttl=20))
+    assert bench.path.sought.take() == [host_prefix(HOST[4])]
+    bench.path.install(mapping(HOST[4], THERE[4]))
+    assert [of(one)[1] for one in bench.network.sent[1:]] == [to_host(ttl=19)]
+    bench.path.install(mapping(HOST[4], str(OWN[4])))
+    bench.path.install(mapping(BRANCH[4], PEER))
+    bench.arrive(to_host())
+    bench.path._context.clock = lambda: SECONDS
+    bench.path.expire()
+    error = of(bench.network.sent[-1])[1]
+    assert (str(ip_address(error[16:20])), error[20:22]) == (BRANCH[4], b"\x03\x01")
+    assert bench.drops == {"unresolved": 1}
+
+
+def test_who_is_sought_is_bounded(bench: Bench) -> None:
+    """Anybody in the core can send to addresses that nobody has."""
+    for number in range(1, 2 * MOST_SOUGHT):
+        bench.arrive(ip_packet(BRANCH[6], f"2001:db8:11::{number:x}"))
+    assert len(bench.path.sought.take()) == MOST_SOUGHT
+    assert bench.path.strangers.take() == []
+
+
+def test_a_neighbour_of_a_host_that_was_forgotten_reaches_it(bench: Bench) -> None:
+    """X01: what hosts of the site send by this router waits as well."""
+    bench.path.add_host(host_prefix("11.11.11.12"))
+    bench.path.install(mapping(HOST[4], str(OWN[4])))
+    bench.path._outbound[0].handle(ip_packet("11.11.11.12", HOST[4]))
+    assert (bench.path.sought.take(), bench.path.take_misses()) == ([host_prefix(HOST[4])], [])
+    assert bench.path.held[0].in_all == 1
 
 
 def ring(benches: dict[str, Bench], start: str, inner: bytes, monkeypatch: pytest.MonkeyPatch) -> tuple[int, bytes]:
