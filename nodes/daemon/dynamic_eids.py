@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -103,6 +103,8 @@ class DynamicEids:
             if instance in served
         }
         self._by_name = {port.interface: port for port in self._ports}
+        # S06: where the gateway of each site has a MAC address of its own.
+        self._differing = {one.interface for one in config.gateways if one.foreign and not one.mac}
         self._hosts: dict[EidPrefix, _Host] = {}
         self._away: set[EidPrefix] = set()
         # X09: of a site's xTRs one speaks to the hosts for others.
@@ -267,8 +269,8 @@ class DynamicEids:
                 self._keep(port, eid, one)
             else:
                 self._admission.forget(eid)
-            if not one.announced and (returned or (eid in self._hosts and not was_here)):
-                self._announce(eid, port.interface, one.mac)
+            if returned or (eid in self._hosts and not was_here):
+                self._welcome(port, one, eid)
 
     def _keep(self, port: NeighbourSocket, eid: EidPrefix, heard: Heard) -> None:
         """A host that is here was heard."""
@@ -278,6 +280,16 @@ class DynamicEids:
                 self._plumbing.set_neighbour(eid, port.interface, heard.mac)
         host.mac, host.seen = heard.mac, time.monotonic()
         self._ageing.heard(eid, self._now())
+
+    def _welcome(self, port: NeighbourSocket, heard: Heard, eid: EidPrefix) -> None:
+        """A host came here: its neighbours are told, if it has not done so; and it, which way its gateway is."""
+        if not heard.announced:
+            self._announce(eid, port.interface, heard.mac)
+        # S06: of the gateway it still has the MAC address that answered for that where it was.
+        here = self._plumbing.own_addresses(port.interface, eid.version) if port.interface in self._differing else ()
+        for gateway in here:
+            with suppress(OSError):  # the interface is down
+                port.answer(replace(heard, misled=True), gateway)
 
     def _arrived(self, port: NeighbourSocket, mac: bytes, instance_id: int) -> None:
         """X01: a machine of which only the MAC address is known; what it answers shows its addresses."""

@@ -178,6 +178,11 @@ class Plumbing:
                 return name
         return None
 
+    def own_addresses(self, interface: str, version: int) -> list[IPAddress]:
+        """Every address of the router on an interface that is not of that link alone."""
+        own = self._addresses.get(self._indices[interface], ())
+        return [one.ip for one in own if one.version == version and not one.is_link_local]
+
     def own_address(self, interface: str, neighbour: IPAddress) -> IPAddress | None:
         """The router's address on an interface by which it speaks to a neighbour: one of its subnet if there is one."""
         own = [one for one in self._addresses.get(self._indices[interface], ()) if one.version == neighbour.version]

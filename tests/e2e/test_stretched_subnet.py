@@ -311,3 +311,20 @@ def test_an_answer_after_so_many_unanswered_requests(tmp_path: Path) -> None:
         far = next(one.ip for one in lab["pc2"].interfaces[0].addresses if one.version == 6)
         assert "1 received" in ping(lab, "pc1", str(far), "-W", "8")
         assert router in lab.run("pc1", ["ip", "neigh", "show", str(far)]).stdout
+
+
+def test_a_host_that_moved_is_told_where_its_gateway_is_now(lab: Lab) -> None:
+    """S06: the same address in each data centre, another MAC address: it sends on without asking for it."""
+
+    def known() -> str:
+        return lab.run("pc1", ["ip", "neigh", "show", "11.11.11.254"]).stdout
+
+    def mac(router: str) -> str:
+        return next(str(row["mac"]) for row in lab.show(router, "interfaces") if row["side"] == "site")
+
+    assert ping(lab, "pc1", "11.11.11.254")
+    for site, router in (("dc2", "router2"), ("dc1", "router1")):
+        assert mac(router) not in known()
+        lab.move("pc1", site)
+        eventually(lambda router=router: mac(router) in known(), f"it sends to {router}")  # type: ignore[misc]
+        eventually(lambda router=router: f"{PC1}/32" in hosts(lab, router), f"{router} has it")  # type: ignore[misc]

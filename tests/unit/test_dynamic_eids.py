@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -27,6 +27,8 @@ HOSTS = [host_prefix("192.168.7.11"), host_prefix("2001:db8:7::11")]
 FAR = [host_prefix("192.168.7.99"), host_prefix("2001:db8:7::99")]
 OWN = {4: ip_address("192.168.7.254"), 6: ip_address("2001:db8:7::fe")}
 ELSEWHERE = ip_address("192.168.7.253")
+THERE = {4: ip_address("192.168.7.1"), 6: ip_address("2001:db8:7::1")}
+"""The gateways of the other site, where each has one of its own."""
 
 Said = tuple[Any, ...]
 
@@ -71,7 +73,12 @@ class Port:
 class Router:
     """A router with one site interface, at a time that the test sets."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, silence: float = 60.0) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        silence: float = 60.0,
+        gateway: Gateway = Gateway(SITE, mac=GATEWAY.hex(":")),  # noqa: B008
+    ) -> None:
         monkeypatch.setattr(dynamic_eids, "NeighbourSocket", Port)
         self.now = 0.0
         monkeypatch.setattr(dynamic_eids, "time", SimpleNamespace(monotonic=lambda: self.now))
@@ -88,7 +95,7 @@ class Router:
             frozenset({Role.ETR}),
             (locators[0].address,),
             site_interfaces=(SITE,),
-            gateways=(Gateway(SITE, mac=GATEWAY.hex(":")),),
+            gateways=(gateway,),
             dynamic_eids=tuple(
                 DynamicEid(one, locators, proxy_reply_requests=1, routers=routers, host_silence=silence)
                 for one in (FOUR, SIX)
@@ -102,6 +109,7 @@ class Router:
             interface_of=lambda _eid: SITE,
             own_address=lambda _interface, near: OWN[near.version],
             forget_neighbour=lambda eid, _interface: self.neighbours.pop(eid),
+            own_addresses=lambda _interface, version: [OWN[version], THERE[version]],
             set_neighbour=lambda eid, _interface, mac: self.neighbours.update({eid: mac}),
         )
         path = SimpleNamespace(add_host=lambda _: None, remove_host=lambda _: None, neighbour_answered=lambda: None)
@@ -166,6 +174,20 @@ def test_hosts_that_are_heard_together_are_one_event(router: Router) -> None:
     assert [one for one in router.stepped if isinstance(one, HostsSeen)] == [
         HostsSeen(tuple(HostSeen(eid, SITE) for eid in HOSTS))
     ]
+
+
+@pytest.mark.parametrize("eid", HOSTS)
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_host_that_came_here_is_told_where_its_gateway_is_now(
+    monkeypatch: pytest.MonkeyPatch, eid: EidPrefix, announced: bool
+) -> None:
+    """S06: it alone, once, and only where gateways of the same address have different MAC addresses."""
+    foreign = tuple(ip_interface(f"{one}/{24 if one.version == 4 else 64}") for one in THERE.values())
+    router = Router(monkeypatch, gateway=Gateway(SITE, foreign=foreign))
+    heard = Heard(eid.address, MAC, announced=announced)
+    told = [one for one in router.hear(heard) if one[0] == "answer"]
+    assert told == [("answer", eid.address, one, True) for one in (OWN[eid.version], THERE[eid.version])]
+    assert router.hear(heard) == []
 
 
 @pytest.mark.parametrize("eid", HOSTS)
