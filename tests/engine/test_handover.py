@@ -10,7 +10,7 @@ import pytest
 
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import host_prefix
-from nodes.lisp.inputs import HostSeen, Miss, StrayData
+from nodes.lisp.inputs import HostGone, HostSeen, Miss, StrayData
 from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, MapRegister, MapReply, sign
 from tests.engine.stretched import (
     HOST,
@@ -346,6 +346,28 @@ def test_two_hundred_hosts_move_at_once() -> None:
     assert {registered(world, eid) for eid in hosts} == {str(XTR2)}
     assert not world["xtr1"].hosts
     assert set(world["xtr2"].hosts) == set(hosts)
+
+
+@pytest.mark.requirement("X05")
+def test_a_host_that_falls_silent_after_its_move_is_registered_by_nobody() -> None:
+    """Nor by the xTR that it left, until it shows itself there; then those find it who sent to where it was."""
+    world = at_one_place()
+    appears(world, "xtr2")
+    world.run(1)
+    assert registered(world) == str(XTR2)
+    world["xtr2"].present.discard(HOST)
+    world.put("xtr2", HostGone(HOST, PORT))
+    for _ in range(200):
+        world.run(1)
+        assert registered(world) is None
+        assert not [name for name in ("xtr1", "xtr2") if HOST in world[name].hosts]
+    appears(world, "xtr1")
+    world.run(1)
+    assert registered(world) == str(XTR1)
+    for _ in range(3):
+        world.put("xtr2", StrayData(HOST, XTR3))
+        world.run(1)
+    assert to(world, "xtr3") == XTR1
 
 
 @pytest.mark.requirement("X07", "X17")

@@ -18,6 +18,8 @@ from tests.conformance.tester.daemons import log_lines
 from tests.conformance.tester.waiting import eventually
 
 LOST_PER_CENT = 30
+SILENT_S = 63.0
+"""Seconds of the protocol until a host that says nothing, and does not answer three questions, is gone."""
 PROMISED_S = 93.0
 """Seconds of the protocol: a registration is repeated, an ITR that got no answer is silent, an SMR comes."""
 
@@ -87,12 +89,44 @@ def announce(world: Roaming, host: str, addresses: dict[Any, str]) -> None:
             cable.send(announcement(address, bytes.fromhex(mac.replace(":", ""))))
 
 
-def test_the_new_xtr_starts_anew_meanwhile(at_home: Roaming) -> None:
-    """The session lives."""
+@pytest.mark.parametrize("which", ["old", "new"])
+def test_an_xtr_that_starts_anew_meanwhile(at_home: Roaming, which: str) -> None:
+    """The one that the host leaves, or the one that it comes to: the session lives."""
     with at_home.session("b1"):
         at_home.move("dc2")
-        at_home.lab.restart(XTRS["dc2"])
+        at_home.lab.restart(XTRS["dc1" if which == "old" else "dc2"])
         at_home.settled(within=15)
+
+
+@pytest.mark.requirement("X01")
+def test_an_xtr_that_starts_anew_finds_hosts_that_say_nothing(at_home: Roaming) -> None:
+    """Those that its kernel remembers at once; another one when data comes for it, of which nothing is lost."""
+    world, lab = at_home, at_home.lab
+    silent = world.subnet[0x43]
+    with also(world, "near1", silent):
+        announce(world, "near1", {silent: lab["near1"].interfaces[0].mac})
+        eventually(lambda: world.registered(silent) == str(world.rloc("xtr1")), "it is registered")
+        lab.restart("xtr1")
+        eventually(lambda: world.having(silent) == ["xtr1"], "it answers the question of the new start")
+        assert lab.run("xtr1", ["ip", "neigh", "flush", "dev", lab["xtr1"].link_to("sw1").name]).returncode == 0
+        lab.restart("xtr1")
+        assert world.having(silent) == []
+        assert lab.run("b1", ["ping", "-n", "-c", "1", "-W", "5", str(silent)]).returncode == 0
+        assert world.having(silent) == ["xtr1"]
+
+
+@pytest.mark.requirement("X05")
+def test_a_host_that_falls_silent_after_its_move_is_registered_by_nobody(hasty: Roaming) -> None:
+    """Its new xTR asks for it and withdraws it; the one that it left does not take it for one of its own again."""
+    eid = hasty.subnet[0x44]
+    within = SILENT_S / hasty.lab.topology.time_scale + 20
+    for host, router in (("near1", "xtr1"), ("near2", "xtr2")):
+        with also(hasty, host, eid):
+            announce(hasty, host, {eid: hasty.lab[host].interfaces[0].mac})
+            eventually(lambda router=router: hasty.registered(eid) == str(hasty.rloc(router)), "it is registered")  # type: ignore[misc]
+            eventually(lambda router=router: hasty.having(eid) == [router], f"{router} alone has it")  # type: ignore[misc]
+    eventually(lambda: hasty.registered(eid) is None, "it is withdrawn", within)
+    assert hasty.having(eid) == []
 
 
 def test_a_third_of_the_control_messages_is_lost(hasty: Roaming) -> None:
@@ -125,7 +159,6 @@ def losing(world: Roaming, router: str) -> Iterator[None]:
         assert world.lab.run(router, ["nft", "delete table inet bad"]).returncode == 0
 
 
-@pytest.mark.parametrize("family", [(4, 4)], indirect=True, ids=["v4-over-v4"])
 def test_far_away_and_with_losses(boot_mobility: Boot) -> None:
     """20 ms and 1 % loss in the core, each way: a session lives through moves out and home."""
     links = {
