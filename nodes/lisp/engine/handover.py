@@ -23,8 +23,8 @@ ABSENT_AFTER = 1.0
 CONTEST = 10.0
 """Seconds within which claims of one host are one contest."""
 QUICK, MANY = 0.3, 5
-"""A host that is in two places is lost so many seconds after each claim at most, and answers as soon after each loss;
-not one that moves there and back. Where messages take longer, so many claims are no moves."""
+"""A host that is in two places answers within so many seconds of each loss, for it is asked on its link; one that comes
+later was away. It is lost as soon after each claim; where messages take longer, so many claims are no moves."""
 YIELD = 60.0
 """Seconds for which the loser of a contest claims a host no more."""
 MAX_MOVED = 4096
@@ -181,8 +181,9 @@ class Handover:
         away = self._away.get(eid)
         if away is None or not self.may_claim(eid, now):
             return
-        if self._sought.get(eid) is None:
-            # It was not looked for: it came back. What was learned of the other place ends (requirement X14).
+        if self._sought.get(eid) is None or now - away.lost_at >= QUICK:
+            # It came back: who never left answers at once. What was learned of the other place ends (requirement X14).
+            self._give_up(eid)
             del self._away[eid]
         elif away.is_contested(now) and self._rank() > min(map(_order, _rlocs(away.record)), default=self._rank()):
             self._give_up(eid)
