@@ -163,7 +163,6 @@ def test_the_other_one_takes_over(pairs: Lab, mobile: IPAddress, how: str) -> No
             eventually(lambda: used(lab, eid) == rlocs(lab, "a2"), "others send to it alone")
     if how == "link":
         lab.run("a1", ["ip", "link", "set", "core1", "up"])
-        eventually(lambda: used(lab, str(host_prefix(mobile))) == rlocs(lab, *DC1), "others send to both", within=20)
     else:
         lab.restart("a1")
     eventually(lambda: gateway(lab, *DC1) == ["a1"], "the better one is the gateway again")

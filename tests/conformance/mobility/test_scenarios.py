@@ -160,7 +160,7 @@ def losing(world: Roaming, router: str) -> Iterator[None]:
 
 
 def test_far_away_and_with_losses(boot_mobility: Boot) -> None:
-    """20 ms and 1 % loss in the core, each way: a session lives through moves out and home."""
+    """20 ms and 1 % loss in the core, each way: a session lives through a move."""
     links = {
         "[core1, core2]": "{between: [core1, core2], delay: 20, loss: 1}",
         "[core2, core3]": "{between: [core2, core3], delay: 20, loss: 1}",
@@ -168,6 +168,5 @@ def test_far_away_and_with_losses(boot_mobility: Boot) -> None:
     world = boot_mobility(words=links)
     world.settle("dc1")
     with world.session():
-        for site in ("dc2", "dc1"):
-            world.move(site)
-            world.settled(within=30)
+        world.move("dc2")
+        world.settled(within=30)
