@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,8 @@ class Capture:
 
     def drain(self) -> list[Frame]:
         """Take what the kernel holds; return the new frames in the order of time."""
-        fresh = [frame for node, tap in self._sockets.items() for frame in _waiting(node, tap)]
+        now = time.time_ns()
+        fresh = [frame for node, tap in self._sockets.items() for frame in _waiting(node, tap, now)]
         fresh.sort(key=lambda frame: frame.time_ns)
         self.frames.extend(fresh)
         return fresh
@@ -114,9 +116,10 @@ class Capture:
         taps = self._sockets.values()
         return sum(struct.unpack("=II", tap.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1] for tap in taps)
 
-    def close(self) -> None:
-        """Take the last frames and close the sockets."""
-        self.drain()
+    def close(self, *, drain: bool = True) -> None:
+        """Close the sockets; unless ``drain`` is false, take the last frames before."""
+        if drain:
+            self.drain()
         for tap in self._sockets.values():
             tap.close()
         self._sockets.clear()
@@ -131,12 +134,17 @@ class Capture:
                 file.write(frame.data)
 
 
-def _waiting(node: str, tap: socket.socket) -> Iterator[Frame]:
-    """Every frame that the kernel holds for one socket."""
+def _waiting(node: str, tap: socket.socket, now: int) -> Iterator[Frame]:
+    """Every frame that the kernel holds for one socket.
+
+    One that came after ``now`` is the last: frames may come as fast as they are taken.
+    """
+    arrived = 0
     with contextlib.suppress(BlockingIOError):
-        while True:
+        while arrived <= now:
             data, ancillary, _flags, address = tap.recvmsg(_SNAPSHOT, _ANCILLARY)
             told = {level: octets for level, _kind, octets in ancillary}
             seconds, nanoseconds = struct.unpack("=qq", told[socket.SOL_SOCKET])
             _status, length = struct.unpack_from("=II", told[_SOL_PACKET])
-            yield Frame(seconds * 1_000_000_000 + nanoseconds, node, address[0], data, length)
+            arrived = seconds * 1_000_000_000 + nanoseconds
+            yield Frame(arrived, node, address[0], data, length)

@@ -78,9 +78,7 @@ class Watch:
     ) -> None:
         self.look()
         for one in self._captures:
-            kept = len(one.frames)
-            one.close()
-            del one.frames[kept:]  # what came while it closed has no time on our clock
+            one.close(drain=False)
 
     def clear(self) -> None:
         """Forget what was seen up to now."""
