@@ -22,6 +22,8 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         config.pluginmanager.register(workers.Hooks())
+    if told := getattr(config, "workerinput", {}).get(workers.UNITS):
+        config.pluginmanager.register(workers.Turns(Path(told).parent))
 
 
 @pytest.hookimpl(trylast=True)

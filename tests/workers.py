@@ -1,16 +1,21 @@
-"""The suite on several workers (`pytest -n 2`): what shares a lab stays together, and what must be alone comes last.
+"""The suite on several workers (`pytest -n 3`): what shares a lab stays together, and what judges times comes last.
 
-A test marked ``alone`` judges milliseconds or loads the whole machine: it runs when all others have ended, on the one
-worker that is left. Modules boot their labs, so a module's tests go to one worker; those of an ``xdist_group`` share a
-lab among modules, one for each data path. Those that take long go first, so that the workers end together.
+First run the tests that only load the machine. Those that judge times (marked ``alone`` or ``scaled``) mostly wait:
+they begin when the first have ended on every worker, and disturb each other little. A test marked ``exclusive`` has the
+machine for itself, when all others have ended.
+
+Modules boot their labs, so a module's tests go to one worker; those of an ``xdist_group`` share a lab among modules,
+one for each data path. Those that take long go first, so that the workers end together.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -21,9 +26,22 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.workermanage import WorkerController
 
-ALONE = "alone"
+EXCLUSIVE = "exclusive"
+JUDGE_TIMES = ("alone", "scaled")
+"""Marks of tests that judge times."""
+BUSY, QUIET, LAST = range(3)
+"""The stages of a run."""
 UNITS = "units"
-_LONG_FIRST = ("conformance/data_plane/", "unit/test_setup.py", "e2e/", "conformance/", "dataplane/")
+_LONG_FIRST = (
+    "unit/test_setup.py",
+    "conformance/mobility/",
+    "e2e/test_commands.py",
+    "e2e/test_crash_safety.py",
+    "e2e/test_selftest.py",
+    "e2e/",
+    "conformance/",
+    "dataplane/",
+)
 """Tests that boot labs or install; the others are short, and even out what is left."""
 
 
@@ -45,11 +63,18 @@ class Hooks:
 
 
 def prepare(items: list[pytest.Item], told: Path) -> None:
-    """In a worker: order the tests, and write down the unit of each that is of more or less than its module."""
-    items.sort(key=lambda item: _place(item.nodeid))
+    """In a worker: order the tests, and write down the unit of each."""
+    items.sort(key=lambda item: (stage(item), _place(item.nodeid)))
     written = told.with_name(f"{told.name}-{id(items)}")
-    written.write_text(json.dumps({item.nodeid: unit for item in items if (unit := _unit(item))}))
+    written.write_text(json.dumps({item.nodeid: _unit(item) for item in items}))
     written.replace(told)  # at once: another worker writes the same
+
+
+def stage(item: pytest.Item) -> int:
+    """When a test runs."""
+    if item.get_closest_marker(EXCLUSIVE):
+        return LAST
+    return QUIET if any(map(item.get_closest_marker, JUDGE_TIMES)) else BUSY
 
 
 def _place(test: str) -> int:
@@ -57,14 +82,18 @@ def _place(test: str) -> int:
 
 
 def _unit(item: pytest.Item) -> str:
-    if item.get_closest_marker(ALONE):
-        return ALONE
-    group = item.get_closest_marker("xdist_group")
-    return f"{group.args[0]} {marks.cell(item).data_path}" if group else ""
+    """Tests of one unit go to one worker, one after the other."""
+    when = stage(item)
+    if when == LAST:
+        return EXCLUSIVE
+    group, module = item.get_closest_marker("xdist_group"), item.nodeid.partition("::")[0]
+    # Each data path has labs of its own.
+    path = marks.cell(item).data_path if group or when == QUIET else ""
+    return " ".join(filter(None, (group.args[0] if group else module, path, "quiet" if when == QUIET else "")))
 
 
 class Scheduling(LoadScopeScheduling):
-    """Gives workers units of tests, modules if nothing else is told; last of all, to one worker, the unit ``ALONE``."""
+    """Gives workers units of tests, in the order of the tests."""
 
     def __init__(self, config: pytest.Config, log: Producer, told: Path) -> None:
         super().__init__(config, log)
@@ -77,20 +106,44 @@ class Scheduling(LoadScopeScheduling):
         super().schedule()
 
     def _split_scope(self, nodeid: str) -> str:
-        return self._units.get(nodeid, nodeid.partition("::")[0])
+        return self._units[nodeid]
 
-    def _assign_work_unit(self, node: WorkerController) -> None:
-        if ALONE in self.workqueue:
-            self.workqueue.move_to_end(ALONE)  # what a crashed worker left undone comes first
-        if next(iter(self.workqueue)) != ALONE or self.nodes == [node]:
-            super()._assign_work_unit(node)
-        elif not all(other.shutting_down for other in self.nodes if other is not node):
-            node.shutdown()
-        # Else it waits for the others' end.
 
-    def remove_node(self, node: WorkerController) -> str | None:
-        crashed = super().remove_node(node)
-        if self.workqueue:
-            for other in self.nodes:
-                self._reschedule(other)
-        return crashed
+class Turns:
+    """In a worker: a stage begins when no worker is in the one before.
+
+    Each holds a lock of its stage together with the others that are there; who goes on waits until he could have the
+    lock that he left for himself.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Begin with the first stage.
+
+        Args:
+            directory: The same for all workers; there the locks are.
+        """
+        self._directory = directory
+        self._stage = BUSY
+        self._held = self._lock(BUSY, fcntl.LOCK_SH)
+
+    def pytest_unconfigure(self) -> None:
+        self._held.close()  # the process stays until all others have ended
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Wait for the stage of a test."""
+        self.reach(stage(item))
+        return (yield)
+
+    def reach(self, wanted: int) -> None:
+        """Wait until no worker is in an earlier stage; it stays in a later one if it is there."""
+        while self._stage < wanted:
+            before, self._held = self._held, self._lock(self._stage + 1, fcntl.LOCK_SH)
+            before.close()
+            self._lock(self._stage, fcntl.LOCK_EX).close()
+            self._stage += 1
+
+    def _lock(self, number: int, how: int) -> IO[bytes]:
+        file = (self._directory / f"stage-{number}").open("ab")
+        fcntl.flock(file, how)
+        return file

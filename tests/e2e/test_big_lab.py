@@ -11,7 +11,7 @@ from testbed.lab import Lab
 SITES = 320
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_320_sites_boot(tmp_path: Path) -> None:
     """Far more daemons than the socket to the fork server has room for at once; some 7 s and 1.8 GB."""
     world = ["address-space: {rloc: 10.0.0.0/8, eid: 172.16.0.0/12}", "core: {routers: core}"]

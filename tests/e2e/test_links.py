@@ -84,7 +84,7 @@ class Ends:
         return arrived
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 @pytest.mark.parametrize(("link", "milliseconds"), [("slow", 5), ("far", 40), ("narrow", 1), ("plain", 0)])
 def test_delay_is_exact_to_a_millisecond(lab: Lab, link: str, milliseconds: float) -> None:
     with Ends(lab, link) as ends:
@@ -100,7 +100,7 @@ def test_delay_is_exact_to_a_millisecond(lab: Lab, link: str, milliseconds: floa
     assert statistics.quantiles(took, n=4)[-1] < milliseconds + 1
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_delay_is_each_way(lab: Lab) -> None:
     done = lab.run("slow-a", ["ping", "-c", "20", "-i", "0.01", "-q", str(lab["slow-b"].address)])
     fastest = float(done.stdout.rpartition("= ")[2].split("/")[0])
@@ -118,6 +118,7 @@ def on_one_processor() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@pytest.mark.order
 def test_delay_keeps_the_order_and_loses_nothing(lab: Lab) -> None:
     """What comes in a burst leaves in a burst, as late and in the same order."""
     with Ends(lab, "slow") as ends:
@@ -174,7 +175,7 @@ def test_loss_is_of_frames_not_of_what_a_host_hands_down(lab: Lab) -> None:
     assert frames(lab, "lossy-b") - before > total / 1500
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_segments_are_lost_one_by_one(lab: Lab) -> None:
     """By chance nine of ten gaps are one segment long; super-packets lost as one make most of them longer."""
     gaps: list[float] = []
@@ -211,7 +212,7 @@ def frames(lab: Lab, node: str) -> int:
     return int(row["stats64"]["rx"]["packets"])
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 @pytest.mark.parametrize(("link", "megabits", "payload"), [("thin", 10, 1400), ("wide", 200, 60_000)])
 def test_rate_is_exact_to_five_per_cent(lab: Lab, link: str, megabits: float, payload: int) -> None:
     """More than fits is sent for a while; what arrives is counted in Ethernet frames, the fragments' headers too."""
@@ -232,7 +233,7 @@ def test_rate_is_exact_to_five_per_cent(lab: Lab, link: str, megabits: float, pa
     assert abs(rate / megabits - 1) < 0.05, f"{rate:.2f} Mbit/s"
 
 
-@pytest.mark.alone
+@pytest.mark.exclusive
 def test_all_at_once(lab: Lab) -> None:
     """10 ms, 2 %, 20 Mbit/s on one link, kept full without its queue's overflowing (50 ms, 119 frames).
 

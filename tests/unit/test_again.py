@@ -1,4 +1,4 @@
-"""Tests that judge times get another chance; the others do not."""
+"""Tests that a busy machine can spoil get another chance; the others do not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def tries(name, fails):
 def test_once(cold):
     tries("once", 0)
 
-@pytest.mark.alone
+@pytest.mark.order
 def test_twice(cold):
     tries("twice", 1)
 
@@ -60,7 +60,7 @@ def test_what_judges_times_is_judged_again(tmp_path: Path) -> None:
     """With fixtures made anew as they are for any test; what fails each time, and what is no matter of time, fails."""
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_times.py").write_text(TESTS)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = alone: a\n    scaled: b\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = alone: a\n    scaled: b\n    order: c\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rpP"],
         cwd=tmp_path,

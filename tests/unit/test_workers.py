@@ -1,17 +1,20 @@
-"""How the suite is shared among workers: modules whole, groups together, those marked alone at the end."""
+"""How the suite is shared among workers: modules whole, groups together, what judges times at the end."""
 
 from __future__ import annotations
 
 import json
 import random
+import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.workers import ALONE, Scheduling
+from tests.conformance.tester.waiting import eventually
+from tests.workers import BUSY, EXCLUSIVE, LAST, QUIET, Scheduling, Turns
 
 GROUPED = {
     f"tests/conformance/data_plane/test_{name}.py::test_one[{path}-v4-over-v6]": f"families {path}"
@@ -46,11 +49,11 @@ class Worker:
         return len(self.queue) > 1 or (self.shutting_down and bool(self.queue))
 
 
-def run(
-    told: Path, alone: set[str], count: int, seed: int, suite: list[str] = SUITE
-) -> list[tuple[str, str, set[str]]]:
-    """Run a suite on workers that take turns by chance: each test, its worker, and what the others were running."""
-    told.write_text(json.dumps(GROUPED | dict.fromkeys(alone, ALONE)))
+def run(told: Path, exclusive: set[str], count: int, seed: int) -> list[tuple[str, str]]:
+    """Run a suite on workers that take turns by chance: each test and its worker."""
+    suite = sorted(SUITE, key=lambda test: test in exclusive)
+    modules = {test: test.partition("::")[0] for test in suite}
+    told.write_text(json.dumps(modules | GROUPED | dict.fromkeys(exclusive, EXCLUSIVE)))
     config: Any = SimpleNamespace(option=SimpleNamespace(loadscopereorder=True), getvalue=lambda _: ["popen"] * count)
     log: Any = SimpleNamespace()
     log.loadscopesched = lambda *_: None
@@ -61,19 +64,15 @@ def run(
     for one in workers:
         plan.add_node_collection(one, suite)
     plan.schedule()
-    at_work: dict[str, int] = {}
     seen = []
     while workers:
-        ready = [one for one in workers if one.can_run or one.shutting_down or one.gateway.id in at_work]
+        ready = [one for one in workers if one.can_run or one.shutting_down]
         assert ready, "everybody waits"
         one = chance.choice(ready)
-        if (done := at_work.pop(one.gateway.id, None)) is not None:
-            one.queue.popleft()
+        if one.can_run:
+            done = one.queue.popleft()
+            seen.append((suite[done], one.gateway.id))
             plan.mark_test_complete(one, done)
-        elif one.can_run:
-            others = {suite[test] for test in at_work.values()}
-            at_work[one.gateway.id] = one.queue[0]
-            seen.append((suite[one.queue[0]], one.gateway.id, others))
         else:
             workers.remove(one)
             if one in plan.nodes:
@@ -85,29 +84,49 @@ def run(
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_each_test_runs_once_and_what_shares_a_lab_on_one_worker(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(
+    "exclusive", [[], SUITE[-3:], SUITE[:1], [SUITE[0], SUITE[5], SUITE[6], SUITE[-1]], SUITE], ids=len
+)
+def test_each_test_runs_once_and_what_shares_a_lab_on_one_worker(
+    tmp_path: Path, count: int, exclusive: list[str]
+) -> None:
     for seed in range(50):
-        ran = run(tmp_path / "told", set(), count, seed)
-        assert sorted(test for test, _, _ in ran) == sorted(SUITE), seed
-        where = {test: worker for test, worker, _ in ran}
+        ran = run(tmp_path / "told", set(exclusive), count, seed)
+        assert sorted(test for test, _ in ran) == sorted(SUITE), seed
+        where = {test: worker for test, worker in ran if test not in exclusive}
         for shared in ("test_links.py", "test_lab.py", "[python-", "[ebpf-"):
-            assert len({worker for test, worker in where.items() if shared in test}) == 1, (shared, seed)
-    assert count == 1 or len({worker for _, worker, _ in ran}) > 1
+            assert len({worker for test, worker in where.items() if shared in test}) <= 1, (shared, seed)
+        assert len({worker for test, worker in ran if test in exclusive}) <= 1, seed
+        assert count == 1 or exclusive or len(set(where.values())) > 1
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize("alone", [SUITE[-3:], SUITE[:1], [SUITE[0], SUITE[5], SUITE[6], SUITE[-1]], SUITE], ids=len)
-def test_what_is_alone_runs_when_all_others_have_ended(tmp_path: Path, count: int, alone: list[str]) -> None:
-    for seed in range(50):
-        ran = run(tmp_path / "told", set(alone), count, seed)
-        assert sorted(test for test, _, _ in ran) == sorted(SUITE), seed
-        assert {test for test, _, _ in ran[-len(alone) :]} == set(alone), seed
-        assert not [others for test, _, others in ran if test in alone and others], seed
+def test_a_stage_begins_when_no_worker_is_in_the_one_before(tmp_path: Path) -> None:
+    """Two go on while the third is in the first stage, and then together; one has the last stage for itself."""
+    slow, other, third = (Turns(tmp_path) for _ in range(3))
+    reached: list[str] = []
 
+    def begin(name: str, turns: Turns, wanted: int) -> threading.Thread:
+        thread = threading.Thread(target=lambda: (turns.reach(wanted), reached.append(name)))
+        thread.start()
+        return thread
 
-def test_one_module_and_one_that_is_alone_do_not_meet(tmp_path: Path) -> None:
-    """Neither waits for the other for ever."""
-    suite = SUITE[4:12]
-    for seed in range(50):
-        ran = run(tmp_path / "told", set(suite[-2:]), 2, seed, suite)
-        assert [test for test, _, _ in ran] == suite
+    def soon(*names: str) -> Callable[[], bool]:
+        return lambda: sorted(reached) == sorted(names)
+
+    slow.reach(BUSY)
+    going = [begin("other", other, QUIET), begin("third", third, LAST)]
+    going[0].join(0.05)
+    assert reached == []
+    slow.reach(QUIET)
+    eventually(soon("other"), "the second stage begins")
+    going[1].join(0.05)
+    assert reached == ["other"]
+    other.pytest_unconfigure()
+    going[1].join(0.05)
+    assert reached == ["other"]
+    slow.pytest_unconfigure()
+    eventually(soon("other", "third"), "the last stage begins")
+    for one in going:
+        one.join()
+    third.reach(BUSY)  # what a crashed worker left undone
+    third.pytest_unconfigure()
