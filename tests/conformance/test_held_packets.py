@@ -56,6 +56,7 @@ def cold(lab: Lab) -> Lab:
     return lab
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D22", "S04")
 def test_500_packets_to_a_cold_eid_arrive_in_order(cold: Lab) -> None:
     """Sent at once, while the mapping is asked for: 0 lost, 0 reordered; one Map-Request for all."""
@@ -68,6 +69,7 @@ def test_500_packets_to_a_cold_eid_arrive_in_order(cold: Lab) -> None:
     assert held(cold)["now"] == 0
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D22")
 def test_packets_sent_while_held_ones_leave_do_not_overtake_them(cold: Lab) -> None:
     """A flow that goes on while its first packets are held."""
@@ -79,6 +81,7 @@ def test_packets_sent_while_held_ones_leave_do_not_overtake_them(cold: Lab) -> N
         assert numbers(received(there, 2000, PATIENCE_S)) == list(range(2000))
 
 
+@pytest.mark.order
 def test_one_eid_cannot_hold_more_than_its_bound(cold: Lab) -> None:
     """The rest is counted; what was held is delivered, in order, when the mapping comes."""
     with sink(cold, "h4") as there:

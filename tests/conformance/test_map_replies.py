@@ -235,7 +235,7 @@ def test_late_answers_of_the_real_map_resolver_find_nobody(silent: Lab, oracle: 
 
     def both() -> list[Seen]:
         asked = oracle.questions(prefix[1])
-        return asked if len(asked) == 2 else []
+        return asked[:2] if len(asked) >= 2 else []
 
     first, second = oracle.watch.until(both, "a second Map-Request")
     assert inner_request(first).nonce != inner_request(second).nonce

@@ -15,6 +15,7 @@ from testbed.lab import Lab
 from testbed.model import Side
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
+from tests.conformance.tester.clock import PATIENCE_S
 from tests.conformance.tester.daemons import map_cache
 from tests.conformance.tester.places import rloc
 from tests.conformance.tester.waiting import eventually
@@ -35,7 +36,7 @@ def lab(dataplane: str, boot: Callable[..., Lab]) -> Lab:
     for router in ("xtr1", "xtr2"):
         assert started.show(router, "statistics")["dataplane"]["runs"] == dataplane
     assert started.run("h1", ["ping", "-c", "1", "-W", "10", str(started["h2"].address)]).returncode == 0
-    eventually(lambda: len(locators(started)) == 2, "both RLOCs answer a probe", within=3)
+    eventually(lambda: len(locators(started)) == 2, "both RLOCs answer a probe")
     return started
 
 
@@ -93,7 +94,7 @@ def destinations(lab: Lab) -> set[str]:
     """To which RLOCs an echo from h1 goes."""
     with Watch(lab, ["core3"]) as watch, Pinger(lab) as pinger:
         echo = pinger.send("h1", lab["h2"].address)
-        assert pinger.wait([echo], echo.sent + 1)
+        assert pinger.wait([echo], echo.sent + PATIENCE_S)
         watch.drain()
         to_xtr2 = [one for _, one in watch.datagrams(packets.DATA) if one.source == rloc(lab, "xtr1")]
         return {str(one.destination) for one in to_xtr2}
@@ -103,8 +104,8 @@ def destinations(lab: Lab) -> set[str]:
 def test_rtts_are_recorded(lab: Lab) -> None:
     for row in locators(lab).values():
         assert row["state"] == "up"
-        assert 0 < row["rtt_ms"] < 1000 * _AT_ONCE
-        assert row["last_answer_s"] <= 2 * INTERVAL
+        assert row["rtt_ms"] > 0
+    eventually(lambda: all(row["last_answer_s"] <= INTERVAL for row in locators(lab).values()), "answers are new")
 
 
 @pytest.mark.requirement("C13", "C14", "C30", "C36")
@@ -135,7 +136,7 @@ def test_a_silent_loss_moves_flows_within_two_intervals_and_back(lab: Lab) -> No
     assert destinations(lab) == {better(lab)}
     with Pinger(lab) as pinger:
         with without_a_way(lab, "blackhole"):
-            assert lost_for(pinger, lab, within=5) <= 2 * INTERVAL + _SLACK
+            assert lost_for(pinger, lab, within=PATIENCE_S) <= 2 * INTERVAL + _SLACK
             assert state(lab) == "down"
             assert better(lab) not in destinations(lab)
         eventually(lambda: state(lab) == "up", "the better RLOC is up", within=INTERVAL + _SLACK)
@@ -147,7 +148,7 @@ def test_a_silent_loss_moves_flows_within_two_intervals_and_back(lab: Lab) -> No
 def test_an_icmp_unreachable_moves_flows_at_once(lab: Lab) -> None:
     with Pinger(lab) as pinger:
         with without_a_way(lab, "unreachable"):
-            assert lost_for(pinger, lab, within=2) <= _AT_ONCE
+            assert lost_for(pinger, lab, within=PATIENCE_S) <= _AT_ONCE
             assert locators(lab)[better(lab)]["why"] == "ICMP unreachable"
         eventually(lambda: state(lab) == "up", "the better RLOC is up", within=INTERVAL + _SLACK)
 
@@ -159,12 +160,12 @@ def test_a_link_down_moves_flows_at_once(lab: Lab) -> None:
     link = next(one.name for one in lab["xtr1"].interfaces if one.side is Side.CORE)
     with Pinger(lab) as pinger:
         with link_down(lab, "xtr1", link):
-            assert lost_for(pinger, lab, within=2) <= _AT_ONCE
+            assert lost_for(pinger, lab, within=PATIENCE_S) <= _AT_ONCE
             Event().wait(1.5 * INTERVAL)
-            assert lost_for(pinger, lab, within=2) < _PACE
+            assert lost_for(pinger, lab, within=PATIENCE_S) < _PACE
             assert state(lab) == "up"
-        lab.wait_for("routes-restored", "xtr1", timeout=2)
-        assert lost_for(pinger, lab, within=2) <= _AT_ONCE
+        lab.wait_for("routes-restored", "xtr1", timeout=PATIENCE_S)
+        assert lost_for(pinger, lab, within=PATIENCE_S) <= _AT_ONCE
 
 
 @pytest.mark.alone
@@ -217,7 +218,7 @@ def test_locator_status_bits_tell_which_links_are_up(lab: Lab) -> None:
     def bits() -> set[tuple[str, int | None]]:
         with Watch(lab, ["core1", "core2", "core3"]) as watch, Pinger(lab) as pinger:
             echo = pinger.send("h1", lab["h2"].address)
-            assert pinger.wait([echo], echo.sent + 1)
+            assert pinger.wait([echo], echo.sent + PATIENCE_S)
             watch.drain()
             found: set[tuple[str, int | None]] = set()
             for _, one in watch.datagrams(packets.DATA):
@@ -236,6 +237,6 @@ def test_locator_status_bits_tell_which_links_are_up(lab: Lab) -> None:
     with link_down(lab, "xtr2", link):
         gone = ours.index(lab["xtr2"].lisp.rlocs[1])  # type: ignore[union-attr]
         with clause("D09"):
-            eventually(lambda: ("xtr2", 0b11 & ~(1 << gone)) in bits(), "the bit is cleared", within=1)
+            eventually(lambda: ("xtr2", 0b11 & ~(1 << gone)) in bits(), "the bit is cleared")
     with clause("D09"):
-        eventually(lambda: ("xtr2", 0b11) in bits(), "the bit is set", within=2)
+        eventually(lambda: ("xtr2", 0b11) in bits(), "the bit is set")

@@ -233,6 +233,7 @@ def cold(warm: Lab) -> Lab:
     return warm
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D22")
 def test_packets_wait_at_the_rtr_for_their_mapping(cold: Lab, dataplane: str) -> None:
     """None is lost or overtaken; with the programs, the first packet behind them takes the fast path."""

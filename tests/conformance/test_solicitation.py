@@ -101,7 +101,5 @@ def test_a_flood_of_smrs_is_no_flood_of_requests(lab: Lab, watch: Watch) -> None
     dc2 = prefix_of(lab, "dc2")
     for _ in range(50):
         solicit(lab, watch, dc2, dc2[0])
-    found = watch.until(
-        lambda: (seen := asked(lab, watch)) and len(seen) == 2 and seen, "the second request", within=10
-    )
+    found = watch.until(lambda: (seen := asked(lab, watch)) and len(seen) >= 2 and seen, "the second request")
     assert all(b.frame.time_ns - a.frame.time_ns >= 0.99e9 for a, b in pairwise(found))

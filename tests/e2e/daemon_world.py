@@ -185,7 +185,7 @@ class World:
     def wait_for(self, report: int, wanted: str, name: str) -> None:
         """Wait until a daemon has reported an event."""
         said = b""
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while f'"{wanted}"'.encode() not in said:
             assert select.select([report], [], [], max(0, until - time.monotonic()))[0], f"{name}: {self.log(name)}"
             part = os.read(report, 4096)
@@ -208,7 +208,7 @@ class World:
     def ask(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
         """Put a request to a daemon's control socket."""
         with unix_socket.connect(self.directory / name / "control.sock") as control:
-            control.settimeout(10)
+            control.settimeout(30)
             control.sendall(json.dumps(request).encode() + b"\n")
             answer: dict[str, Any] = json.loads(control.makefile().readline())
             return answer
@@ -237,7 +237,7 @@ class World:
         """A socket in a node."""
         with namespaces.inside(self.namespace[node]):
             opened = socket.socket(family, kind, protocol)
-        opened.settimeout(5)
+        opened.settimeout(20)
         return opened
 
     @contextmanager
@@ -261,7 +261,7 @@ class World:
 
     def close(self) -> None:
         self.fork_server.close()
-        assert self.process.wait(timeout=10) == 0
+        assert self.process.wait(timeout=30) == 0
         self._errors.close()
         for kernel in self.kernel.values():
             kernel.close()

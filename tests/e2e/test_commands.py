@@ -28,7 +28,7 @@ def name() -> str:
 def run(*words: str, cwd: Path = REPOSITORY, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a task as `ci/lab` does, without its set-up."""
     command = [sys.executable, str(REPOSITORY / "tasks.py"), *words]
-    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, text=True, timeout=300, check=False)
     assert "Traceback" not in done.stdout + done.stderr
     return done
 
@@ -246,7 +246,7 @@ def test_a_foreground_lab_that_is_killed_says_so(tmp_path: Path) -> None:
         assert "is up" in up.stdout.readline()
         killed = subprocess.run(["pkill", "-9", "-f", f"testbed.server {name} "], check=False)
         assert killed.returncode == 0
-        _, errors = up.communicate(timeout=30)
+        _, errors = up.communicate(timeout=120)
     assert up.returncode == 1
     assert errors.strip().splitlines()[-1].startswith(f"ci/lab: up: {name} has ended")
 

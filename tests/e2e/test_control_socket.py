@@ -34,7 +34,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def connect(world: World, name: str) -> socket.socket:
     """A connection to a daemon's control socket."""
     opened = unix_socket.connect(world.directory / name / "control.sock")
-    opened.settimeout(10)
+    opened.settimeout(30)
     return opened
 
 
@@ -116,7 +116,7 @@ def test_who_does_not_read_its_answers_is_cut_off(world: World) -> None:
     """The answers that wait for a client are bounded, and so are the queries that wait for a reply."""
     with connect(world, "xtr1") as control:
         control.setblocking(True)
-        control.settimeout(5)
+        control.settimeout(30)
         line = b'{"op": "show", "what": "statistics"}\n' * 1000
 
         def ask_on() -> None:

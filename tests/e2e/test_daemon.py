@@ -108,6 +108,7 @@ def test_many_flows_use_many_source_ports(world: World) -> None:
     receiver.close()
 
 
+@pytest.mark.order
 @pytest.mark.requirement("S04")
 def test_a_burst_that_misses_arrives_whole_and_in_order(world: World) -> None:
     """Packets wait for the Map-Reply; none is lost, none is overtaken."""

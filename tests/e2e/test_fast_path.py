@@ -143,6 +143,7 @@ def test_the_kernel_forwards_and_python_has_nothing_to_do(world: World) -> None:
     assert ("192.168.1.1", "10.0.2.1") in contacts
 
 
+@pytest.mark.order
 @pytest.mark.requirement("S04")
 def test_a_cold_start_loses_and_reorders_nothing(world: World) -> None:
     """What waited for the mapping leaves before the kernel takes over; nothing overtakes it."""

@@ -62,7 +62,7 @@ def traffic(lab: Lab) -> Iterator[list[int]]:
     stop = threading.Event()
     with lab.socket("h2") as sender, lab.socket("h1") as receiver:
         receiver.bind((str(lab["h1"].address), 9000))
-        receiver.settimeout(0.5)
+        receiver.settimeout(20)
 
         def send() -> None:
             number = 0

@@ -183,7 +183,7 @@ def test_a_shell_has_the_terminal_and_gives_it_back(plain: Lab) -> None:
 def test_a_socket_inside_a_node(plain: Lab) -> None:
     with plain.socket("h1") as ours, plain.socket("h2") as theirs:
         theirs.bind(("192.0.2.2", 7777))
-        theirs.settimeout(5)
+        theirs.settimeout(20)
         ours.sendto(b"hello", ("192.0.2.2", 7777))
         data, sender = theirs.recvfrom(100)
     assert (data, sender[0]) == (b"hello", "192.0.2.1")
@@ -192,7 +192,7 @@ def test_a_socket_inside_a_node(plain: Lab) -> None:
 def test_a_packet_socket_inside_a_node(plain: Lab) -> None:
     with plain.socket("router", socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as tap:
         tap.bind(("far", 0x0800))
-        tap.settimeout(5)
+        tap.settimeout(20)
         assert plain.run("h1", ["ping", "-c", "1", "-W", "10", "198.51.100.2"]).returncode == 0
         frame = tap.recv(2000)
     reply = socket.inet_aton("198.51.100.2") + socket.inet_aton("192.0.2.1")
@@ -313,6 +313,6 @@ def test_a_plain_user_gets_one_line(tmp_path: Path) -> None:
         "except LabError as error: print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "mine")], cwd=ROOT, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", script, str(tmp_path / "mine")], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.stdout == "a lab needs root; run it with sudo\n", done.stderr

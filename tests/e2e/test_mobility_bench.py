@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ci.benches.mobility.figures import figures
 from ci.benches.mobility.moving import Pace, moves
 from ci.benches.mobility.worlds import CORRESPONDENTS, lisp_world
 
 
+@pytest.mark.alone
 def test_a_move_is_measured_for_every_correspondent() -> None:
     pace = Pace(apart=0.0, settles=2.0, interval_ns=5_000_000)
     found = moves(lisp_world(pubsub=True), 1, pace)

@@ -43,11 +43,11 @@ def test_a_tcp_connection_lives_through_moves_there_and_back(lab: Lab) -> None:
         listener.bind((str(server), 7000))
         listener.listen()
         with lab.socket("plain", socket.AF_INET6, socket.SOCK_STREAM) as mobile:
-            mobile.settimeout(5)
+            mobile.settimeout(20)
             mobile.connect(listener.getsockname())
             there, _ = listener.accept()
             with there:
-                there.settimeout(5)
+                there.settimeout(20)
                 before = of_the_host(lab, "plain")
                 for site in ("right", "left"):
                     moved = lab.move("plain", site)

@@ -71,11 +71,11 @@ def stream(lab: Lab, source: str, destination: str, version: int) -> None:
         listening.bind((str(lab[destination].address_of(version)), 0))
         listening.listen()
         for one in (listening, here):
-            one.settimeout(3)
+            one.settimeout(20)
         here.connect(listening.getsockname())
         there, _ = listening.accept()
         with there:
-            there.settimeout(3)
+            there.settimeout(20)
             sender = threading.Thread(target=_send, args=(here, sent))
             sender.start()
             try:
@@ -100,7 +100,7 @@ def datagrams(lab: Lab, source: str, destination: str, version: int, one_by_one:
     sent = [random.Random(number).randbytes(8 + 26 * number) for number in range(_DATAGRAMS)]
     with lab.socket(destination, _FAMILIES[version]) as there, lab.socket(source, _FAMILIES[version]) as here:
         there.bind((str(lab[destination].address_of(version)), 0))
-        there.settimeout(3)
+        there.settimeout(20)
         here.connect(there.getsockname())
         arrived = []
         for data in sent:

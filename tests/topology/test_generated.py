@@ -20,9 +20,9 @@ from tests.topology.mistakes import BASE, REPLACEMENTS, spoil
 SCHEMA = json.loads(schema_text())
 
 
-@pytest.mark.parametrize(("name", "text"), list(generated()), ids=[name for name, _ in generated()])
-def test_generated_files_are_current(name: str, text: str) -> None:
-    assert (SHIPPED / name).read_text(encoding="utf-8") == text, "ci/lab generate writes it anew"
+def test_generated_files_are_current() -> None:
+    for name, text in generated():
+        assert (SHIPPED / name).read_text(encoding="utf-8") == text, f"ci/lab generate writes {name} anew"
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -11,6 +11,7 @@ import pytest
 
 from nodes.dataplane.bpf import compiler
 from nodes.dataplane.bpf.compiler import CompileError, provide
+from tests.conformance.tester.waiting import eventually
 
 needs_clang = pytest.mark.skipif(compiler.find_clang() is None, reason="no clang")
 
@@ -119,7 +120,7 @@ def test_a_compiler_that_hangs_is_killed(sources: Path, cache: Path, monkeypatch
     with pytest.raises(CompileError, match=r"clang has not compiled the tc programs within 0\.5 s, and was killed$"):
         provide(sources, cache)
     state = Path(f"/proc/{(sources.parent / 'pid').read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    eventually(lambda: not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z", "its end")
     assert list(cache.iterdir()) == []
 
 

@@ -28,7 +28,7 @@ def run(*words: str, out: int = subprocess.PIPE, interrupted: bool = False) -> s
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=interrupt if interrupted else None,
-        timeout=30,
+        timeout=120,
     )
 
 

@@ -152,6 +152,6 @@ def test_an_end_before_its_time_takes_every_lab_down(tmp_path: Path, number: sig
     eventually(lambda: len(list(tmp_path.glob("*.met"))) == 2, "both tests in their labs", within=60)
     assert len(labs(tmp_path)()) == 2
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == (2 if number == signal.SIGINT else -number)
     eventually(lambda: not labs(tmp_path)(), "no lab is left", within=30)

@@ -14,6 +14,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOBODY = 65534
+SECONDS = 300
 
 TASKS = """
 import json, os, sys
@@ -80,7 +81,7 @@ class Checkout:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=SECONDS,
         )
 
     def calls(self) -> list[str]:
@@ -141,12 +142,19 @@ def saved_checkout(place: Path) -> Path:
     return place.rename(place.with_name("fresh"))
 
 
+@dataclass(frozen=True, slots=True)
+class FirstRun:
+    """The clone after its first run, saved beside the place, and what that run said."""
+
+    saved: Path
+    done: subprocess.CompletedProcess[str]
+
+
 @pytest.fixture(scope="module")
-def saved_ready(place: Path, saved_checkout: Path) -> Path:
-    """The clone after its first run."""
-    done = restore(saved_checkout, place).lab("status")
+def first_run(place: Path, saved_checkout: Path) -> FirstRun:
+    done = restore(saved_checkout, place).lab("exec", "h1", "--", "echo", "two  words", "", "$x '\"")
     assert done.returncode == 0, done.stderr
-    return place.rename(place.with_name("ready"))
+    return FirstRun(place.rename(place.with_name("ready")), done)
 
 
 @pytest.fixture
@@ -155,8 +163,8 @@ def checkout(place: Path, saved_checkout: Path) -> Checkout:
 
 
 @pytest.fixture
-def ready(place: Path, saved_ready: Path) -> Checkout:
-    return restore(saved_ready, place)
+def ready(place: Path, first_run: FirstRun) -> Checkout:
+    return restore(first_run.saved, place)
 
 
 def test_a_plain_user_gets_one_clear_line(checkout: Checkout) -> None:
@@ -175,18 +183,16 @@ def test_a_plain_user_gets_one_clear_line(checkout: Checkout) -> None:
     assert "sudo ci/lab demo" in line
 
 
-def test_the_first_run_installs_what_is_missing_and_runs_the_task(checkout: Checkout) -> None:
-    done = checkout.lab("exec", "h1", "--", "echo", "two  words", "", "$x '\"")
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+def test_the_first_run_installs_what_is_missing_and_runs_the_task(ready: Checkout, first_run: FirstRun) -> None:
+    said = json.loads(first_run.done.stdout)
     assert said["arguments"] == ["exec", "h1", "--", "echo", "two  words", "", "$x '\""]
-    assert said["cwd"] == str(checkout.fake)
-    assert said["python"] == str(checkout.path / ".venv")
-    assert checkout.version("small") == "1.0"
-    assert [call.split(" | ")[1] for call in checkout.calls()] == ["exit 101", "exit 101"]
-    assert " update " in checkout.calls()[0]
-    assert checkout.calls()[1].split(" | ")[0].endswith("install made-up")
-    progress = done.stderr.splitlines()
+    assert said["cwd"] == str(ready.fake)
+    assert said["python"] == str(ready.path / ".venv")
+    assert ready.version("small") == "1.0"
+    assert [call.split(" | ")[1] for call in ready.calls()] == ["exit 101", "exit 101"]
+    assert " update " in ready.calls()[0]
+    assert ready.calls()[1].split(" | ")[0].endswith("install made-up")
+    progress = first_run.done.stderr.splitlines()
     assert all(line.startswith("set-up: ") for line in progress)
     assert "set-up:   Setting up made-up" in progress
     assert "set-up:   Installing collected packages" in progress
@@ -239,9 +245,8 @@ def test_a_read_only_checkout_that_needs_set_up_is_one_line(ready: Checkout) -> 
     elsewhere.mkdir()
     inside = 'mount --bind "$1" "$2" && mount -o remount,ro,bind "$2" && exec bash "$2/ci/lab" status'
     box = ["unshare", "--mount", "--propagation", "private", "bash", "-c", inside, "box"]
-    done = subprocess.run(
-        [*box, str(ready.path), str(elsewhere)], env=ready.environment(), capture_output=True, text=True, timeout=60
-    )
+    command = [*box, str(ready.path), str(elsewhere)]
+    done = subprocess.run(command, env=ready.environment(), capture_output=True, text=True, timeout=SECONDS)
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"ci/lab: set-up is needed, but {elsewhere} is read-only: ")
     assert (done.returncode, done.stdout) == (1, "")
@@ -300,7 +305,7 @@ def test_the_machines_own_policy_for_services_comes_back(ready: Checkout, ending
         text=True,
         process_group=0,
     )
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == {"success": 0, "failure": 1, "Ctrl-C": 130}[ending], errors
     assert [call.split(" | ")[1] for call in ready.calls()] == ["exit 101", "exit 101"]
     assert policy.read_text() == "#!/bin/sh\nexit 42\n"
@@ -356,7 +361,7 @@ def test_two_set_ups_at_the_same_time_do_not_disturb_each_other(checkout: Checko
         )
         for task in ("status", "ping")
     ]
-    ended = [process.communicate(timeout=60) for process in started]
+    ended = [process.communicate(timeout=SECONDS) for process in started]
     assert [process.returncode for process in started] == [0, 0], ended
     assert [json.loads(output)["arguments"] for output, _ in ended] == [["status"], ["ping"]]
     assert sum("making .venv" in errors for _, errors in ended) == 1
@@ -372,13 +377,14 @@ def test_two_set_ups_at_the_same_time_do_not_disturb_each_other(checkout: Checko
     ],
 )
 def test_set_up_compiles_for_labs_and_goes_on_without(
-    checkout: Checkout, task: str, compiler: str, said: list[str]
+    ready: Checkout, task: str, compiler: str, said: list[str]
 ) -> None:
-    (checkout.path / "nodes/dataplane/bpf").mkdir(parents=True)
-    (checkout.path / "nodes/dataplane/bpf/compiler.py").write_text(f"open('compiled', 'w').close()\n{compiler}\n")
-    done = checkout.lab(task)
+    ready.forget_debian_packages()
+    (ready.path / "nodes/dataplane/bpf").mkdir(parents=True)
+    (ready.path / "nodes/dataplane/bpf/compiler.py").write_text(f"open('compiled', 'w').close()\n{compiler}\n")
+    done = ready.lab(task)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if "data plane" in line]
     assert lines == [f"set-up: no data plane in the kernel: {line}" for line in said]
-    assert (checkout.path / "compiled").exists() == (task == "up")
+    assert (ready.path / "compiled").exists() == (task == "up")
     assert done.stderr.splitlines()[-1] == "set-up: ready"

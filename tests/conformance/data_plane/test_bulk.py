@@ -61,6 +61,7 @@ def test_tcp_both_ways_at_once(pair: Pair) -> None:
         assert max(sizes) == CORE_MTU
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D22")
 def test_datagrams_of_a_flow_stay_in_order(pair: Pair) -> None:
     """As fast as one process can send them; the Python path may lose some of a burst, none overtakes another."""
@@ -77,6 +78,7 @@ def test_datagrams_of_a_flow_stay_in_order(pair: Pair) -> None:
     assert len(found) == DATAGRAMS if pair.dataplane == "ebpf" else len(found) >= DATAGRAMS / 10
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D22")
 def test_datagrams_that_a_host_hands_over_in_one_go(pair: Pair) -> None:
     """UDP segmentation offload (UDP_SEGMENT): each of them arrives, in order."""

@@ -47,6 +47,7 @@ def test_flows_are_told_apart_by_their_source_port(pair: Pair) -> None:
             assert not header[0] & 0xF0
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D02", "D22")
 def test_one_flow_has_one_source_port_and_keeps_its_order(pair: Pair) -> None:
     """Whatever else differs between the packets of one 5-tuple."""

@@ -36,6 +36,7 @@ def warm(pair: Pair) -> None:
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D02", "D11", "D12", "M13", "S10")
 def test_a_pitr_encapsulates_what_comes_from_outside(pair: Pair) -> None:
     """Natively to the PITR, from there in a LISP header to the site's own RLOC."""

@@ -99,6 +99,7 @@ def passage(request: pytest.FixtureRequest, met: Lab, dataplane: str) -> Passage
     return one
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D02", "D04", "D08", "D11", "D12", "D15", "D28")
 def test_one_header_goes_and_another_comes(passage: Passage) -> None:
     """Never two; the smaller TTL falls by one, and the DSCP that was seen outside goes on, inside and outside."""

@@ -114,6 +114,7 @@ def test_hosts_do_not_reach_rlocs(pair: Pair) -> None:
                     and one.headers[-1].destination in targets]  # fmt: skip
 
 
+@pytest.mark.order
 @pytest.mark.requirement("S04")
 def test_the_map_cache_always_has_an_answer(pair: Pair) -> None:
     """A default entry of each IP version whose action is to send a Map-Request; a miss resolves and goes on."""

@@ -23,6 +23,7 @@ _SOL_PACKET, _PACKET_VNET_HDR = 263, 15
 _NEEDS_CHECKSUM, _GSO = 1, {4: 1, 6: 4}
 
 
+@pytest.mark.order
 @pytest.mark.requirement("D15", "D16")
 def test_nothing_is_lost_of_a_super_packet(pair: Pair) -> None:
     """The fast path takes what it can name the length of; the rest is cut at the TUN device, in software."""

@@ -41,7 +41,7 @@ def goes(lab: Lab, site: str) -> None:
 def answers(lab: Lab, asker: str, asked: str, version: int) -> None:
     """A host, or a gateway, answers another host. The first packet may be lost: Ethernet tells nobody."""
     address = str(lab[asked].address_of(version)) if asked in lab.topology.nodes else asked
-    replied = lab.run(asker, ["ping", "-n", "-c", "1", "-i", "0.2", "-w", "4", address])
+    replied = lab.run(asker, ["ping", "-n", "-c", "1", "-i", "0.2", "-w", "20", address])
     assert replied.returncode == 0, replied.stdout
 
 

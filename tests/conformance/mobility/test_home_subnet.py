@@ -45,7 +45,7 @@ def at(lab: Lab, eid: IPAddress) -> str | None:
 
 def answers(lab: Lab, asker: str, eid: IPAddress) -> None:
     """A host gets answers from another one."""
-    replied = lab.run(asker, ["ping", f"-{eid.version}", "-c", "1", "-i", "0.2", "-w", "5", str(eid)])
+    replied = lab.run(asker, ["ping", f"-{eid.version}", "-c", "1", "-i", "0.2", "-w", "20", str(eid)])
     assert replied.returncode == 0, replied.stdout
 
 

@@ -109,9 +109,9 @@ def one_more(world: Roaming, address: Any) -> Iterator[None]:
 
 
 def speak_as(world: Roaming, address: Any) -> None:
-    """The host pings the branch with one of its addresses."""
+    """The host pings the branch with one of its addresses until it is answered."""
     there = str(world.lab["b1"].address_of(world.version))
-    words = ["ping", "-c", "12", "-i", "0.2", "-W", "10", "-I", str(address), there]
+    words = ["ping", "-c", "1", "-i", "0.2", "-w", "20", "-I", str(address), there]
     assert world.lab.run(MOBILE, words).returncode == 0
 
 

@@ -53,7 +53,7 @@ def test_neighbours_in_two_data_centres_reach_each_other(at_home: Roaming) -> No
 def gateway_mac(world: Roaming, host: str) -> str:
     """The MAC address that a host has for its gateway, which answers it."""
     address = str(world.subnet[0xFE])
-    assert world.lab.run(host, ["ping", "-n", "-c", "1", "-w", "3", address]).returncode == 0
+    assert world.lab.run(host, ["ping", "-n", "-c", "1", "-w", "20", address]).returncode == 0
     return neighbour(world, host, address)
 
 

@@ -222,6 +222,7 @@ def test_a_subscriber_sends_to_the_new_place_before_others_are_solicited(moving:
 
 
 @pytest.mark.requirement("X16")
+@pytest.mark.alone
 def test_a_subscriber_needs_nobody_at_the_old_place(moving: Moving) -> None:
     """The old xTR stands still: it solicits nobody. Who has subscribed hears of it from the Map-Server at once.
 

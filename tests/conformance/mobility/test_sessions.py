@@ -39,6 +39,7 @@ def test_tcp_sessions_live_through_moves_out_onward_and_home(at_home: Roaming) -
         assert identity() == before
 
 
+@pytest.mark.alone
 @pytest.mark.requirement("X15")
 def test_hosts_are_reachable_again_within_a_second_of_their_moves(at_home: Roaming) -> None:
     """Thirty moves, of six hosts at a time around three data centres, while the branch talks to all of them."""
