@@ -64,7 +64,7 @@ def test_a_map_notify_that_nobody_acknowledges_is_repeated(hasty: Roaming, clock
     lab, eid = hasty.lab, hasty.lab["near3"].address_of(hasty.version)
     if lab.places()["near3"] != "dc3":  # an attempt before this one failed
         lab.move("near3", "dc3")
-    hasty.say("near3")
+        hasty.say("near3")
     eventually(lambda: hasty.having(eid) == ["xtr3"], "the host is found")
     with Watch(lab, ["xtr3"]) as watch, frozen(lab, "xtr3"):
         lab.move("near3", "dc2")
