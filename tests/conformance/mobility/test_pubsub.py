@@ -15,6 +15,7 @@ from testbed.lab import Lab
 from tests.conformance.clause import clause
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.daemons import frozen
+from tests.conformance.tester.mappings import registrations
 from tests.conformance.tester.packets import IPAddress
 from tests.conformance.tester.places import facing, rloc, uplink
 from tests.conformance.tester.players import fresh_nonce
@@ -26,7 +27,10 @@ from tests.conformance.tester.watch import Watch, inner_request
 pytestmark = pytest.mark.alone
 MOBILE, HOME, AWAY = "mobile", "xtr1", "xtr2"
 TOLD, SOLICITED = "xtr3", "xtr4"
-CORRESPONDENTS = {"b1": TOLD, "b2": SOLICITED}
+CORRESPONDENTS = {"b2": SOLICITED, "b1": TOLD}
+"""Who has subscribed asks last: where both had to ask anew, a Map-Request a second, it would be the later one."""
+PROXIES = ("pxtr", "rtr")
+"""A PITR and an RTR subscribe as an ITR does."""
 EidNetwork = IPv4Network | IPv6Network
 POLICY_DENIED, AUTH_FAILURE = 4, 5
 
@@ -44,10 +48,9 @@ class Moving:
         address = self.lab[MOBILE].address_of(self.version)
         return ip_network(f"{address}/{address.max_prefixlen}")
 
-    @property
-    def secret(self) -> str:
-        """That of the subscriber."""
-        return str(self.lab[TOLD].lisp.subscription_keys[0].secret)  # type: ignore[union-attr]
+    def secret(self, node: str = TOLD) -> str:
+        """That of a subscriber."""
+        return str(self.lab[node].lisp.subscription_keys[0].secret)  # type: ignore[union-attr]
 
     @property
     def identity(self) -> bytes:
@@ -61,6 +64,8 @@ class Moving:
         if self.lab.places()[MOBILE] != site:
             self.lab.move(MOBILE, site)
         place = {"dc1": HOME, "dc2": AWAY}[site]
+        # Who asks before it is registered is told so, and who has not subscribed believes that for a minute.
+        eventually(lambda: str(self.eid) in registrations(self.lab, "ms"), f"{MOBILE} is registered")
         for one in CORRESPONDENTS:
             first_reply(self.lab, one, MOBILE, within=20, version=self.version)
         wanted = [str(rloc(self.lab, place))]
@@ -109,7 +114,10 @@ def test_a_subscription_is_confirmed_and_a_move_is_published(moving: Moving) -> 
             assert asked.tail == moving.identity
             assert [one.reserved for one in asked.records] == [wire.NOTIFY]
             assert asked in [inner_request(one) for one in watch.control(wire.ECM, "ms")]
-            signed_by(confirmed, moving.secret, wire.MAP_NOTIFY)
+        confirmed = watch.until(lambda: moving.about(watch, wire.MAP_NOTIFY, TOLD), "a Map-Notify that confirms")[0]
+        with clause("M17"):
+            signed_by(confirmed, moving.secret(), wire.MAP_NOTIFY)
+            assert confirmed.message.nonce == asked.nonce
             assert [one.rloc for one in confirmed.message.records[0].locators] == [rloc(lab, HOME)]
             assert watch.control(wire.MAP_REPLY, TOLD) == []
         watch.until(lambda: moving.about(watch, wire.MAP_NOTIFY_ACK, "ms"), "its Map-Notify-Ack")
@@ -131,7 +139,7 @@ def test_a_subscription_is_confirmed_and_a_move_is_published(moving: Moving) -> 
 
         published = watch.until(others, "a publication")[0]
         with clause("M17"):
-            signed_by(published, moving.secret, wire.MAP_NOTIFY)
+            signed_by(published, moving.secret(), wire.MAP_NOTIFY)
             assert published.message.nonce == asked.nonce + 1
             assert [one.rloc for one in published.message.records[0].locators] == [rloc(lab, AWAY)]
 
@@ -142,11 +150,36 @@ def test_a_subscription_is_confirmed_and_a_move_is_published(moving: Moving) -> 
 
         acked = watch.until(acks, "its Map-Notify-Ack")[0]
         with clause("M17"):
-            signed_by(acked, moving.secret, wire.MAP_NOTIFY_ACK)
+            signed_by(acked, moving.secret(), wire.MAP_NOTIFY_ACK)
+            assert acked.outer.source == rloc(lab, TOLD)
             assert (acked.message.nonce, acked.message.records) == (published.message.nonce, published.message.records)
             # Nobody had to solicit it.
             assert [one for one in solicited()[before:] if one.frame.time_ns < published.frame.time_ns] == []
             eventually(lambda: cached(lab, TOLD, eid) == [str(rloc(lab, AWAY))], "the mapping is installed")
+
+
+@pytest.mark.requirement("M17")
+def test_a_pitr_and_an_rtr_are_told_as_well(moving: Moving) -> None:
+    """Whoever resolves can subscribe (RFC 9437 section 1); here it is somebody who asks by hand."""
+    lab, eid = moving.lab, moving.eid
+    moving.settle("dc1")
+    for node in PROXIES:
+        lab.lig(node, str(eid[0]))
+    wanted = {(str(eid), lab[node].lisp.xtr_id, (str(rloc(lab, node)),)) for node in PROXIES}  # type: ignore[union-attr]
+    eventually(lambda: wanted <= moving.subscribed(), "both have subscribed")
+    with Watch(lab, ["ms", *PROXIES]) as watch:
+        lab.move(MOBILE, "dc2")
+        for node in PROXIES:
+            published = watch.until(lambda node=node: moving.about(watch, wire.MAP_NOTIFY, node), f"{node} is told")[0]  # type: ignore[misc]
+            with clause("M17"):
+                signed_by(published, moving.secret(node), wire.MAP_NOTIFY)
+                assert [one.rloc for one in published.message.records[0].locators] == [rloc(lab, AWAY)]
+                eventually(lambda node=node: cached(lab, node, eid) == [str(rloc(lab, AWAY))], f"{node} has it")  # type: ignore[misc]
+
+        def acknowledged() -> set[IPAddress]:
+            return {one.outer.source for one in moving.about(watch, wire.MAP_NOTIFY_ACK, "ms")}
+
+        watch.until(lambda: acknowledged() >= {rloc(lab, node) for node in PROXIES}, "their Map-Notify-Acks")
 
 
 @pytest.mark.requirement("M18")
