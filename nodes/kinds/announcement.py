@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 import time
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from nodes.dataplane.neighbours import announce
 from nodes.linux.namespaces import inside
-from nodes.lisp.checksum import checksum
 
 _PATIENCE, _PAUSE = 100, 0.002
-_BROADCAST = b"\xff" * 6
-_ALL_NODES = bytes.fromhex("333300000001")
-_ALL_NODES_ADDRESS = IPv6Address("ff02::1")
-_ETH_ARP, _ETH_IPV6, _ICMPV6 = 0x0806, 0x86DD, 58
-_NEIGHBOUR_ADVERTISEMENT, _OVERRIDE, _TARGET_LINK_LAYER_ADDRESS = 136, 0x20000000, 2
-_FROM_THIS_LINK = 255  # the hop limit (RFC 4861 section 7.1.2)
 
 
 class Announcement:
@@ -35,7 +27,7 @@ class Announcement:
             OSError: There is no such interface, or the caller may not.
         """
         mac = bytes.fromhex(interface.mac.replace(":", ""))
-        self._frames = [announcement(address.ip, mac) for address in interface.addresses]
+        self._frames = [announce(address.ip, mac, mac, address.ip) for address in interface.addresses]
         with inside(host.namespace):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # it hears nothing
             self._socket.bind((interface.name, 0))
@@ -64,17 +56,3 @@ class Announcement:
     def close(self) -> None:
         """Close the socket, which takes the kernel up to 20 ms."""
         self._socket.close()
-
-
-def announcement(address: IPv4Address | IPv6Address, mac: bytes) -> bytes:
-    """A gratuitous ARP request (RFC 5227 section 3), or an unsolicited advertisement (RFC 4861 section 7.2.6)."""
-    if address.version == 4:
-        arp = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, address.packed, bytes(6), address.packed)
-        return _BROADCAST + mac + struct.pack("!H", _ETH_ARP) + arp
-    option = struct.pack("!BB6s", _TARGET_LINK_LAYER_ADDRESS, 1, mac)
-    message = struct.pack("!BBHI16s", _NEIGHBOUR_ADVERTISEMENT, 0, 0, _OVERRIDE, address.packed) + option
-    addresses = address.packed + _ALL_NODES_ADDRESS.packed
-    total = checksum(addresses + struct.pack("!II", len(message), _ICMPV6) + message)
-    message = message[:2] + total.to_bytes(2, "big") + message[4:]
-    header = struct.pack("!IHBB", 6 << 28, len(message), _ICMPV6, _FROM_THIS_LINK) + addresses
-    return _ALL_NODES + mac + struct.pack("!H", _ETH_IPV6) + header + message

@@ -143,29 +143,25 @@ class Connection:
             NetlinkError: The kernel refused.
         """
         self._send(kind, body, flags | NLM_F_ACK)
-        answer = b""
-        while True:
-            for kind_back, flags_back, sequence, payload in messages(self._socket.recv(_MAX_DATAGRAM)):
-                if sequence != self._sequence:
-                    continue
-                if kind_back == _NLMSG_ERROR:
-                    self._check(payload, flags_back, what)
-                    return answer
-                answer = payload
+        answers = [payload for _, payload in self._answers(what)]
+        return answers[-1] if answers else b""
 
     def dump(self, kind: int, body: bytes, what: str) -> Iterator[tuple[int, bytes]]:
         """Ask for a whole table and return its messages, as (type, payload)."""
         self._send(kind, body, NLM_F_DUMP)
-        entries: list[tuple[int, bytes]] = []
+        return iter(list(self._answers(what)))
+
+    def _answers(self, what: str) -> Iterator[tuple[int, bytes]]:
+        """What the kernel answers the last message, as (type, payload), to its acknowledgement or the table's end."""
         while True:
-            for kind_back, flags_back, sequence, payload in messages(self._socket.recv(_MAX_DATAGRAM)):
+            for kind, flags, sequence, payload in messages(self._socket.recv(_MAX_DATAGRAM)):
                 if sequence != self._sequence:
                     continue
-                if kind_back == _NLMSG_ERROR:
-                    self._check(payload, flags_back, what)
-                if kind_back == _NLMSG_DONE:
-                    return iter(entries)
-                entries.append((kind_back, payload))
+                if kind == _NLMSG_ERROR:
+                    self._check(payload, flags, what)
+                if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                    return
+                yield kind, payload
 
     def _send(self, kind: int, body: bytes, flags: int) -> None:
         self._sequence += 1

@@ -8,15 +8,13 @@ from ipaddress import ip_network
 from nodes.lisp.config import (
     Algorithm,
     DatabaseMapping,
-    DynamicEid,
     Key,
     Locator,
     NodeConfig,
     Subscriber,
 )
 from nodes.lisp.effects import Forwarding
-from nodes.lisp.eid import EidPrefix, IPAddress, host_prefix
-from nodes.lisp.inputs import HostSeen
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapNotify,
@@ -25,6 +23,7 @@ from nodes.lisp.wire import (
     NoAddress,
     RequestRecord,
 )
+from tests.engine.stretched import HOST, SUBNET, XTR3, appears, dynamic
 from tests.engine.world import (
     DC1,
     DC2,
@@ -34,7 +33,6 @@ from tests.engine.world import (
     XTR2,
     Packet,
     World,
-    ip_address,
     map_resolver,
     map_server,
     pxtr,
@@ -42,13 +40,9 @@ from tests.engine.world import (
     xtr,
 )
 
-XTR3 = ip_address("10.0.6.1")
 BRANCH = EidPrefix.of("192.168.3.0/24")
-SUBNET = EidPrefix.of("192.168.7.0/24")
-HOST = host_prefix("192.168.7.10")
 SECRET = Key(1, Algorithm.HMAC_SHA_256_128_HKDF_SHA256, "open barley")
 OTHER_SECRET = Key(2, Algorithm.HMAC_SHA_256_128, "open rye")
-PORT = "hosts"
 
 
 def subscribing(config: NodeConfig, *keys: Key) -> NodeConfig:
@@ -59,13 +53,6 @@ def subscribing(config: NodeConfig, *keys: Key) -> NodeConfig:
 def subscriber(config: NodeConfig, with_keys: bool = True) -> Subscriber:
     networks = tuple(ip_network(one) for one in config.rlocs)
     return Subscriber(config.xtr_id, config.site_id, networks, config.subscription_keys if with_keys else ())
-
-
-def dynamic(name: str, rloc: IPAddress) -> NodeConfig:
-    """An xTR of a data centre that the subnet is stretched to."""
-    return replace(
-        xtr(name, rloc, SUBNET, proxy_reply=True), database=(), dynamic_eids=(DynamicEid(SUBNET, (Locator(rloc),)),)
-    )
 
 
 def world_of(*xtrs: NodeConfig) -> World:
@@ -102,13 +89,6 @@ def stretched(home: bool = False) -> World:
     for name in ("xtr3", "pxtr"):
         assert world.resolve(name, HOST).locators[0].address == XTR1
     return world
-
-
-def appears(world: World, name: str, eid: EidPrefix = HOST) -> None:
-    for node in world.nodes.values():
-        node.present.discard(eid)
-    world[name].present.add(eid)
-    world.put(name, HostSeen(eid, PORT))
 
 
 def used(world: World, name: str, eid: EidPrefix = HOST) -> IPAddress | Forwarding:

@@ -303,8 +303,7 @@ def test_whatever_is_lost_late_or_doubled_all_agree_in_the_end(seed: int) -> Non
     """Moves at random, xTRs that restart or lose the core, a third of messages lost, doubled or late; then quiet."""
     chance = random.Random(seed)
     world = data_centres()
-    world.lost = lambda _packet: chance.random() < 0.3
-    world.delays = lambda _packet: [chance.uniform(0, 1) for _ in range(1 + (chance.random() < 0.3))]
+    world.be_unreliable(chance)
     place = "a"
     for _ in range(chance.randrange(1, 6)):
         place = chance.choice("ab")

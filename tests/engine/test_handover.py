@@ -378,8 +378,7 @@ def test_whatever_is_lost_late_or_doubled_the_last_place_counts(seed: int) -> No
     """Random moves, with a third of the control messages lost, doubled, and up to a second late; then quiet."""
     chance = random.Random(seed)
     world = at_one_place()
-    world.lost = lambda _packet: chance.random() < 0.3
-    world.delays = lambda _packet: [chance.uniform(0, 1) for _ in range(1 + (chance.random() < 0.3))]
+    world.be_unreliable(chance)
     place = "xtr1"
     for _ in range(chance.randrange(1, 6)):
         place = chance.choice(("xtr1", "xtr2"))

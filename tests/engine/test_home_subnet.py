@@ -271,8 +271,7 @@ def test_whatever_is_lost_late_or_doubled_the_last_place_counts(seed: int) -> No
     """Out, onward and home at random, nodes that restart, a third of the messages lost, doubled or late; then quiet."""
     chance = random.Random(seed)
     world = world_with_home(proxy_reply=seed % 2 == 0)
-    world.lost = lambda _packet: chance.random() < 0.3
-    world.delays = lambda _packet: [chance.uniform(0, 1) for _ in range(1 + (chance.random() < 0.3))]
+    world.be_unreliable(chance)
     place = "home"
     for _ in range(chance.randrange(1, 7)):
         place = chance.choice(list(PLACES))

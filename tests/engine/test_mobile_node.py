@@ -305,8 +305,7 @@ def test_whatever_is_lost_late_or_doubled_everybody_follows(seed: int) -> None:
     """
     chance = random.Random(seed)
     world = mobile(chance.random() < 0.5)
-    world.lost = lambda _packet: chance.random() < 0.3
-    world.delays = lambda _packet: [chance.uniform(0, 1) for _ in range(1 + (chance.random() < 0.3))]
+    world.be_unreliable(chance)
     for name in ("xtr2", "pxtr"):
         world[name].in_use.update((WIFI, LTE, HOME))
     place = WIFI

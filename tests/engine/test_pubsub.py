@@ -22,13 +22,7 @@ from nodes.lisp.wire import (
 )
 from tests.engine.pubsub import (
     BRANCH,
-    HOST,
-    PORT,
-    SUBNET,
-    XTR3,
-    appears,
     asked,
-    dynamic,
     notifies,
     said,
     stretched,
@@ -37,6 +31,7 @@ from tests.engine.pubsub import (
     used,
     world_of,
 )
+from tests.engine.stretched import HOST, PORT, SUBNET, XTR3, appears, dynamic
 from tests.engine.world import (
     DC1,
     DC2,
@@ -296,8 +291,7 @@ def test_whatever_is_lost_late_or_doubled_subscribers_end_at_the_last_place(seed
     """Random moves, a third of the control messages lost, doubled, late; the Map-Server and the branch restart."""
     chance = random.Random(seed)
     world = stretched(home=seed % 4 == 3)
-    world.lost = lambda _packet: chance.random() < 0.3
-    world.delays = lambda _packet: [chance.uniform(0, 1) for _ in range(1 + (chance.random() < 0.3))]
+    world.be_unreliable(chance)
     place = "xtr1"
     for _ in range(chance.randrange(1, 8)):
         place = chance.choice(("xtr1", "xtr2")) if seed % 4 != 3 else "xtr2"

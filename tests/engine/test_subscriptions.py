@@ -26,14 +26,9 @@ from nodes.lisp.wire import (
 )
 from tests.engine.pubsub import (
     BRANCH,
-    HOST,
     OTHER_SECRET,
-    PORT,
     SECRET,
-    XTR3,
-    appears,
     asked,
-    dynamic,
     ecm,
     notifies,
     request_of,
@@ -45,6 +40,7 @@ from tests.engine.pubsub import (
     used,
     world_of,
 )
+from tests.engine.stretched import HOST, PORT, XTR3, appears, dynamic
 from tests.engine.world import (
     H1,
     KEY,

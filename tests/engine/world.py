@@ -181,6 +181,11 @@ class World:
             elif sleeper:
                 self._carry_out(sleeper, sleeper.engine.step(Tick(), self.now))
 
+    def be_unreliable(self, chance: random.Random) -> None:
+        """From now on a third of the messages is lost, a third comes twice, all up to a second late."""
+        self.lost = lambda _packet: chance.random() < 0.3
+        self.delays = lambda _packet: [chance.uniform(0, 1) for _ in range(1 + (chance.random() < 0.3))]
+
     def put(self, name: str, happened: Input) -> list[Effect]:
         """Give one input to one node, at once."""
         node = self.nodes[name]

@@ -6,11 +6,12 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from nodes.lisp.config import Key, MapServerPeer
-from nodes.lisp.effects import Effect, Persist, Send
+from nodes.lisp.effects import Effect, Persist
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.map_notifies import acknowledgement
 from nodes.lisp.inputs import Datagram
-from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sealed, verify
+from nodes.lisp.wire import EidRecord, MapNotify, verify
 
 NEWEST = "notify-nonce/"
 MAX_PREFIXES = 4096
@@ -44,10 +45,8 @@ class Notices:
         if notify.nonce > self._newest[peer.address]:
             self._newest[peer.address] = notify.nonce
             yield Persist(f"{NEWEST}{peer.address}", notify.nonce)
-        # RFC 9301 section 5.7: the Map-Notify-Ack is the Map-Notify with another type, and authenticated. One that has
-        # been acknowledged before comes again if that was lost.
-        ack = MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)
-        yield Send(sealed(ack, key.secret), arrival.source, from_control_port=True)
+        # One that has been acknowledged before comes again if that was lost.
+        yield acknowledgement(notify, key, arrival.source)
         return news
 
     def _sender(self, notify: MapNotify, arrival: Datagram) -> tuple[MapServerPeer, Key] | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from nodes.lisp.config import Key
 from nodes.lisp.effects import Effect, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
-from nodes.lisp.engine.context import Context, payload_limit
+from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.map_notifies import in_parts
 from nodes.lisp.engine.repetition import Repetition
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.timers import Timers
@@ -16,7 +17,6 @@ from nodes.lisp.wire import EidRecord, MapNotify, MapNotifyAck, sealed, verify
 
 MAX_OUTSTANDING = 4096
 MAX_KNOWN = 16_384
-MAX_RECORDS = 255
 UNASKED = 1 << 63
 
 
@@ -71,8 +71,8 @@ class Notifier:
 
     def tell(self, receiver: Receiver, records: Iterable[EidRecord], now: float) -> Iterator[Effect]:
         """Tell an xTR of mappings at once; what it has not acknowledged yet about the same prefixes is overtaken."""
-        for fitting in _messages(receiver, list(records)):
-            yield from self._tell(News(receiver, {record.prefix: record for record in fitting}), now)
+        for part in in_parts(records, receiver.key, receiver.rloc):
+            yield from self._tell(News(receiver, {record.prefix: record for record in part}), now)
 
     def knows(self, rloc: IPAddress, prefix: EidPrefix) -> bool:
         """Whether this xTR has acknowledged what it was told last of a prefix, or is being told."""
@@ -146,20 +146,3 @@ class Notifier:
         self._timers.cancel(nonce)
         for prefix in news.records:
             self._told.pop((news.receiver.rloc, prefix), None)
-
-
-def _messages(receiver: Receiver, records: list[EidRecord]) -> Iterator[list[EidRecord]]:
-    """The records in as many parts as there have to be messages (RFC 9301 sections 5 and 5.7)."""
-    key = receiver.key
-    empty = len(sealed(MapNotify(0, key.key_id, key.algorithm, ()), key.secret))
-    room = limit = payload_limit(receiver.rloc) - empty
-    part: list[EidRecord] = []
-    for record in records:
-        size = len(record.encode())
-        if part and (size > room or len(part) == MAX_RECORDS):
-            yield part
-            part, room = [], limit
-        part.append(record)
-        room -= size
-    if part:
-        yield part

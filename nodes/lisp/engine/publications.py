@@ -10,9 +10,10 @@ from nodes.lisp.effects import Effect
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.acceptance import refusal_of_records
 from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.map_notifies import acknowledgement
 from nodes.lisp.engine.requests import MapRequester, Resolution
 from nodes.lisp.engine.subscription import newer
-from nodes.lisp.engine.subscriptions import Subscribed, Subscriptions, acknowledgement, is_refusal
+from nodes.lisp.engine.subscriptions import Subscribed, Subscriptions, is_refusal
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.locators import forbidden, last_hop
 from nodes.lisp.map_cache import MapCache

@@ -16,7 +16,8 @@ from nodes.lisp.config import Subscriber
 from nodes.lisp.effects import Effect, Persist, Report, Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
-from nodes.lisp.engine.context import Context, payload_limit
+from nodes.lisp.engine.context import Context
+from nodes.lisp.engine.map_notifies import in_parts
 from nodes.lisp.engine.subscribers import Subscribers, is_of, is_withdrawal
 from nodes.lisp.engine.subscription import SUBSCRIPTIONS, Purpose, Subscription, Telling, newer, prefix_of
 from nodes.lisp.inputs import Datagram
@@ -34,8 +35,6 @@ MOST_HURRIED = 16
 """How often a publication is told again because a later one was acknowledged, before only time counts."""
 TEMPORARY = 15 * 60.0
 """Seconds for which a subscription to a prefix without EIDs holds (RFC 9437 section 5)."""
-NOTIFY_HEAD = 16 + 20
-"""Bytes of a Map-Notify before its records, with the longest Authentication Data."""
 LOST_TTL = 1
 """Minutes of the record that says that a subscription is lost."""
 
@@ -262,8 +261,8 @@ class Publisher:
             telling.records = {prefix: record for prefix, record in telling.records.items() if prefix not in news}
             if not telling.records:
                 self._end(telling)
-        for records in self._fitting(subscription, news):
-            nonces = [subscription.next_nonce()]
+        for part in in_parts(news.values(), subscription.subscriber.keys[0], *subscription.rlocs):
+            records, nonces = {record.prefix: record for record in part}, [subscription.next_nonce()]
             telling = Telling(subscription, Purpose.PUBLISH, records, subscription.rlocs, nonces, hurried=hurried)
             subscription.unsaid.append(telling)
             yield self._send(telling, now)
@@ -274,22 +273,6 @@ class Publisher:
         again = {prefix: record for one in overtaken for prefix, record in one.records.items()}
         hurried = max((one.hurried for one in overtaken), default=0) + 1
         yield from self._tell(subscription, again, now, hurried)
-
-    def _fitting(
-        self, subscription: Subscription, news: Mapping[EidPrefix, EidRecord]
-    ) -> Iterator[dict[EidPrefix, EidRecord]]:
-        """The records, as many together as a Map-Notify holds (RFC 9301 sections 5 and 5.4)."""
-        room = min(payload_limit(one) for one in subscription.rlocs) - NOTIFY_HEAD
-        together: dict[EidPrefix, EidRecord] = {}
-        size = 0
-        for prefix, record in news.items():
-            more = len(record.encode())
-            if together and (size + more > room or len(together) == 255):
-                yield together
-                together, size = {}, 0
-            together[prefix] = record
-            size += more
-        yield together
 
     def _send(self, telling: Telling, now: float) -> Send:
         subscription = telling.subscription

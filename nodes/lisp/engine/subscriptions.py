@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nodes.lisp.config import Key
-from nodes.lisp.effects import Send
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.eid_table import EidTable
 from nodes.lisp.engine.context import Context
 from nodes.lisp.engine.subscription import SERIAL_BITS, newer, plus
 from nodes.lisp.inputs import Datagram
 from nodes.lisp.timers import Timers
-from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, sealed, verify
+from nodes.lisp.wire import Action, EidRecord, MapNotify, verify
 
 RENEWAL = 300.0
 """Seconds after which a subscription whose mappings are in use is asked for again: its Map-Server may have lost it."""
@@ -228,9 +227,3 @@ def is_refusal(records: Iterable[EidRecord]) -> bool:
     """Whether this is how a subscription is refused, or said to be lost (RFC 9437 section 5)."""
     refusals = (Action.DROP_POLICY_DENIED, Action.DROP_AUTH_FAILURE)
     return any(not record.locators and record.action in refusals for record in records)
-
-
-def acknowledgement(notify: MapNotify, key: Key, server: IPAddress) -> Send:
-    """RFC 9301 section 5.7: the Map-Notify-Ack is the Map-Notify with another type, and authenticated."""
-    ack = MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)
-    return Send(sealed(ack, key.secret), server, from_control_port=True)

@@ -179,7 +179,7 @@ DEFECTS = (
         "a Map-Notify-Ack says everything twice",
         (
             Edit(
-                f"{_ENGINE}notices.py",
+                f"{_ENGINE}map_notifies.py",
                 "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)",
                 "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records * 2)",
             ),
