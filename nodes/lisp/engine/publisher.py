@@ -4,6 +4,11 @@ A Map-Request is not authenticated, and who forged one could turn a subscription
 nothing by itself: the Map-Notify that answers it is signed with a secret of the xTR that it names and goes to RLOCs of
 that xTR alone, and what was asked for is done when the Map-Notify-Ack comes, which only who has the secret sends, and
 only if he has asked.
+
+The secret is shared beforehand. RFC 9437 section 7.1 leaves that, or to derive it by LISP-SEC (RFC 9303), to whoever
+sets a deployment up; LISP-SEC is not here (requirement M16). Nor are two things of section 5: subscriptions that are
+configured, and that an xTR has the more-specifics of its subscription published no more one by one (a SHOULD; no xTR
+here asks for it). The last nonce of a subscription that has ended is kept until the next restart.
 """
 
 from __future__ import annotations
