@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from nodes.lisp.config import NodeConfig, Role
 from nodes.lisp.effects import Forwarding, Persist, Send
 from nodes.lisp.eid import host_prefix
 from nodes.lisp.inputs import ChangeLocator, HostSeen, Miss, StrayData
@@ -33,6 +34,7 @@ from tests.engine.pubsub import (
 )
 from tests.engine.stretched import HOST, PORT, SUBNET, XTR3, appears, dynamic
 from tests.engine.world import (
+    AGGREGATE,
     DC1,
     DC2,
     H2,
@@ -66,6 +68,21 @@ def test_a_subscription_is_confirmed_and_acknowledged() -> None:
         xtr_id = world[name].config.xtr_id
         assert subscriptions(world)[str(HOST.network), xtr_id] == "subscribed"
         assert subscriptions(world, name) == {(str(HOST.network), xtr_id): "subscribed"}
+
+
+def test_an_rtr_subscribes_as_well() -> None:
+    rloc = ip_address("10.0.9.1")
+    config = NodeConfig("rtr", frozenset({Role.RTR}), (rloc,), map_resolvers=(MR,), eid_aggregates=(AGGREGATE,))
+    world = world_of(dynamic("xtr1", XTR1), dynamic("xtr2", XTR2), subscribing(config))
+    appears(world, "xtr1")
+    world.run(1)
+    assert world.resolve("rtr", HOST).locators[0].address == XTR1
+    assert list(subscriptions(world, "rtr").values()) == ["subscribed"]
+    appears(world, "xtr2")
+    world.run(0.05)
+    assert used(world, "rtr") == XTR2
+    assert len(asked(world, rloc)) == 1
+    assert len(world.sent(MapNotifyAck, rloc)) == 2
 
 
 def test_each_change_is_published_at_once_and_acknowledged() -> None:
