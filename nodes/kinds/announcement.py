@@ -13,6 +13,7 @@ from typing import Any
 
 from nodes.dataplane.neighbours import announce
 from nodes.linux.namespaces import inside
+from nodes.lisp.eid import IPAddress
 
 _PATIENCE, _PAUSE = 100, 0.002
 
@@ -27,7 +28,7 @@ class Announcement:
             OSError: There is no such interface, or the caller may not.
         """
         mac = bytes.fromhex(interface.mac.replace(":", ""))
-        self._frames = [announce(address.ip, mac, mac, address.ip) for address in interface.addresses]
+        self._frames = [announcement(address.ip, mac) for address in interface.addresses]
         with inside(host.namespace):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # it hears nothing
             self._socket.bind((interface.name, 0))
@@ -56,3 +57,8 @@ class Announcement:
     def close(self) -> None:
         """Close the socket, which takes the kernel up to 20 ms."""
         self._socket.close()
+
+
+def announcement(address: IPAddress, mac: bytes) -> bytes:
+    """The frame by which a host tells everybody its own MAC address."""
+    return announce(address, mac, mac, address)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nodes.dataplane import neighbours
+from nodes.kinds.announcement import announcement
 from testbed.act.ping import first_reply
 from tests.conformance.mobility.conftest import Boot
 from tests.conformance.mobility.roaming import MOBILE, XTRS, Roaming
@@ -86,9 +86,8 @@ def announce(world: Roaming, host: str, addresses: dict[Any, str]) -> None:
     """From a host's cable, these addresses are announced with these MAC addresses."""
     with world.lab.socket(host, socket.AF_PACKET, socket.SOCK_RAW, 0) as cable:
         cable.bind((world.lab[host].interfaces[0].name, 0))
-        for address, text in addresses.items():
-            mac = bytes.fromhex(text.replace(":", ""))
-            cable.send(neighbours.announce(address, mac, mac, address))
+        for address, mac in addresses.items():
+            cable.send(announcement(address, bytes.fromhex(mac.replace(":", ""))))
 
 
 @pytest.mark.parametrize("which", ["old", "new"])
