@@ -146,7 +146,7 @@ class Daemon:
             config,
             _random_bits,
             self._now(),
-            start_time=int(time.time()),
+            start_time=time.time(),
             durable=self._state.values,
             request_port=self._ports.request_port,
             in_use=self._path.in_use if self._path is not None else frozenset,

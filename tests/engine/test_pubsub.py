@@ -342,3 +342,16 @@ def test_whatever_is_lost_late_or_doubled_subscribers_end_at_the_last_place(seed
         world.run(0.1)
         rloc = {"xtr1": XTR1, "xtr2": XTR2}[other]
         assert [used(world, name) for name in ("xtr3", "pxtr")] == [rloc, rloc]
+
+
+def test_an_xtr_that_restarts_within_a_second_is_no_replay_of_itself() -> None:
+    """Its nonces go on from its start, whatever part of the second that is (RFC 9437 section 5)."""
+    world = stretched()
+    for _ in range(2):
+        world.now += 0.05
+        world.restart("xtr3")
+        world.run(0.05)
+        world.put("xtr3", Miss(HOST))
+        world.run(0.1)
+        assert used(world, "xtr3") == XTR1
+    assert "subscription-replay" not in world["ms"].drops

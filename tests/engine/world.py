@@ -228,7 +228,7 @@ class World:
             config,
             self._random.getrandbits,
             self.now,
-            start_time=1_700_000_000 + int(self.now),
+            start_time=1_700_000_000 + self.now,
             durable=durable,
             request_port=REQUEST_PORT,
             # In an order that is the same in every run, as sets of addresses are not.

@@ -69,7 +69,7 @@ class Engine:
         random: Callable[[int], int],
         now: float,
         *,
-        start_time: int,
+        start_time: float,
         durable: Mapping[str, Any],
         request_port: int,
         in_use: Callable[[], Collection[IPAddress]] = frozenset,

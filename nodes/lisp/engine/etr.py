@@ -28,7 +28,7 @@ class Etr:
         self,
         context: Context,
         durable: Mapping[str, Any],
-        start_time: int,
+        start_time: float,
         learn: Learn,
         resolve: Resolve,
         contacts: Callable[[EidPrefix], Collection[IPAddress]],

@@ -41,7 +41,7 @@ class SiteGroup:
     """
 
     def __init__(
-        self, context: Context, site: EidRecord, durable: Mapping[str, Any], start_time: int, now: float
+        self, context: Context, site: EidRecord, durable: Mapping[str, Any], start_time: float, now: float
     ) -> None:
         """Make one that has said nothing.
 
@@ -55,7 +55,7 @@ class SiteGroup:
         config = context.config
         self._context, self._site = context, site
         self._xtr_id = bytes.fromhex(config.xtr_id)
-        self._nonce = start_time << 32
+        self._nonce = int(start_time * (1 << 32))
         self._newest = {
             key.removeprefix(NEWEST): kept
             for key, kept in durable.items()

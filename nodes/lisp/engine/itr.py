@@ -35,7 +35,7 @@ class Itr:
         context: Context,
         request_port: int,
         now: float,
-        start_time: int,
+        start_time: float,
         in_use: Callable[[], Collection[IPAddress]],
     ) -> None:
         """Make one that has sent nothing.

@@ -39,7 +39,7 @@ NONCES, REGISTRATIONS = "nonce/", "registration/"
 class MapServer:
     """The registrations of the configured sites, kept across restarts."""
 
-    def __init__(self, context: Context, durable: Mapping[str, Any], now: float, start_time: int) -> None:
+    def __init__(self, context: Context, durable: Mapping[str, Any], now: float, start_time: float) -> None:
         """Make one that remembers what an earlier run kept.
 
         Args:

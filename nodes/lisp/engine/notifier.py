@@ -54,7 +54,7 @@ class Notifier:
     Nonces increase, from one start of the node to the next as well: a receiver tells an old message by them.
     """
 
-    def __init__(self, context: Context, start_time: int) -> None:
+    def __init__(self, context: Context, start_time: float) -> None:
         """Make one that has told nothing.
 
         Args:
@@ -63,7 +63,7 @@ class Notifier:
         """
         self._context = context
         # Not one of those that Map-Registers have: an xTR knows by its nonce what answers one.
-        self._nonce = UNASKED | start_time << 32
+        self._nonce = UNASKED | int(start_time * (1 << 32))
         self._outstanding: dict[int, News] = {}
         self._told: dict[tuple[IPAddress, EidPrefix], int] = {}
         self._timers: Timers[int] = Timers()

@@ -75,7 +75,7 @@ class Chunk:
 class Registrar:
     """Keeps every configured Map-Server informed of the site's mappings."""
 
-    def __init__(self, context: Context, durable: Mapping[str, Any], start_time: int) -> None:
+    def __init__(self, context: Context, durable: Mapping[str, Any], start_time: float) -> None:
         """Make one that has nothing to register.
 
         Args:
@@ -87,7 +87,7 @@ class Registrar:
         # RFC 9301 section 5.6: nonces increase across restarts: the last one is kept, and if the storage was lost,
         # the start time in the high 32 bits is later than any kept one.
         kept = durable.get(NONCE_KEY, 0)
-        self._nonce = self._before = max(kept if isinstance(kept, int) else 0, start_time << 32)
+        self._nonce = self._before = max(kept if isinstance(kept, int) else 0, int(start_time * (1 << 32)))
         self._keys: dict[MapServerPeer, Key] = {peer: peer.key for peer in context.config.map_servers}
         self._chunks: list[Chunk] = []
         self._homes: dict[EidPrefix, list[Chunk]] = {}  # of each prefix: one for each Map-Server

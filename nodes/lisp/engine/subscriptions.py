@@ -62,7 +62,7 @@ class Ending:
 class Subscriptions:
     """The subscriptions of one node; those of a node without a secret for it are none, and stay none."""
 
-    def __init__(self, context: Context, start_time: int) -> None:
+    def __init__(self, context: Context, start_time: float) -> None:
         """Make one without subscriptions.
 
         Args:
@@ -79,7 +79,7 @@ class Subscriptions:
         self._refused_until = float("-inf")
         # RFC 9437 section 5: greater than any that the Map-Server has seen, before a restart as well. And not one of
         # those that Map-Registers and other Map-Notifies have: it tells what a Map-Notify is about.
-        self._nonce = start_time << 31 | context.nonce() >> 33
+        self._nonce = int(start_time * (1 << 31)) + (context.nonce() >> 40)
 
     def open(self, now: float) -> bool:
         """Whether to subscribe to what is asked for."""
