@@ -61,7 +61,8 @@ class Moving:
 
     def settle(self, site: str) -> None:
         """The host is at a site, and both branches know that."""
-        if self.lab.places()[MOBILE] != site:
+        came = self.lab.places()[MOBILE] != site
+        if came:
             self.lab.move(MOBILE, site)
         place = {"dc1": HOME, "dc2": AWAY}[site]
         # Who asks before it is registered is told so, and who has not subscribed believes that for a minute.
@@ -73,6 +74,10 @@ class Moving:
             lambda: all(cached(self.lab, one, self.eid) == wanted for one in CORRESPONDENTS.values()),
             f"both branches send to {place}",
         )
+        if came:
+            # It stays for a while: one that is here and there again within 0.3 s is taken for two hosts.
+            there = str(self.lab["b1"].address_of(self.version))
+            assert self.lab.run(MOBILE, ["ping", "-c", "5", "-i", "0.1", "-W", "2", there]).returncode == 0
 
     def subscribed(self) -> set[tuple[str, str, tuple[str, ...]]]:
         """The subscriptions that the Map-Server holds for good: what, who, where."""
