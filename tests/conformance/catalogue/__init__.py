@@ -153,7 +153,9 @@ def named(catalogue: Catalogue, identifiers: Iterable[str]) -> list[str]:
     asked = {one.upper() for one in identifiers}
     for one in sorted(asked - catalogue.keys()):
         full = one[:1] + one[1:].zfill(2)  # D2 is more likely D02 than D12
-        raise CatalogueError(f"there is no requirement {echoed(one)}; {one_of(catalogue, full, 'requirements')}")
+        known = one_of(catalogue, full, "requirements")
+        hint = f" (did you mean '{full}'?)" if full in catalogue else ""
+        raise CatalogueError(f"there is no requirement {echoed(one)}; {known}{hint}")
     return [one for one in catalogue if one in asked]
 
 
