@@ -139,8 +139,13 @@ def test_back_off_until_the_notify_comes() -> None:
     first_notify = world.sent(MapNotify)[0]
     world.replay("xtr1", first_notify)
     assert world["xtr1"].engine.registered
+    # What goes out next is a refresh, and waits for its answer as the first one did.
+    world.run(8)
+    times = [one.time for one in world.sent(MapRegister)[len(sent) - 1 :]]
+    assert [round(b - a, 3) for a, b in pairwise(times)] == [60.0, 1.0, 2.0]
     world.lost = lambda _packet: False
-    count = len(sent)
+    world.run(10)
+    count = len(world.sent(MapRegister))
     world.run(60)
     assert len(world.sent(MapRegister)) == count + 1
 

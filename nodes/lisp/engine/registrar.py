@@ -178,8 +178,8 @@ class Registrar:
         known = [one for one in sent.prefixes if _UNSENT < chunk.pending.get(one, _UNSENT) <= notify.nonce]
         for prefix in known:
             del chunk.pending[prefix]
-        if sent.whole:
-            chunk.refreshed = sent.at
+        if sent.whole:  # with what is repeated of it since, it ends
+            chunk.refreshed = max(one.at for one in (sent, *chunk.sent.values()) if one.whole)
         chunk.acknowledged_at = now
         if chunk.pending:
             # The others have their time from when they went out.
