@@ -116,10 +116,13 @@ class Capture:
         taps = self._sockets.values()
         return sum(struct.unpack("=II", tap.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1] for tap in taps)
 
-    def close(self, *, drain: bool = True) -> None:
-        """Close the sockets; unless ``drain`` is false, take the last frames before."""
-        if drain:
-            self.drain()
+    def close(self) -> None:
+        """Take the last frames and close the sockets."""
+        self.drain()
+        self.stop()
+
+    def stop(self) -> None:
+        """Close the sockets; what the kernel holds is lost."""
         for tap in self._sockets.values():
             tap.close()
         self._sockets.clear()

@@ -78,7 +78,7 @@ class Watch:
     ) -> None:
         self.look()
         for one in self._captures:
-            one.close(drain=False)
+            one.stop()
 
     def clear(self) -> None:
         """Forget what was seen up to now."""
