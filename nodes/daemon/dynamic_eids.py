@@ -42,6 +42,8 @@ NEIGHBOURS, EACH_NEIGHBOUR = 256, 0.02
 1024, all namespaces of a machine together, and keeps each for 5 s: were it full of hosts that somebody made up, no
 router could send. Of others the kernel asks when it has something for them."""
 
+Said = Heard | Arrived | Astray
+
 
 @dataclass(slots=True)
 class _Host:
@@ -223,7 +225,10 @@ class DynamicEids:
     def _read(self, port: NeighbourSocket) -> None:
         instance_id = self._ports[port]
         said = list(port.read(self._now()))
-        self._notice(port, [one for one in said if isinstance(one, Heard)], instance_id)
+        if heard := self._admitted(said, instance_id):
+            # By now a machine that has arrived has said its other address as well.
+            said += (more := list(port.read(self._now())))
+            self._notice(port, heard + self._admitted(more, instance_id))
         for one in said:
             if isinstance(one, Arrived):
                 self._arrived(port, one.mac, instance_id)
@@ -249,16 +254,19 @@ class DynamicEids:
         if self._corrections.allows(eid, self._now()):
             self._announce(eid, port.interface, there.mac)
 
-    def _notice(self, port: NeighbourSocket, overheard: Iterable[Heard], instance_id: int) -> None:
-        """Who spoke; those who did so together, or one with all its addresses, are registered together."""
-        heard: list[tuple[EidPrefix, Heard]] = []
-        for one in overheard:
-            eid, mac = host_prefix(one.sender, instance_id), one.mac.hex(":")
-            if not self._is_own(eid) and self._admission.admits(eid, mac):
-                self._admission.took(eid, mac)
-                heard.append((eid, one))
-        if not heard:
-            return
+    def _admitted(self, said: Iterable[Said], instance_id: int) -> list[tuple[EidPrefix, Heard]]:
+        """Who of those who spoke may be a host."""
+        heard = []
+        for one in said:
+            if isinstance(one, Heard):
+                eid, mac = host_prefix(one.sender, instance_id), one.mac.hex(":")
+                if not self._is_own(eid) and self._admission.admits(eid, mac):
+                    self._admission.took(eid, mac)
+                    heard.append((eid, one))
+        return heard
+
+    def _notice(self, port: NeighbourSocket, heard: list[tuple[EidPrefix, Heard]]) -> None:
+        """Hosts spoke; those who did so together, or one with all its addresses, are registered together."""
         known = {eid: (eid in self._hosts, eid in self._away) for eid, _ in heard}
         self._step(HostsSeen(tuple(HostSeen(eid, port.interface) for eid in known)))
         for eid, one in heard:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-_PRIORITY = 1
+_NETWORK, _OTHERS = 2, 1
 
 
-def go_first() -> None:
+def go_first(*, network: bool = True) -> None:
     """Run as soon as there is something to do, before every process that has not asked for this.
 
     Where that is not allowed, in a container say, everything stays as it is.
+
+    Args:
+        network: Whether the process is one of what a network is made of: of those that asked, they go first.
     """
     with suppress(PermissionError):
         # What this process starts later does not inherit it.
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(_PRIORITY))
+        priority = os.sched_param(_NETWORK if network else _OTHERS)
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, priority)
 
 
 def go_in_turn() -> None:
