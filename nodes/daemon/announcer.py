@@ -63,7 +63,7 @@ class Announcer:
                 port.announce(address, mac, source)
                 self._counters["hosts-announced"] += 1
             except OSError as error:
-                if error.errno == errno.ENOBUFS:
+                if error.errno in (errno.ENOBUFS, errno.EAGAIN):
                     self._again = self._now() + PAUSE
                     return
                 # The interface is down: nobody is there.

@@ -25,7 +25,8 @@ def go_first(*, network: bool = True) -> None:
 def go_in_turn() -> None:
     """Share the processors with all others."""
     with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        # To take the flag back, more would have to be allowed than to go in turn.
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
 class Precedence:

@@ -10,7 +10,7 @@ import pytest
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import IPAddress, host_prefix
-from nodes.lisp.inputs import HostGone, Miss
+from nodes.lisp.inputs import HostGone, Miss, Query, Tick
 from nodes.lisp.wire import (
     Action,
     EidRecord,
@@ -45,6 +45,7 @@ from tests.engine.world import (
     H1,
     KEY,
     MS,
+    PXTR,
     STRANGER,
     XTR1,
     XTR2,
@@ -441,3 +442,37 @@ def test_the_word_that_a_subscription_is_lost_cannot_be_played_again() -> None:
     lost = sign(replace(news, records=(refusal,), auth_data=b""), SECRET.secret)
     world.inject("xtr3", lost.encode(), MS, 4342)
     assert len(asked(world, XTR3)) == count + 1
+
+
+@pytest.mark.requirement("M18")
+def test_who_asks_just_when_its_publication_is_given_up_breaks_nothing() -> None:
+    """Both are due in one moment: what ended with the subscription is not repeated, and ends once."""
+    world = stretched()
+    config = world["xtr3"].config
+    world.stop("xtr3")
+    appears(world, "xtr2")
+    world.run(96.05)
+    world.inject("mr", ecm(request_of(config, nonce=99 << 56), XTR3), XTR3)
+    world.run(0.1)
+    engine = world["ms"].engine
+    engine.step(Tick(), world.now + 3)  # some 10 ms late, as a busy machine is
+    world.now += 3
+    world.run(300)
+    assert subscriptions(world) == {(str(HOST.network), f"{int(PXTR):032x}"): "subscribed"}
+
+
+@pytest.mark.requirement("M18")
+def test_who_asks_anew_while_its_old_subscription_is_given_up_is_subscribed() -> None:
+    """Its Map-Notify-Ack is under way at that moment."""
+    world = stretched()
+    world.lost = lambda packet: XTR3 in (packet.source, packet.destination)
+    appears(world, "xtr2")
+    world.run(98.975)  # 10 ms to the Map-Server, 99 s of repetitions; asking and answering takes 40 ms
+    world.lost = lambda _packet: False
+    world.put("xtr3", Query(HOST, 7))
+    world.run(1)
+    ours = str(HOST.network), f"{int(XTR3):032x}"
+    assert subscriptions(world)[ours] == subscriptions(world, "xtr3")[ours] == "subscribed"
+    appears(world, "xtr1")
+    world.run(1)
+    assert used(world, "xtr3") == XTR1

@@ -127,6 +127,7 @@ class World:
     def __init__(self, delay: float = 0.01) -> None:
         self.now = 1000.0
         self.delay = delay
+        self.answered_after: float | None = None  # how long hosts take; by default a moment
         self.lost: Callable[[Packet], bool] = lambda _packet: False
         self.delays: Callable[[Packet], Sequence[float]] = lambda _packet: (self.delay,)  # of each copy that arrives
         self.packets: list[Packet] = []
@@ -300,7 +301,8 @@ class World:
                 case FindHost(eid, interface):
                     if eid in node.present:
                         answer = node.config.name, HostSeen(eid, interface)
-                        heappush(self._queue, (self.now + self.delay / 100, next(self._order), answer))
+                        after = self.delay / 100 if self.answered_after is None else self.answered_after
+                        heappush(self._queue, (self.now + after, next(self._order), answer))
                 case Answer():
                     node.answers.append(effect)
                 case Report():

@@ -291,8 +291,8 @@ class Etr:
             return
         yield from group.tick(self._hosts_here, now)
         active = group.election.active
-        if self._database.regard(group.cut_off):
-            yield from self._tell_reachability(now)
+        changed = self._database.regard(group.cut_off)
+        told: list[EidRecord] = []
         if active != self._was_gateway:
             self._was_gateway = active
             yield BeGateway(active)
@@ -300,21 +300,29 @@ class Etr:
             yield from group.tell((), now)
             hosts = [record for _, record in self._hosts_here()]
             if active:
+                told = hosts
                 yield from self._registrar.register(hosts, now)
             else:
                 for record in hosts:
                     self._registrar.forget(record.prefix)
+        if changed:
+            yield from self._tell_reachability({record.prefix for record in told}, now)
         for host in group.unconfirmed(self._database.hosts(), now):
             yield from self._gone(host)
 
-    def _tell_reachability(self, now: float) -> Iterator[Effect]:
+    def _tell_reachability(self, told: Collection[EidPrefix], now: float) -> Iterator[Effect]:
         """A peer has lost the core, or reaches it again: others are to use its RLOCs no more, or again.
 
         RFC 9301 section 5.4: the R-bit is what an xTR of the site says of a locator; its own one can say so no more.
+
+        Args:
+            told: What has just been registered so.
+            now: Seconds of the engine's clock.
         """
         records = {record.prefix: record for record in self._database.records()}
         others = set() if self._registers_hosts else {host.eid for host in self._database.hosts()}
-        yield from self._registrar.register((one for eid, one in records.items() if eid not in others), now)
+        unsaid = [record for eid, record in records.items() if eid not in others and eid not in told]
+        yield from self._registrar.register(unsaid, now)
         for eid, record in records.items():
             if self._database.host(eid) is not None and eid not in others:
                 self._found[eid] = record  # also who talks with it only by then is solicited

@@ -25,6 +25,8 @@ CONTEST = 10.0
 QUICK, MANY = 0.3, 5
 """A host that is in two places answers within so many seconds of each loss, for it is asked on its link; one that comes
 later was away. It is lost as soon after each claim; where messages take longer, so many claims are no moves."""
+TOO_MANY = 30
+"""So many returns in one contest are none either, however late each of them shows."""
 YIELD = 60.0
 """Seconds for which the loser of a contest claims a host no more."""
 MAX_MOVED = 4096
@@ -46,6 +48,7 @@ class Away:
         claimed: How often this node has taken it back in the contest that goes on.
         lost_at: When it was last lost here.
         claimed_at: When this node last took it back before that.
+        returned: How often it has come back in the contest that goes on, before its absence was taken for granted.
         yielded_until: Until when it is the other one's, whatever is seen here.
     """
 
@@ -54,11 +57,12 @@ class Away:
     lost_at: float = 0.0
     claimed_at: float = -CONTEST
     yielded_until: float = 0.0
+    returned: int = 0
 
     def is_contested(self, now: float) -> bool:
         """Whether the host, which shows itself here now, is at the other place as well, by what happened lately."""
         quick = max(self.lost_at - self.claimed_at, now - self.lost_at) < QUICK
-        return (self.claimed > 0 and quick) or self.claimed >= MANY
+        return (self.claimed > 0 and quick) or self.claimed >= MANY or self.returned >= TOO_MANY
 
 
 class Handover:
@@ -181,9 +185,8 @@ class Handover:
         away = self._away.get(eid)
         if away is None or not self.may_claim(eid, now):
             return
-        if self._sought.get(eid) is None or now - away.lost_at >= QUICK:
-            # It came back: who never left answers at once. What was learned of the other place ends (requirement X14).
-            self._give_up(eid)
+        if self._sought.get(eid) is None:
+            # It was not looked for any more: it came back. What was learned of the other place ends (requirement X14).
             del self._away[eid]
         elif away.is_contested(now) and self._rank() > min(map(_order, _rlocs(away.record)), default=self._rank()):
             self._give_up(eid)
@@ -192,6 +195,10 @@ class Handover:
                 "dynamic-eid-duplicate", {"eid": str(eid), "kept_by": [str(one) for one in _rlocs(away.record)]}
             )
             return
+        elif now - away.lost_at >= QUICK:
+            # Who never left would have answered at once: it came back.
+            self._give_up(eid)
+            away.claimed, away.returned = 0, away.returned + 1
         else:
             self._give_up(eid)
             away.claimed += 1

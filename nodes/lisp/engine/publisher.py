@@ -193,6 +193,8 @@ class Publisher:
     def tick(self, now: float) -> Iterator[Effect]:
         """Repeat what was not acknowledged; give up in the end, also on who never acknowledges."""
         for telling in self._timers.due(now):
+            if self._by_nonce.get(telling.nonces[-1]) is not telling:
+                continue  # it ended with one that was due before it
             if telling.repetition.again():
                 yield self._send(telling, now)
                 continue
@@ -317,8 +319,11 @@ class Publisher:
         self._ended[xtr_id, subscription.prefix] = subscription.nonce
         if len(self._ended) > MAX_ENDED:
             del self._ended[next(iter(self._ended))]
-        for telling in [*subscription.pending, *subscription.unsaid]:
+        # Who asks for it anew meanwhile is answered.
+        older = [one for one in subscription.pending if not newer(one.nonces[0], subscription.nonce)]
+        for telling in [*older, *subscription.unsaid]:
             self._end(telling)
+        self._expiry.cancel(subscription)
         self._forget_if_empty(subscription)
         yield Persist(subscription.name, None)
         yield Report(event, {"eid": str(subscription.prefix), "xtr_id": xtr_id})

@@ -205,7 +205,7 @@ class Registrar:
             yield from self._transmit(chunk, chunk.pending or chunk.records, now)
             if chunk.acknowledged_at is not None and not self._is_fresh(chunk, now):
                 chunk.acknowledged_at = None
-                chunk.pending = dict.fromkeys(chunk.records, next(iter(chunk.sent)))
+                chunk.pending = dict.fromkeys(chunk.records, next(iter(chunk.sent))) | chunk.pending
                 yield Report("registration-lost", {"map_server": str(chunk.peer.address)})
 
     def deadline(self) -> float | None:
