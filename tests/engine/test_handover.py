@@ -239,7 +239,7 @@ def test_a_host_that_goes_there_and_back_again_and_again_is_no_duplicate() -> No
 
 
 @pytest.mark.parametrize(
-    ("delay", "answered_after", "most"), [(0.01, None, 4), (0.4, None, 16), (0.01, 0.35, 100), (0.01, 0.5, 100)]
+    ("delay", "answered_after", "most"), [(0.01, None, 16), (0.4, None, 40), (0.01, 0.35, 100), (0.01, 0.5, 100)]
 )
 def test_a_host_in_both_places_stays_with_the_lower_rloc(delay: float, answered_after: float | None, most: int) -> None:
     """Whoever comes last, and however slow it is: a bounded number of claims, and somebody says what is wrong."""
@@ -259,6 +259,20 @@ def test_a_host_in_both_places_stays_with_the_lower_rloc(delay: float, answered_
         duplicates = [one for one in world["xtr2"].reports if one.event == "dynamic-eid-duplicate"]
         assert [one.fields for one in duplicates] == [{"eid": str(HOST), "kept_by": [str(XTR1)]}]
         assert len(notifies(world)) <= most
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.005, 0.02, 0.1, 0.15, 0.25])
+@pytest.mark.parametrize("moves", [5, 6, 21, 22])
+def test_a_host_that_moves_faster_than_messages_is_found_where_it_comes_to_rest(gap: float, moves: int) -> None:
+    """It looks as if it were in two places; who leaves it to the other looks a second later, though it is silent."""
+    world = at_one_place()
+    for number in range(moves):
+        world.run(gap)
+        place = ("xtr2", "xtr1")[number % 2]
+        appears(world, place)
+    world.run(6)
+    assert registered(world) == str({"xtr1": XTR1, "xtr2": XTR2}[place])
+    assert [name for name in ("xtr1", "xtr2") if HOST in world[name].hosts] == [place]
 
 
 def test_a_forged_or_old_map_notify_moves_nobody() -> None:

@@ -27,8 +27,10 @@ QUICK, MANY = 0.3, 5
 later was away. It is lost as soon after each claim; where messages take longer, so many claims are no moves."""
 TOO_MANY = 30
 """So many returns in one contest are none either, however late each of them shows."""
-YIELD = 60.0
-"""Seconds for which the loser of a contest claims a host no more."""
+FIRST_YIELD, LONGEST_YIELD = 1.0, 60.0
+"""Seconds for which the loser of a contest claims a host no more; then it looks whether the host is here. A host that
+moved there and back faster than messages do is found so, where it has come to rest; for each contest that is lost again
+the time doubles."""
 MAX_MOVED = 4096
 TOLD_AFTER = 0.5
 """Seconds that the news of a host that left may take until its subscribers send to the new place."""
@@ -48,6 +50,8 @@ class Away:
         claimed: How often this node has taken it back in the contest that goes on.
         lost_at: When it was last lost here.
         claimed_at: When this node last took it back before that.
+        yields: How many contests this node has lost in a row.
+        interface: Where it was here last.
         returned: How often it has come back in the contest that goes on, before its absence was taken for granted.
         yielded_until: Until when it is the other one's, whatever is seen here.
     """
@@ -58,6 +62,8 @@ class Away:
     claimed_at: float = -CONTEST
     yielded_until: float = 0.0
     returned: int = 0
+    yields: int = 0
+    interface: str = ""
 
     def is_contested(self, now: float) -> bool:
         """Whether the host, which shows itself here now, is at the other place as well, by what happened lately."""
@@ -106,6 +112,7 @@ class Handover:
         self._contacts = contacts
         self._away: dict[EidPrefix, Away] = {}
         self._sought: Timers[EidPrefix] = Timers()
+        self._yielded: Timers[EidPrefix] = Timers()
         self._withdrawn: dict[EidPrefix, EidRecord] = {}
         self._strays: RateLimit[None] = RateLimit(STRAY_BURST, STRAY_INTERVAL)
 
@@ -129,7 +136,7 @@ class Handover:
             if self._home.is_away(oldest):
                 yield from self._comes_home(oldest, now)
             self._away.pop(oldest, None)
-        going_on = before is not None and now - before.lost_at < CONTEST
+        going_on = before is not None and now - max(before.lost_at, before.claimed_at) < CONTEST
         self._away[eid] = (
             replace(before, record=record, lost_at=now, yielded_until=0.0)
             if before and going_on
@@ -139,6 +146,7 @@ class Handover:
             yield HostLeft(eid)
         host = self._database.remove(eid)
         if host is not None:
+            self._away[eid].interface = host.interface
             yield RemoveHost(eid, host.interface)
             yield Report(
                 "dynamic-eid-moved", {"eid": str(eid), "locators": [str(one.address) for one in record.locators]}
@@ -185,24 +193,27 @@ class Handover:
         away = self._away.get(eid)
         if away is None or not self.may_claim(eid, now):
             return
-        if self._sought.get(eid) is None:
+        is_over, is_absent = away.yielded_until > 0, self._sought.get(eid) is None
+        if is_absent and not away.yields:
             # It was not looked for any more: it came back. What was learned of the other place ends (requirement X14).
             del self._away[eid]
-        elif away.is_contested(now) and self._rank() > min(map(_order, _rlocs(away.record)), default=self._rank()):
+        elif not is_over and away.is_contested(now) and self._rank() > self._rank_of(away.record):
             self._give_up(eid)
-            away.yielded_until = now + YIELD
-            yield Report(
-                "dynamic-eid-duplicate", {"eid": str(eid), "kept_by": [str(one) for one in _rlocs(away.record)]}
-            )
+            away.yielded_until = now + min(LONGEST_YIELD, FIRST_YIELD * 2**away.yields)
+            self._yielded.set(eid, away.yielded_until)
+            away.yields += 1
+            if away.yields == 1:
+                kept_by = [str(one) for one in _rlocs(away.record)]
+                yield Report("dynamic-eid-duplicate", {"eid": str(eid), "kept_by": kept_by})
             return
-        elif now - away.lost_at >= QUICK:
+        elif not is_over and (is_absent or now - away.lost_at >= QUICK):
             # Who never left would have answered at once: it came back.
             self._give_up(eid)
             away.claimed, away.returned = 0, away.returned + 1
         else:
             self._give_up(eid)
             away.claimed += 1
-            away.claimed_at = now
+            away.claimed_at, away.yielded_until = now, 0.0
             yield Report(
                 "dynamic-eid-taken-back", {"eid": str(eid), "also_at": [str(one) for one in _rlocs(away.record)]}
             )
@@ -223,10 +234,14 @@ class Handover:
         ended = [record for eid in self._sought.due(now) if (record := self._withdrawn.pop(eid, None))]
         # RFC 9301 section 5.4: a Record TTL of 0.
         yield from self._registrar.register([replace(one, ttl_minutes=0) for one in ended], now)
+        for eid in self._yielded.due(now):
+            if (away := self._away.get(eid)) is not None:
+                yield FindHost(eid, away.interface)
 
     def deadline(self) -> float | None:
         """When :meth:`tick` has something to do."""
-        return self._sought.deadline()
+        deadlines = (self._sought.deadline(), self._yielded.deadline())
+        return min((one for one in deadlines if one is not None), default=None)
 
     def _seek(self, eid: EidPrefix, interface: str, now: float) -> Iterator[Effect]:
         """Whoever is said to be elsewhere can show that it is here."""
@@ -253,6 +268,9 @@ class Handover:
 
     def _rank(self) -> tuple[int, int]:
         return min(map(_order, self._context.config.rlocs))
+
+    def _rank_of(self, record: EidRecord) -> tuple[int, int]:
+        return min(map(_order, _rlocs(record)), default=self._rank())
 
 
 def _rlocs(record: EidRecord) -> list[IPAddress]:
