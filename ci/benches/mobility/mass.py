@@ -56,7 +56,7 @@ def moves(number: int, *, pubsub: bool) -> list[dict[str, Any]]:
                     rounds.append(_round(moved, _seen(lab, moved, core, fabrics, to_monotonic)))
                     words = f"all right after {rounds[-1]['all_right_ms']:.0f} ms"
                     print(f"{len(CROWD)} hosts, move {turn + 1} of {number}: {words}", flush=True)
-                time.sleep(max(0.0, moved[0].unplugged + _APART_S - time.monotonic()))
+                time.sleep(max(0.0, moved[0].unplugged + _APART_S - time.monotonic()))  # moves are so far apart
     return rounds
 
 

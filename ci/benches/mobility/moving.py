@@ -57,7 +57,7 @@ def moves(topology: Topology, number: int, pace: Pace) -> dict[str, Any]:
             rounds.append(_round(moved[-1], watch if lisp else None, pace))
             print(f"{topology.name}, move {turn + 1} of {number}: {_in_words(rounds[-1])}", flush=True)
             # Moves at a steady pace: no timer of a router that one started still runs in the next.
-            time.sleep(max(0.0, moved[-1].unplugged + pace.apart - time.monotonic()))
+            time.sleep(max(0.0, moved[-1].unplugged + pace.apart - time.monotonic()))  # moves are so far apart
         seen = probes.stop()
     for one, move in zip(rounds, moved, strict=True):
         one |= _silences(seen, move, pace)

@@ -197,7 +197,7 @@ def _pace(interval: int, groups: int, flows: list[Flow], streams: list[Stream], 
         due += interval
         early = due - time.monotonic_ns()
         if early > 0:
-            time.sleep(early / _SECOND)
+            time.sleep(early / _SECOND)  # the pace
         late = time.monotonic_ns() - due
         lateness.append(late)
         if late > _GIVEN_UP_NS:
