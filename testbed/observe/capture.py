@@ -11,16 +11,16 @@ import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from testbed.observe import filters
+from testbed.observe import filters, stamps
 
 _ETH_P_ALL = 0x0003
 _SOL_PACKET = 263
 _PACKET_IGNORE_OUTGOING = 23
-_SO_TIMESTAMPNS = 35
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 32 << 20
 _PCAP_MAGIC_NANOSECONDS = 0xA1B23C4D
@@ -82,11 +82,13 @@ class Capture:
             tap.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             tap.setsockopt(_SOL_PACKET, _AUXDATA, 1)
             tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
-            tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            stamps.want(tap)
             if program:
                 filters.attach(tap, program)
             tap.setblocking(False)
             self._sockets[node] = tap
+        for node in list(self._sockets)[:1]:
+            stamps.wait(partial(lab.socket, node))
         self.drain()
         self.frames.clear()
 
@@ -147,7 +149,6 @@ def _waiting(node: str, tap: socket.socket, now: int) -> Iterator[Frame]:
         while arrived <= now:
             data, ancillary, _flags, address = tap.recvmsg(_SNAPSHOT, _ANCILLARY)
             told = {level: octets for level, _kind, octets in ancillary}
-            seconds, nanoseconds = struct.unpack("=qq", told[socket.SOL_SOCKET])
             _status, length = struct.unpack_from("=II", told[_SOL_PACKET])
-            arrived = seconds * 1_000_000_000 + nanoseconds
+            arrived = stamps.read(told[socket.SOL_SOCKET])
             yield Frame(arrived, node, address[0], data, length)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,10 @@ from testbed.act.ping import first_reply
 from testbed.client.box import Box, parent_of
 from testbed.client.channel import Channel
 from testbed.lab import Lab, LabError
+from testbed.observe import stamps
 from tests.e2e.worlds import pairs_world
 
-_SO_TIMESTAMPNS, _SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 35, 33, 32
+_SO_RCVBUFFORCE, _SO_SNDBUFFORCE = 33, 32
 _PORT = 9
 
 LINKS = {
@@ -55,7 +57,8 @@ class Ends:
 
     def __init__(self, lab: Lab, link: str, timeout: float = 1.0) -> None:
         self.a, self.b = lab.socket(f"{link}-a"), lab.socket(f"{link}-b")
-        self.b.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        stamps.want(self.b)
+        stamps.wait(partial(lab.socket, f"{link}-b"))
         self.b.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         address = str(lab[f"{link}-b"].address)
         self.b.bind((address, _PORT))
@@ -72,8 +75,7 @@ class Ends:
     def receive(self) -> tuple[bytes, float]:
         """The next datagram and when the kernel took it in (seconds of the clock on the wall)."""
         data, ancillary, _, _ = self.b.recvmsg(65536, 64)
-        seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2])
-        return data, seconds + nanoseconds / 1e9
+        return data, stamps.read(ancillary[0][2]) / 1e9
 
     def drain(self) -> list[tuple[bytes, float]]:
         """Everything that still arrives, until nothing has for the time-out."""

@@ -11,11 +11,13 @@ import socket
 import struct
 from array import array
 
+from testbed.observe import stamps
+
 AT_ONCE = 256
 DATAGRAM = struct.Struct("@qq")
 """What a flow's datagrams begin with, and the number of this one."""
 
-_SO_TIMESTAMPNS, _SO_RCVBUFFORCE = 35, 33
+_SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 8 << 20
 _SECOND = 1_000_000_000
 _HEADER = struct.Struct("@PIPQPQi4xI4x")
@@ -29,7 +31,7 @@ _recvmmsg = ctypes.CDLL(None).recvmmsg
 
 def open_for(receiver: socket.socket) -> None:
     """Have the kernel note when each datagram comes to a socket, and keep them for some time."""
-    receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    stamps.want(receiver)
     receiver.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
 
 
