@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import workers
+from tests import again, workers
 from tests.again import pytest_runtest_protocol
 from tests.conformance.clause import pytest_runtest_call, pytest_runtest_makereport
 from tests.labs import DATA_PATHS, missing_for
@@ -20,6 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # As in the background of a script. What tests start would ignore it as well, and be deaf to their Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(again.Count())
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
         config.pluginmanager.register(workers.Hooks())
     if told := getattr(config, "workerinput", {}).get(workers.UNITS):
