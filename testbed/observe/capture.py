@@ -5,11 +5,11 @@ A capture looks at what *arrives* at a node: each packet is seen once per hop, i
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -77,18 +77,11 @@ class Capture:
         self.lab = lab
         self.frames: list[Frame] = []
         self._sockets: dict[str, socket.socket] = {}
-        for node in nodes:
-            tap = lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-            tap.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            tap.setsockopt(_SOL_PACKET, _AUXDATA, 1)
-            tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
-            stamps.want(tap)
-            if program:
-                filters.attach(tap, program)
-            tap.setblocking(False)
-            self._sockets[node] = tap
-        for node in list(self._sockets)[:1]:
-            stamps.wait(partial(lab.socket, node))
+        with ExitStack() as meanwhile:
+            for node in nodes:
+                if not self._sockets:
+                    meanwhile.enter_context(stamps.at_once(partial(lab.socket, node)))
+                self._sockets[node] = _tap(lab, node, program, buffer)
         self.drain()
         self.frames.clear()
 
@@ -139,13 +132,26 @@ class Capture:
                 file.write(frame.data)
 
 
+def _tap(lab: SocketMaker, node: str, program: Sequence[filters.Instruction], buffer: int) -> socket.socket:
+    """A socket that gets every frame that arrives at a node, or those that a filter takes."""
+    tap = lab.socket(node, socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+    tap.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+    tap.setsockopt(_SOL_PACKET, _AUXDATA, 1)
+    tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
+    stamps.want(tap)
+    if program:
+        filters.attach(tap, program)
+    tap.setblocking(False)
+    return tap
+
+
 def _waiting(node: str, tap: socket.socket, now: int) -> Iterator[Frame]:
     """Every frame that the kernel holds for one socket.
 
     One that came after ``now`` is the last: frames may come as fast as they are taken.
     """
     arrived = 0
-    with contextlib.suppress(BlockingIOError):
+    with suppress(BlockingIOError):
         while arrived <= now:
             data, ancillary, _flags, address = tap.recvmsg(_SNAPSHOT, _ANCILLARY)
             told = {level: octets for level, _kind, octets in ancillary}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("=qq")
@@ -19,7 +20,7 @@ _PAUSE_S = 0.0002
 
 
 def want(receiver: socket.socket) -> None:
-    """Have the kernel note when each packet comes to a socket; see :func:`wait` for since when it does."""
+    """Have the kernel note when each packet comes to a socket; see :func:`at_once` for since when it does."""
     receiver.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
 
@@ -29,8 +30,9 @@ def read(ancillary: bytes) -> int:
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
-def wait(open_socket: Callable[[int, int, int], socket.socket]) -> None:
-    """Wait until the kernel stamps packets, as it does then while any socket wants it.
+@contextmanager
+def at_once(open_socket: Callable[[int, int, int], socket.socket]) -> Iterator[None]:
+    """What comes to sockets that want stamps, and are opened in this block, is stamped from the first packet on.
 
     Somebody sends himself datagrams, by the loopback interface, until one has come before it was read.
 
@@ -40,15 +42,20 @@ def wait(open_socket: Callable[[int, int, int], socket.socket]) -> None:
     Raises:
         TimeoutError: The kernel stamps nothing.
     """
-    deadline = time.monotonic() + _LONGEST_S
     with open_socket(socket.AF_INET, socket.SOCK_DGRAM, 0) as itself:
         itself.bind(("127.0.0.1", 0))
         want(itself)
-        while time.monotonic() < deadline:
-            itself.sendto(b"", itself.getsockname())
-            sent = time.time_ns()
-            _, ancillary, _, _ = itself.recvmsg(1, _ANCILLARY)
-            if read(ancillary[0][2]) <= sent:
-                return
+        deadline = time.monotonic() + _LONGEST_S
+        while not _stamped(itself):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the kernel stamps no packets, not within {_LONGEST_S:g} s")
             time.sleep(_PAUSE_S)
-    raise TimeoutError(f"the kernel stamps no packets, not within {_LONGEST_S:g} s")
+        yield
+
+
+def _stamped(itself: socket.socket) -> bool:
+    """Whether a datagram to itself has the time at which it came, not that at which it was read."""
+    itself.sendto(b"", itself.getsockname())
+    sent = time.time_ns()
+    _, ancillary, _, _ = itself.recvmsg(1, _ANCILLARY)
+    return read(ancillary[0][2]) <= sent

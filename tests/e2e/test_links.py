@@ -56,9 +56,10 @@ class Ends:
     """A UDP socket at each end of a link, and what arrives at the second when."""
 
     def __init__(self, lab: Lab, link: str, timeout: float = 1.0) -> None:
-        self.a, self.b = lab.socket(f"{link}-a"), lab.socket(f"{link}-b")
-        stamps.want(self.b)
-        stamps.wait(partial(lab.socket, f"{link}-b"))
+        self.a = lab.socket(f"{link}-a")
+        with stamps.at_once(partial(lab.socket, f"{link}-b")):
+            self.b = lab.socket(f"{link}-b")
+            stamps.want(self.b)
         self.b.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 64 << 20)
         address = str(lab[f"{link}-b"].address)
         self.b.bind((address, _PORT))

@@ -47,14 +47,14 @@ class Itself:
 @pytest.mark.parametrize("late", [0, 1, 5])
 def test_waits_until_the_first_datagram_that_was_stamped_as_it_came(late: int) -> None:
     itself = Itself(late)
-    stamps.wait(lambda *_kind: itself)
-    assert itself.sent == late + 1
+    with stamps.at_once(lambda *_kind: itself):
+        assert itself.sent == late + 1
 
 
 def test_a_kernel_that_stamps_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stamps, "_LONGEST_S", 0.01)
-    with pytest.raises(TimeoutError, match="stamps no packets"):
-        stamps.wait(lambda *_kind: Itself(1 << 30))
+    with pytest.raises(TimeoutError, match="stamps no packets"), stamps.at_once(lambda *_kind: Itself(1 << 30)):
+        pytest.fail("nothing was stamped")
 
 
 class Here:
