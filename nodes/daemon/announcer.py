@@ -1,10 +1,11 @@
-"""What a router tells the neighbours of hosts: their MAC addresses, as fast as the kernel takes that (X11)."""
+"""What a router says to hosts of its sites unasked, as fast as the kernel takes that: MAC addresses, and questions."""
 
 from __future__ import annotations
 
 import errno
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 
 from nodes.daemon.neighbour_socket import NeighbourSocket
 from nodes.lisp.eid import IPAddress
@@ -13,21 +14,22 @@ from nodes.lisp.rate_limit import RateLimit
 ANNOUNCEMENTS, EACH = 1024, 0.001
 """What the neighbours of hosts are told: as much at once, then one frame in a millisecond."""
 
+QUESTIONS = 1024
+"""How many questions wait, of those that strangers can cause as well; there is room for as many announcements."""
+
 PAUSE = 0.002
 """Seconds until the kernel is asked again to take a frame. Where hundreds of hosts move at once, the queue of what a
 switch has to hand out is full, and empty again after milliseconds."""
 
-_Announcement = tuple[NeighbourSocket, IPAddress, bytes | None, IPAddress]
-
 
 class Announcer:
-    """Announces MAC addresses on the site interfaces, in the order in which it was asked to."""
+    """Speaks on the site interfaces, in the order in which it was asked to (requirements X01, X05 and X11)."""
 
     def __init__(self, counters: Counter[str], now: Callable[[], float]) -> None:
-        """Announce nothing yet; what is announced, and refused, is counted in ``counters``. ``now`` is a clock."""
+        """Say nothing yet; what is announced, and refused, is counted in ``counters``. ``now`` is a clock."""
         self._counters, self._now = counters, now
         self._limit: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
-        self._waiting: deque[_Announcement] = deque()
+        self._waiting: deque[Callable[[], None]] = deque()
         self._again: float | None = None
 
     def announce(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
@@ -39,12 +41,23 @@ class Announcer:
             mac: Its MAC address; None is the router's.
             source: The router's address there.
         """
-        if not self._limit.allows(None, self._now()) or len(self._waiting) >= ANNOUNCEMENTS:
+        if self._limit.allows(None, self._now()) and len(self._waiting) < QUESTIONS + ANNOUNCEMENTS:
+            self._say(partial(self._announce, port, address, mac, source))
+        else:
             self._counters["announcements-refused"] += 1
-            return
-        self._waiting.append((port, address, mac, source))
-        if self._again is None:
-            self._send()
+
+    def ask(self, port: NeighbourSocket, wanted: IPAddress, own: IPAddress) -> None:
+        """Ask everybody on a site interface for a host, once: where it is goes by whether it answers.
+
+        Args:
+            port: The site interface.
+            wanted: The host's address.
+            own: The router's address there.
+        """
+        if len(self._waiting) < QUESTIONS:
+            self._say(partial(port.ask, wanted, own))
+        else:
+            self._counters["questions-refused"] += 1
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do, or None."""
@@ -55,13 +68,20 @@ class Announcer:
         if self._again is not None and self._now() >= self._again:
             self._send()
 
+    def _say(self, say: Callable[[], None]) -> None:
+        self._waiting.append(say)
+        if self._again is None:
+            self._send()
+
+    def _announce(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
+        port.announce(address, mac, source)
+        self._counters["hosts-announced"] += 1
+
     def _send(self) -> None:
         self._again = None
         while self._waiting:
-            port, address, mac, source = self._waiting[0]
             try:
-                port.announce(address, mac, source)
-                self._counters["hosts-announced"] += 1
+                self._waiting[0]()
             except OSError as error:
                 if error.errno in (errno.ENOBUFS, errno.EAGAIN):
                     self._again = self._now() + PAUSE

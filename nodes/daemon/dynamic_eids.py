@@ -178,10 +178,11 @@ class DynamicEids:
         """Ask for a host on its site interface; if it is there, its answer is overheard."""
         interface = effect.interface or self._plumbing.interface_of(effect.eid)
         port = self._by_name.get(interface or "")
-        if port is not None:
-            with suppress(OSError):  # the interface is down
-                self._plumbing.forget_neighbour(effect.eid, port.interface)
-            self._ask(port, effect.eid.address)
+        if port is None:
+            return
+        with suppress(OSError):  # the interface is down
+            self._plumbing.forget_neighbour(effect.eid, port.interface)
+        self._look_for(port, effect.eid.address)
 
     def installed(self, prefix: EidPrefix) -> None:
         """The mapping system has answered: so may we."""
@@ -324,10 +325,17 @@ class DynamicEids:
         interface = interface or self._plumbing.interface_of(eid)
         ports = (port for port, instance_id in self._ports.items() if instance_id == eid.instance_id)
         # It may be of another subnet, and be told of by a packet of which nobody knows where it came in.
-        return sum(self._ask(port, eid.address) for port in ports if interface in (port.interface, None))
+        return sum(self._look_for(port, eid.address) for port in ports if interface in (port.interface, None))
 
-    def _ask(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None = None) -> bool:
-        """Ask for a host: the machine that has this MAC address, or everybody."""
+    def _look_for(self, port: NeighbourSocket, address: IPAddress) -> bool:
+        """Ask everybody for a host, even if the kernel does not take the question at once; False: by no own address."""
+        own = self._plumbing.own_address(port.interface, address)
+        if own is not None:
+            self._announcer.ask(port, address, own)
+        return own is not None
+
+    def _ask(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None) -> bool:
+        """Ask for a host the machine that has this MAC address, or everybody; it will be asked again."""
         own = self._plumbing.own_address(port.interface, address)
         if own is None:
             return False
