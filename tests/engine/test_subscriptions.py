@@ -398,6 +398,21 @@ def test_an_unsubscription_that_is_lost_is_sent_again(kind: type) -> None:
     assert (str(HOST.network), world["ms"].config.subscribers[0].xtr_id) not in subscriptions(world)
 
 
+def test_an_unsubscription_that_the_network_doubles_is_no_replay() -> None:
+    """Whoever watches for replays is not to be shown copies."""
+    world = unneeded()
+
+    def copies(packet: Packet) -> tuple[float, ...]:
+        to_resolver = packet.source == XTR3 and isinstance(packet.message, EncapsulatedControlMessage)
+        return (world.delay,) * (2 if to_resolver and packet.request.itr_rlocs == (NoAddress(),) else 1)
+
+    world.delays = copies
+    world.run(310)
+    assert (str(HOST.network), f"{int(XTR3):032x}") not in subscriptions(world)
+    assert world["ms"].drops["subscription-copy"] == 1
+    assert "subscription-replay" not in world["ms"].drops
+
+
 def test_nobody_answers_an_unsubscription() -> None:
     world = unneeded()
     count = len(asked(world, XTR3))

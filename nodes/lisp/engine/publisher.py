@@ -113,11 +113,15 @@ class Publisher:
         ends = is_withdrawal(request)
         prefix = request.records[0].prefix if ends else records[0].prefix
         subscription = (self._table.get(prefix) or {}).get(subscriber.xtr_id)
+        if request.nonce in self._by_nonce:
+            # Its answer waits for the acknowledgement: the network has doubled it, or its xTR sends it again.
+            yield from self._context.drop("subscription-copy", now, eid=prefix)
+            return
         # RFC 9437 section 5: a nonce that is not greater than the stored one may be a replay: dropped, and logged. So
-        # it is after the end of a subscription. One that is outstanding is a copy.
+        # it is after the end of a subscription.
         ended = self._ended.get((subscriber.xtr_id, prefix))
         last = subscription.nonce if subscription and subscription.confirmed else ended
-        if (last is not None and not newer(request.nonce, last)) or request.nonce in self._by_nonce:
+        if last is not None and not newer(request.nonce, last):
             yield from self._context.drop("subscription-replay", now, eid=prefix)
             return
         if subscription is None:
