@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from nodes.lisp.config import DynamicEid, Locator, NodeConfig
+from nodes.lisp.config import DatabaseMapping, DynamicEid, Locator, NodeConfig
 from nodes.lisp.effects import CONTROL_PORT
 from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.election import DEAD, HELLO, Election, Peer
 from nodes.lisp.engine.solicitor import PATIENCE
 from nodes.lisp.inputs import CoreLinks, Datagram, HostGone, HostSeen, StrayData
-from nodes.lisp.wire import EidRecord, LocatorRecord, MapNotify, MapRegister, sign
+from nodes.lisp.wire import EidRecord, LocatorRecord, MapNotify, MapRegister, MapRequest, sign
 from tests.engine.stretched import HOST, PORT, SUBNET, XTR3, notifies, registered, to
-from tests.engine.world import DC1, KEY, Packet, World, ip_address, map_resolver, map_server, site, xtr
+from tests.engine.world import DC1, DC2, KEY, MS, Packet, World, ip_address, map_resolver, map_server, site, xtr
 
 GROUP = ip_address("239.1.1.7")
 RLOCS: dict[str, IPAddress] = {
@@ -207,6 +207,43 @@ def test_others_are_told_which_rlocs_are_cut_off(cut: str) -> None:
         assert registered(world) == str(RLOCS[gateway])
         assert [one.address for one in world["branch"].forwarding(HOST).locators] == [RLOCS[one] for one in usable]
         assert notifies(world) == [], "nothing has moved"
+
+
+@pytest.mark.requirement("X09")
+def test_who_registers_no_hosts_solicits_nobody_before_the_gateway_has() -> None:
+    """Of three, one loses the core, and the gateway's word of that is lost; the other's own registration says nothing."""
+    all_three = {name: rloc for name, rloc in RLOCS.items() if name in SITES["a"]} | {"a3": ip_address("10.0.1.3")}
+    locators = tuple(Locator(rloc, 1, 33) for rloc in all_three.values())
+    world = World().add(
+        map_server(site("dc", SUBNET, DC2, more=True), site("branch", DC1)),
+        map_resolver(SUBNET, DC1, DC2),
+        *(
+            replace(
+                member("a1"),
+                name=name,
+                rlocs=(rloc,),
+                xtr_id=f"{int(rloc):032x}",
+                dynamic_eids=(DynamicEid(SUBNET, locators),),
+                database=(DatabaseMapping(DC2, locators),),
+            )
+            for name, rloc in all_three.items()
+        ),
+        xtr("branch", XTR3, DC1),
+    )
+    world.run()
+    world.put("a1", HostSeen(HOST, PORT))
+    world.run(1)
+    assert to(world, "branch") in all_three.values()
+    for name in all_three:
+        world[name].contacts.add(XTR3)
+    cut_at = world.now
+    world.lost = lambda packet: packet.source == RLOCS["a1"] and packet.destination == MS and packet.time < cut_at + 1
+    world.put("a3", CoreLinks(False))
+    world.run(0.5)
+    told = [packet.message for packet in world.sent(MapRequest, RLOCS["a2"])]
+    assert [[one.prefix for one in m.records] for m in told if isinstance(m, MapRequest) and m.smr] == [[DC2]]
+    world.run(1)
+    assert [one.address for one in world["branch"].forwarding(HOST).locators] == [RLOCS["a1"], RLOCS["a2"]]
 
 
 @pytest.mark.requirement("X09")

@@ -234,8 +234,12 @@ class Etr:
             return
         known = yield from self._registrar.map_notify(notify, arrival, now)
         yield from self._home.settle(self._registrar.acknowledged)
-        yield from self._solicitor.settle(self._registrar.acknowledged, now)
+        yield from self._solicitor.settle(self._is_known, now)
         yield from self._tell_contacts(known, now)
+
+    def _is_known(self, prefix: EidPrefix) -> bool:
+        """Whether every Map-Server is known to know a mapping as it is: of what a peer registers nothing is heard."""
+        return self._registrar.registers(prefix) and self._registrar.acknowledged(prefix)
 
     def _tell_contacts(self, known: Iterable[EidPrefix], now: float) -> Iterator[Effect]:
         """Hosts that were found are registered: whoever has got data of theirs may go by what was so before.

@@ -218,6 +218,10 @@ class Registrar:
         """Whether every Map-Server has acknowledged every EID-prefix as it is now."""
         return not any(chunk.pending for chunk in self._chunks)
 
+    def registers(self, prefix: EidPrefix) -> bool:
+        """Whether this EID-prefix is registered, or is to be."""
+        return prefix in self._homes
+
     def acknowledged(self, prefix: EidPrefix) -> bool:
         """Whether every Map-Server has acknowledged this EID-prefix as it is now."""
         return not any(prefix in chunk.pending for chunk in self._homes.get(prefix, ()))
