@@ -202,7 +202,9 @@ class Handover:
             away.yielded_until = now + min(LONGEST_YIELD, FIRST_YIELD * 2**away.yields)
             self._yielded.set(eid, away.yielded_until)
             away.yields += 1
-            if away.yields == 1:
+            # Lost for the second time, a second after the first: there are two. A host that moved there and back faster
+            # than messages do has come to rest by then, and only one of the xTRs finds it.
+            if away.yields == 2:
                 kept_by = [str(one) for one in _rlocs(away.record)]
                 yield Report("dynamic-eid-duplicate", {"eid": str(eid), "kept_by": kept_by})
             return
