@@ -211,7 +211,7 @@ def test_others_are_told_which_rlocs_are_cut_off(cut: str) -> None:
 
 @pytest.mark.requirement("X09")
 def test_who_registers_no_hosts_solicits_nobody_before_the_gateway_has() -> None:
-    """Of three, one loses the core, and the gateway's word of that is lost; the other's own registration says nothing."""
+    """Of three, one loses the core, and the gateway's word of that is lost; the other's is none about hosts."""
     all_three = {name: rloc for name, rloc in RLOCS.items() if name in SITES["a"]} | {"a3": ip_address("10.0.1.3")}
     locators = tuple(Locator(rloc, 1, 33) for rloc in all_three.values())
     world = World().add(
