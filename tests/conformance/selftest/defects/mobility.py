@@ -7,201 +7,154 @@ from tests.conformance.selftest.defect import Defect, Edit
 _ENGINE = "nodes/lisp/engine/"
 _DYNAMIC = "nodes/daemon/dynamic_eids.py"
 
+
+def _defect(requirement: str, broken: str, *how: Edit, roles: tuple[str, ...] = ("etr",)) -> Defect:
+    """One that is seen by the Python data path: the control plane, which moves are about, is the same on both."""
+    return Defect(requirement, broken, how, roles, data_path="python")
+
+
 DEFECTS = (
-    Defect(
+    _defect(
         "X01",
         "a frame for a host that is known shows nobody",
-        (
-            Edit(
-                "nodes/dataplane/first_frames.py",
-                "if source is None:",
-                "to = source and _address(frame[30:34] if source.version == 4 else frame[38:54])\n"
-                "            if source is None or to in self._known[instance_id]:",
-            ),
+        Edit(
+            "nodes/dataplane/first_frames.py",
+            "if source is None:",
+            "to = source and _address(frame[30:34] if source.version == 4 else frame[38:54])\n"
+            "            if source is None or to in self._known[instance_id]:",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X02",
         "whatever source a packet has, that is a host: nobody is asked whether it is there",
-        (Edit(_DYNAMIC, "self._ask(port, eid.address)", "self._step(HostSeen(eid, port.interface))"),),
-        roles=("etr",),
-        data_path="python",
+        Edit(_DYNAMIC, "self._ask(port, eid.address)", "self._step(HostSeen(eid, port.interface))"),
     ),
-    Defect(
+    _defect(
         "X03",
         "the xTR that a host left is told of its new mapping for a minute only",
-        (
-            Edit(
-                f"{_ENGINE}moves.py",
-                "self._tell(one, [now])",
-                "self._tell(one, [replace(now, ttl_minutes=1) if one in before else now])",
-            ),
+        Edit(
+            f"{_ENGINE}moves.py",
+            "self._tell(one, [now])",
+            "self._tell(one, [replace(now, ttl_minutes=1) if one in before else now])",
         ),
         roles=("map-server",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X04",
         "the xTR that a host left does not say that its registration has ended",
-        (
-            Edit(
-                f"{_ENGINE}handover.py",
-                "yield from self._registrar.register([replace(one, ttl_minutes=0) for one in ended], now)",
-                "yield from ()",
-            ),
+        Edit(
+            f"{_ENGINE}handover.py",
+            "yield from self._registrar.register([replace(one, ttl_minutes=0) for one in ended], now)",
+            "yield from ()",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X05",
         "the xTR that a host left registers it again after a minute",
-        (
-            Edit(
-                f"{_ENGINE}registrar.py",
-                "in withdrawn:\n            self._take_out(chunk, prefix)",
-                "in withdrawn:\n            chunk.records[prefix] = replace(chunk.records[prefix], ttl_minutes=1440)",
-            ),
+        Edit(
+            f"{_ENGINE}registrar.py",
+            "in withdrawn:\n            self._take_out(chunk, prefix)",
+            "in withdrawn:\n            chunk.records[prefix] = replace(chunk.records[prefix], ttl_minutes=1440)",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X06",
         "who still sends data to the old place is not solicited because of it",
-        (
-            Edit(
-                f"{_ENGINE}handover.py",
-                "yield from self._solicitor.solicit(record, [stray.rloc], now)",
-                "yield from ()",
-            ),
+        Edit(
+            f"{_ENGINE}handover.py",
+            "yield from self._solicitor.solicit(record, [stray.rloc], now)",
+            "yield from ()",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X08",
         "four Null0 routes cover a permitted subnet, one for each quarter",
-        (Edit("nodes/daemon/native_routes.py", "narrower.subnets()", "narrower.subnets(prefixlen_diff=2)"),),
-        roles=("etr",),
-        data_path="python",
+        Edit("nodes/daemon/native_routes.py", "narrower.subnets()", "narrower.subnets(prefixlen_diff=2)"),
     ),
-    Defect(
+    _defect(
         "X09",
         "the standby waits for four seconds until it takes a silent gateway for dead",
-        (Edit(f"{_ENGINE}election.py", "DEAD = 0.7", "DEAD = 4.0"),),
-        roles=("etr",),
-        data_path="python",
+        Edit(f"{_ENGINE}election.py", "DEAD = 0.7", "DEAD = 4.0"),
     ),
-    Defect(
+    _defect(
         "X10",
         "the home of a host that is away is told of its mapping for a minute only",
-        (
-            Edit(
-                f"{_ENGINE}moves.py",
-                "self._tell(one, [now])",
-                "self._tell(one, [now if one in before else replace(now, ttl_minutes=1)])",
-            ),
+        Edit(
+            f"{_ENGINE}moves.py",
+            "self._tell(one, [now])",
+            "self._tell(one, [now if one in before else replace(now, ttl_minutes=1)])",
         ),
         roles=("map-server",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X11",
         "the neighbours of a host that has left are told only when they send to it",
-        (
-            Edit(
-                _DYNAMIC,
-                "self._announce(effect.eid, host.interface if host else self._plumbing.interface_of(effect.eid), None)",
-                "del host",
-            ),
+        Edit(
+            _DYNAMIC,
+            "self._announce(effect.eid, host.interface if host else self._plumbing.interface_of(effect.eid), None)",
+            "del host",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X12",
         "the first request for an absent host is answered",
-        (
-            Edit(
-                "nodes/daemon/proxy_replies.py",
-                "elif asking.requests <= permitted[1].proxy_reply_requests:",
-                "elif False:",
-            ),
+        Edit(
+            "nodes/daemon/proxy_replies.py",
+            "elif asking.requests <= permitted[1].proxy_reply_requests:",
+            "elif False:",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X14",
         "the home of a host that has returned keeps its mapping at the other site",
-        (
-            Edit(
-                f"{_ENGINE}handover.py",
-                "yield from self._learn(replace(EidRecord.of(eid, 0, ()), authoritative=True), now)",
-                "yield from ()",
-            ),
+        Edit(
+            f"{_ENGINE}handover.py",
+            "yield from self._learn(replace(EidRecord.of(eid, 0, ()), authoritative=True), now)",
+            "yield from ()",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "X15",
         "an xTR registers once in a second and a half, whatever hosts come meanwhile",
-        (Edit(f"{_ENGINE}registrar.py", "FEW, GATHERING = 4, 0.02", "FEW, GATHERING = 1, 1.5"),),
-        roles=("etr",),
-        data_path="python",
+        Edit(f"{_ENGINE}registrar.py", "FEW, GATHERING = 4, 0.02", "FEW, GATHERING = 1, 1.5"),
     ),
-    Defect(
+    _defect(
         "X16",
         "a subscriber acknowledges what is published, and goes on as before",
-        (
-            Edit(
-                f"{_ENGINE}publications.py",
-                "yield from self._cache.store(EidRecord.of(record.prefix, 0) if here else record, now)",
-                "del here",
-            ),
+        Edit(
+            f"{_ENGINE}publications.py",
+            "yield from self._cache.store(EidRecord.of(record.prefix, 0) if here else record, now)",
+            "del here",
         ),
         roles=("itr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "C27",
         "the intervals at which a Map-Notify is repeated do not grow",
-        (Edit(f"{_ENGINE}repetition.py", "self.interval *= 2", "self.interval *= 1"),),
+        Edit(f"{_ENGINE}repetition.py", "self.interval *= 2", "self.interval *= 1"),
         roles=("map-server",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "C28",
         "a Map-Notify-Ack says everything twice",
-        (
-            Edit(
-                f"{_ENGINE}map_notifies.py",
-                "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)",
-                "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records * 2)",
-            ),
+        Edit(
+            f"{_ENGINE}map_notifies.py",
+            "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)",
+            "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records * 2)",
         ),
-        roles=("etr",),
-        data_path="python",
     ),
-    Defect(
+    _defect(
         "S15",
         "a mapping whose locators are all others than before is not taken in",
-        (
-            Edit(
-                f"{_ENGINE}itr.py",
-                "yield from self.map_cache.store(record, now)",
-                "known = self.map_cache.lookup(record.prefix)\n"
-                "        before = {one.address for one in known.locators} if known else set()\n"
-                "        others = {one.address for one in record.locators}\n"
-                "        if not before or not others or before & others:\n"
-                "            yield from self.map_cache.store(record, now)",
-            ),
+        Edit(
+            f"{_ENGINE}itr.py",
+            "yield from self.map_cache.store(record, now)",
+            "known = self.map_cache.lookup(record.prefix)\n"
+            "        before = {one.address for one in known.locators} if known else set()\n"
+            "        others = {one.address for one in record.locators}\n"
+            "        if not before or not others or before & others:\n"
+            "            yield from self.map_cache.store(record, now)",
         ),
         roles=("itr", "pitr"),
-        data_path="python",
     ),
 )
