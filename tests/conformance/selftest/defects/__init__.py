@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.conformance.selftest.defect import Defect
-from tests.conformance.selftest.defects import control_plane, data_plane, mapping_system, mobility
+from tests.conformance.selftest.defects import control_plane, data_plane, mapping_system, mobility, registrations
 
 DEFECTS: Mapping[str, Defect] = {
     one.requirement: one
-    for one in (*data_plane.DEFECTS, *control_plane.DEFECTS, *mapping_system.DEFECTS, *mobility.DEFECTS)
+    for chapter in (data_plane, control_plane, registrations, mapping_system, mobility)
+    for one in chapter.DEFECTS
 }

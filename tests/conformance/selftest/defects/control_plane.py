@@ -179,52 +179,29 @@ DEFECTS = (
         roles=("etr",),
     ),
     Defect(
-        "C19",
-        "of the nonces of a Map-Register only the last one is refused, older ones are taken",
+        "C17",
+        "of the more-specifics inside one another an answer has the outer ones only",
         (
             Edit(
-                f"{_ENGINE}map_server.py",
-                "if register.nonce <= self._nonces.get(slot, -1):",
-                "if register.nonce == self._nonces.get(slot, -1):",
+                f"{_ENGINE}mappings.py",
+                "(inside[prefix] for prefix in ordered))",
+                "(inside[one] for one in ordered if not any(o.covers(one) for o in ordered if o != one)))",
             ),
         ),
-        roles=("map-server",),
+        data_path="python",
     ),
     Defect(
-        "C20",
-        "the Map-Server takes whatever algorithm the sender has chosen",
+        "C18",
+        "a less-specific mapping lasts as long as its own Record TTL says, whatever is inside it",
         (
             Edit(
-                f"{_ENGINE}map_server.py",
-                "if (key.key_id, key.algorithm) == (register.key_id, register.algorithm_id))",
-                "if key.key_id == register.key_id)",
+                "nodes/lisp/map_cache.py",
+                "if prefix != record.prefix and entry.expires_at is not None:",
+                "if False:",
             ),
         ),
-        roles=("map-server",),
-    ),
-    Defect(
-        "C22",
-        "the Site-ID behind a Map-Register is 0",
-        (Edit(f"{_ENGINE}registrar.py", "site_id=config.site_id,", "site_id=0,"),),
-        roles=("etr",),
-    ),
-    Defect(
-        "C25",
-        "a Map-Register that nobody acknowledges is sent again each second, for ever",
-        (
-            Edit(
-                f"{_ENGINE}registrar.py",
-                "chunk.backoff = min(2 * chunk.backoff, LONGEST_BACKOFF)",
-                "chunk.backoff = FIRST_BACKOFF",
-            ),
-        ),
-        roles=("etr",),
-    ),
-    Defect(
-        "C26",
-        "a Map-Notify follows where none was wanted",
-        (Edit(f"{_ENGINE}map_server.py", "if register.want_notify:", "if register.records:"),),
-        roles=("map-server",),
+        roles=("itr",),
+        data_path="python",
     ),
     Defect(
         "C29",
@@ -282,6 +259,13 @@ DEFECTS = (
         roles=("itr",),
     ),
     Defect(
+        "C34",
+        "who had data within the last ten minutes is solicited",
+        (Edit("nodes/dataplane/contacts.py", "SECONDS = 60.0", "SECONDS = 600.0"),),
+        roles=("etr",),
+        data_path="python",
+    ),
+    Defect(
         "C35",
         "ICMP errors take no locator down",
         (
@@ -309,27 +293,8 @@ DEFECTS = (
         ),
     ),
     Defect(
-        "C38",
-        "the Map-Server forgets all nonces when it restarts",
-        (
-            Edit(
-                f"{_ENGINE}map_server.py",
-                "if key.startswith(NONCES) and isinstance(value, int):",
-                "if False:",
-            ),
-        ),
-        roles=("map-server",),
-    ),
-    Defect(
-        "C39",
-        "the Map-Server tries its key whatever Key ID the Map-Register names",
-        (
-            Edit(
-                f"{_ENGINE}map_server.py",
-                "if (key.key_id, key.algorithm) == (register.key_id, register.algorithm_id))",
-                "if key.algorithm == register.algorithm_id)",
-            ),
-        ),
-        roles=("map-server",),
+        "C40",
+        "control messages over IPv4 are as long as an Ethernet has room for",
+        (Edit(f"{_ENGINE}context.py", "return 576 - 20 - 8 if", "return 1500 - 20 - 8 if"),),
     ),
 )

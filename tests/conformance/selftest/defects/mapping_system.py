@@ -20,6 +20,19 @@ DEFECTS = (
         roles=("etr",),
     ),
     Defect(
+        "M02",
+        "an ETR that has started registers every ten seconds at first",
+        (
+            Edit(
+                f"{_ENGINE}registrar.py",
+                "chunk.refreshed + self._context.config.registration_interval)",
+                "chunk.refreshed + (10 if self._nonce < self._before + 20 else "
+                "self._context.config.registration_interval))",
+            ),
+        ),
+        roles=("etr",),
+    ),
+    Defect(
         "M03",
         "the Map-Server takes more-specifics of what is configured, wanted or not",
         (
@@ -93,6 +106,22 @@ DEFECTS = (
         roles=("map-server",),
     ),
     Defect(
+        "M11",
+        "a Map-Reply counts from the Map-Resolver's address, a Map-Server's or a locator's, and from no other",
+        (
+            Edit(
+                f"{_ENGINE}itr.py",
+                "if reason := refusal(reply, resolution.eid):",
+                "config = self._context.config\n"
+                "        known = {*config.map_resolvers, *(one.address for one in config.map_servers)}\n"
+                "        known |= {one.address for record in reply.records for one in record.locators}\n"
+                "        other = '' if arrival.source in known else 'other-source'\n"
+                "        if reason := refusal(reply, resolution.eid) or other:",
+            ),
+        ),
+        roles=("etr",),
+    ),
+    Defect(
         "M13",
         "a PITR asks without the p-bit",
         (Edit(f"{_ENGINE}itr.py", "pitr=not (for_site or for_eid))", "pitr=False)"),),
@@ -109,6 +138,18 @@ DEFECTS = (
             ),
         ),
         roles=("petr",),
+    ),
+    Defect(
+        "M20",
+        "of several addresses in a list the last one is lost",
+        (
+            Edit(
+                "nodes/lisp/wire/addresses.py",
+                "address = AfiList(tuple(members))",
+                "address = AfiList(tuple(members[:-1]))",
+            ),
+        ),
+        roles=("map-server",),
     ),
     Defect(
         "M22",
@@ -132,6 +173,19 @@ DEFECTS = (
             ),
         ),
         roles=("map-server", "map-resolver"),
+    ),
+    Defect(
+        "M24",
+        "what a PITR has no mapping for goes back natively to where it came from",
+        (
+            Edit(
+                "nodes/dataplane/decision.py",
+                'return Drop("unregistered EID", Unreachable.HOST) if isinstance(verdict, Native) else verdict',
+                "return verdict",
+            ),
+        ),
+        roles=("pitr",),
+        data_path="python",
     ),
     Defect(
         "S01",
@@ -173,5 +227,43 @@ DEFECTS = (
             ),
         ),
         roles=("itr",),
+    ),
+    Defect(
+        "S04",
+        "a PITR asks for everything by default, not for what is inside its aggregates alone",
+        (
+            Edit(
+                f"{_ENGINE}itr.py",
+                "defaults = set(config.eid_aggregates) if",
+                "defaults = {everything(one) for one in config.eid_aggregates} if",
+            ),
+        ),
+        roles=("pitr",),
+        data_path="python",
+    ),
+    Defect(
+        "S05",
+        "the source of an outer header is the first RLOC, whatever link the packet leaves by",
+        (
+            Edit(
+                "nodes/daemon/plumbing.py",
+                "return route.source if route.source in self._tables.own else None",
+                "return next(one for one in self._config.rlocs if one.version == locator.version)",
+            ),
+        ),
+        roles=("itr",),
+        data_path="python",
+    ),
+    Defect(
+        "S09",
+        "a Map-Resolver leaves it to a Map-Server to say what is no EID",
+        (
+            Edit(
+                f"{_ENGINE}map_resolver.py",
+                "found = self._delegations.lookup(eid)\n",
+                "found = self._delegations.lookup(eid) or next(iter(self._delegations.items()), None)\n",
+            ),
+        ),
+        roles=("map-resolver",),
     ),
 )

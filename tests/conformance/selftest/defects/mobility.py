@@ -67,6 +67,20 @@ DEFECTS = (
         ),
     ),
     _defect(
+        "X07",
+        "an answer with nothing but other locators ends the mapping, and the next packet asks once more",
+        Edit(
+            f"{_ENGINE}itr.py",
+            "for record in answer.records:\n                yield from self._store(record, now)",
+            "for record in answer.records:\n"
+            "                known = self.map_cache.lookup(record.prefix)\n"
+            "                before = {one.address for one in known.locators} if known else set()\n"
+            "                others = before and not before & {one.address for one in record.locators}\n"
+            "                yield from self._store(replace(record, ttl_minutes=0) if others else record, now)",
+        ),
+        roles=("itr", "pitr"),
+    ),
+    _defect(
         "X08",
         "four Null0 routes cover a permitted subnet, one for each quarter",
         Edit("nodes/daemon/native_routes.py", "narrower.subnets()", "narrower.subnets(prefixlen_diff=2)"),
