@@ -27,7 +27,7 @@ DEFECTS = (
     _defect(
         "X02",
         "whatever source a packet has, that is a host: nobody is asked whether it is there",
-        Edit(_DYNAMIC, "self._ask(port, eid.address)", "self._step(HostSeen(eid, port.interface))"),
+        Edit(_DYNAMIC, "self._look_for(port, eid.address)", "(self._step(HostSeen(eid, port.interface)) or 1)"),
     ),
     _defect(
         "X03",
