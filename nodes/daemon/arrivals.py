@@ -57,7 +57,8 @@ class Arrivals:
             instance_id: The instance that it arrived in.
             now: Seconds of the clock.
         """
-        if not self._searches.allows(mac, now):
+        # A flood of them costs no more than looking at the clock.
+        if self._questions.next(None, now) > now or not self._searches.allows(mac, now):
             return
         prefixes = [one for one in self._permitted if one.instance_id == instance_id]
         likely = [one.address for one in self._had.get(mac, ()) if one.instance_id == instance_id]
@@ -65,10 +66,13 @@ class Arrivals:
         known = (eid.address for one in prefixes for eid in self._elsewhere(one))
         # Of an IPv6 prefix, the first addresses are as likely as any: the machine is pinged instead.
         each = (address for one in prefixes if one.version == 4 for address in one.network)
-        chosen = dict.fromkeys(islice(chain(likely, derived, known, each), 2 * MOST_QUESTIONS))
-        for address in islice(chosen, MOST_QUESTIONS):
-            if not self._questions.allows(None, now):
+        chosen: set[IPAddress] = set()
+        for address in islice(chain(likely, derived, known, each), 2 * MOST_QUESTIONS):
+            if address in chosen:
+                continue
+            if len(chosen) >= MOST_QUESTIONS or not self._questions.allows(None, now):
                 return
+            chosen.add(address)
             yield address
 
 

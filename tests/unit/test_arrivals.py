@@ -57,6 +57,22 @@ def test_a_flood_of_machines_costs_so_many_frames() -> None:
     assert sum(len(list(one.questions(mac, 0, 2.0))) for mac in flood) == pytest.approx(2000, abs=2)
 
 
+def test_a_flood_of_machines_does_not_have_the_map_cache_read_again_and_again() -> None:
+    """Who has had no turn is asked when there is room again, without a pause."""
+    reads: list[EidPrefix] = []
+
+    def elsewhere(prefix: EidPrefix) -> list[EidPrefix]:
+        reads.append(prefix)
+        return []
+
+    one = Arrivals([SUBNET], elsewhere)
+    machines = [n.to_bytes(6, "big") for n in range(2, 1000)]
+    for mac in machines:
+        list(one.questions(mac, 0, 0.0))
+    assert len(reads) == BURST / MOST_QUESTIONS
+    assert len(list(one.questions(machines[-1], 0, PAUSE / 2))) == MOST_QUESTIONS
+
+
 def test_another_instance_has_other_hosts() -> None:
     one = arrivals(EidPrefix(SUBNET.network, 7))
     one.had(MAC, host_prefix("192.168.7.42", 7))
