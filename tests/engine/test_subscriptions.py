@@ -10,6 +10,7 @@ import pytest
 from nodes.lisp.config import NodeConfig
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import IPAddress, host_prefix
+from nodes.lisp.engine.replies import FLOOD_BURST
 from nodes.lisp.inputs import HostGone, Miss, Query, Tick
 from nodes.lisp.wire import (
     Action,
@@ -351,6 +352,20 @@ def test_an_end_is_told_to_where_it_was_asked_from() -> None:
     assert said(ending) == [(HOST, 0, [])]
     acknowledges(world, ending)
     assert subscriptions(world) == {}
+
+
+def test_a_flood_of_forged_ends_is_no_flood_of_map_notifies() -> None:
+    """RFC 9437 section 7.2. And the xTR itself ends its subscription soon after."""
+    world, config = played()
+    count, last = len(notifies(world, XTR3)), notifies(world, XTR3)[-1][1].nonce
+    for number in range(1, 2001):
+        world.inject("ms", ecm(withdrawal_of(config, last + number), STRANGER), XTR3)
+    assert len(notifies(world, XTR3)) - count <= FLOOD_BURST
+    assert world["ms"].drops["map-reply-rate"] >= 2000 - FLOOD_BURST
+    world.run(1)
+    world.inject("ms", ecm(withdrawal_of(config, last + 3000), XTR3), XTR3)
+    acknowledges(world, notifies(world, XTR3)[-1][1])
+    assert (str(HOST.network), config.xtr_id) not in subscriptions(world)
 
 
 def test_after_its_end_a_subscription_is_not_begun_by_an_old_request() -> None:

@@ -65,6 +65,7 @@ class MapReplier:
         self._probe_limit: RateLimit[tuple[IPAddress, EidPrefix | Address]] = RateLimit(PROBE_BURST, PROBE_INTERVAL)
         # Who asks for ever other EIDs in somebody else's name floods nobody either.
         self._flood_limit: RateLimit[IPAddress] = RateLimit(FLOOD_BURST, FLOOD_INTERVAL)
+        self._ends_limit: RateLimit[bytes | None] = RateLimit(FLOOD_BURST, FLOOD_INTERVAL)  # by xTR-ID
 
     def map_request(self, request: MapRequest, arrival: Datagram, now: float) -> Iterator[Effect]:
         """A Map-Request by itself: an RLOC-probe or the refresh of a mapping. An ETR answers; an RTR, to probes."""
@@ -163,7 +164,11 @@ class MapReplier:
         if self._publisher is None or records is None:
             return False
         if is_withdrawal(request):
-            yield from self._publisher.request(request, (), inner.source, now)
+            # RFC 9437 section 7.2: whoever asks in an xTR's name has it told of no more than so many ends.
+            if self._ends_limit.allows(request.xtr_id, now):
+                yield from self._publisher.request(request, (), inner.source, now)
+            else:
+                yield from self._context.drop("map-reply-rate", now, eid=eid)
             return True
         destination = self._context.reply_address(request.itr_rlocs)
         if destination is None:
