@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 
 from nodes.lisp.config import RegistrationSite
@@ -176,10 +177,14 @@ class Registrations:
         wider = self._registered.lookup(EidPrefix(prefix.network.supernet(), prefix.instance_id))
         return self.parts(wider[0]) if wider else []
 
-    def known_inside(self, prefix: EidPrefix) -> set[EidPrefix]:
-        """Registered and configured prefixes inside ``prefix``, but not itself: what a hole in it has to avoid."""
-        known = {inner for table in (self.configured, self._registered) for inner, _ in table.covered(prefix)}
-        return known - {prefix}
+    def known_inside(self, prefix: EidPrefix) -> Iterator[EidPrefix]:
+        """Configured and registered prefixes inside ``prefix``, but not itself: what a hole in it has to avoid.
+
+        One that is both comes twice.
+        """
+        for known in chain(self.configured.covered(prefix), self._registered.covered(prefix)):
+            if known[0] != prefix:
+                yield known[0]
 
     def room_for(self, site: RegistrationSite, prefixes: Iterable[EidPrefix], most: int) -> bool:
         """Whether the site can register ``prefixes`` and have ``most`` at most besides the configured ones.

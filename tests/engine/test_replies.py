@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,8 @@ import pytest
 from nodes.lisp.config import DatabaseMapping, Locator
 from nodes.lisp.effects import Forwarding
 from nodes.lisp.eid import EidPrefix, host_prefix
-from nodes.lisp.engine.mappings import filled
+from nodes.lisp.engine.context import payload_limit
+from nodes.lisp.engine.mappings import MOST_RECORDS, filled
 from nodes.lisp.engine.replies import fitting
 from nodes.lisp.rate_limit import RateLimit
 from nodes.lisp.wire import (
@@ -31,6 +32,7 @@ from tests.engine.world import (
     XTR1,
     XTR2,
     World,
+    ip_address,
     map_resolver,
     map_server,
     site,
@@ -135,7 +137,26 @@ def test_filled_takes_the_first_of_equals_and_the_least_ttl() -> None:
     """ETR before Map-Server before Map-Resolver."""
     best, inner = record("172.16.0.0/16", 60), record("172.16.1.0/24", 5)
     elsewhere = EidRecord.of(EidPrefix.of("172.16.1.0/24"), 1440, action=Action.SEND_MAP_REQUEST)
-    assert filled(best, [inner], [elsewhere]) == (replace(best, ttl_minutes=5), inner)
+    assert filled(WIDE, best, [inner], [elsewhere]) == (replace(best, ttl_minutes=5), inner)
+
+
+@pytest.mark.requirement("C40")
+@pytest.mark.parametrize(
+    ("inside", "read", "answered"), [(MOST_RECORDS - 1, MOST_RECORDS - 1, MOST_RECORDS), (10_000, MOST_RECORDS, 1)]
+)
+def test_an_answer_that_cannot_fit_is_not_put_together(inside: int, read: int, answered: int) -> None:
+    """A question costs no more where ten thousand hosts are inside the prefix; what fits is all there."""
+    taken = 0
+
+    def more_specifics() -> Iterator[EidRecord]:
+        nonlocal taken
+        for number in range(inside):
+            taken += 1
+            yield EidRecord.of(host_prefix(ip_address(0xAC100000 + number)), 60)
+
+    found = filled(host_prefix("172.16.200.1"), record(str(WIDE), locators=()), more_specifics())
+    assert (taken, len(found)) == (read, answered)
+    assert len(MapReply(0, found).encode()) <= payload_limit(ip_address("::1"))
 
 
 @pytest.mark.requirement("C40")

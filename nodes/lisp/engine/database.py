@@ -95,9 +95,9 @@ class Database:
             mapping = DatabaseMapping(prefix, permitted.locators, permitted.ttl_minutes)
         return self._record(mapping)
 
-    def inside(self, prefix: EidPrefix) -> list[EidRecord]:
+    def inside(self, prefix: EidPrefix) -> Iterator[EidRecord]:
         """The records of all more-specifics of ``prefix``."""
-        return [self._record(mapping) for inner, mapping in self._mappings.covered(prefix) if inner != prefix]
+        yield from (self._record(mapping) for inner, mapping in self._mappings.covered(prefix) if inner != prefix)
 
     def records(self) -> list[EidRecord]:
         """Every record, in address order."""

@@ -88,9 +88,9 @@ class Etr:
             locators = tuple(replace(one, probed=one is marked) for one in locators)
         return record.prefix, replace(record, locators=locators, authoritative=True)
 
-    def inside(self, prefix: EidPrefix) -> list[EidRecord]:
+    def inside(self, prefix: EidPrefix) -> Iterator[EidRecord]:
         """The mappings of all more-specifics of ``prefix``."""
-        return [replace(record, authoritative=True) for record in self._database.inside(prefix)]
+        yield from (replace(record, authoritative=True) for record in self._database.inside(prefix))
 
     def host_seen(self, seen: HostSeen, now: float) -> Iterator[Effect]:
         """A host showed itself."""

@@ -15,6 +15,10 @@ from nodes.lisp.holes import NoHoleError, everything, least_specific_hole
 from nodes.lisp.wire import Action, Address, EidRecord, every_mac
 
 NO_SUCH_EID_TTL = 15
+MOST_RECORDS = 76
+"""As many of the smallest EID-Records, of 16 bytes, fit a Map-Reply of 1280 bytes with headers (RFC 9301 section 5).
+An answer that would have more is not put together: of a subnet with hundreds of hosts, or thousands, each question
+would cost a Map-Server milliseconds, and anybody may ask."""
 
 
 class Mappings:
@@ -47,7 +51,7 @@ class Mappings:
         if isinstance(verdict, Forward):
             return verdict
         # RFC 9301 section 5.5: the best match comes with all its more-specifics. A hole has none.
-        return filled(verdict, *(role.inside(prefix) for role in self._roles)) if verdict.locators else (verdict,)
+        return filled(eid, verdict, *(role.inside(prefix) for role in self._roles)) if verdict.locators else (verdict,)
 
     def published(self, eid: EidPrefix) -> tuple[EidRecord, ...] | None:
         """What the Map-Server of this node answers itself, and can tell the changes of; None if it is not the one.
@@ -64,7 +68,7 @@ class Mappings:
         delegated = self._map_resolver.verdict(eid) if self._map_resolver else None
         if isinstance(record, Forward) or (delegated and delegated[0].mask_len > prefix.mask_len):
             return None
-        return filled(record, self._map_server.inside(prefix)) if record.locators else (record,)
+        return filled(eid, record, self._map_server.inside(prefix)) if record.locators else (record,)
 
     def answer_about_mac(self, address: Address) -> EidRecord | None:
         """What is said to a question for a MAC address: the same as to one for an EID outside every EID-prefix.
@@ -101,16 +105,19 @@ class Mappings:
         return hole, negative(hole, NO_SUCH_EID_TTL)
 
 
-def filled(record: EidRecord, *more_specifics: Iterable[EidRecord]) -> tuple[EidRecord, ...]:
+def filled(eid: EidPrefix, record: EidRecord, *more_specifics: Iterable[EidRecord]) -> tuple[EidRecord, ...]:
     """A record and its more-specifics in address order, all with the least Record TTL (RFC 9301 section 5.5).
 
     Args:
+        eid: What was asked for: if there are more than fit a message, it is answered alone.
         record: The best match.
         more_specifics: What each role knows inside its prefix; of equals, the first one's word counts.
     """
     inside: dict[EidPrefix, EidRecord] = {}
     for one in chain.from_iterable(more_specifics):
         inside.setdefault(one.prefix, one)
+        if len(inside) >= MOST_RECORDS:
+            return (narrowed(record, eid),)
     ordered = sorted(inside, key=lambda prefix: (int(prefix.address), prefix.mask_len))
     records = (record, *(inside[prefix] for prefix in ordered))
     ttl_minutes = min(one.ttl_minutes for one in records)

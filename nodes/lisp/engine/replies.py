@@ -88,7 +88,7 @@ class MapReplier:
                 continue
             if self._etr and (found := self._etr.verdict(question.prefix, probed)):
                 more = () if request.probe else self._etr.inside(found[0])
-                groups.append((question.prefix, filled(found[1], more)))
+                groups.append((question.prefix, filled(question.prefix, found[1], more)))
         # RFC 9301 section 5.2: a probe is always answered; the mapping goes with it if there is one.
         if groups or request.probe:
             yield from self._reply(request, groups, arrival.source_port, now)
