@@ -13,7 +13,18 @@ from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.election import DEAD, HELLO, Election, Peer
 from nodes.lisp.engine.solicitor import PATIENCE
 from nodes.lisp.inputs import CoreLinks, Datagram, HostGone, HostSeen, StrayData
-from nodes.lisp.wire import EidRecord, LocatorRecord, MapNotify, MapRegister, MapRequest, sign
+from nodes.lisp.wire import (
+    EidRecord,
+    EncapsulatedControlMessage,
+    LocatorRecord,
+    MapNotify,
+    MapRegister,
+    MapReply,
+    MapRequest,
+    NoAddress,
+    RequestRecord,
+    sign,
+)
 from tests.engine.stretched import HOST, PORT, SUBNET, XTR3, notifies, registered, to
 from tests.engine.world import DC1, DC2, KEY, MS, Packet, World, ip_address, map_resolver, map_server, site, xtr
 
@@ -294,6 +305,22 @@ def test_what_is_not_authentic_changes_nothing() -> None:
     # The same, signed as the group does, is heard.
     hear(world, "a1", sign(newer, f"{KEY.secret} map-notify-group").encode())
     assert knowing(world) == ["a1"]
+
+
+@pytest.mark.requirement("X09", "S01")
+def test_hosts_do_not_reach_the_control_plane_by_the_groups_address() -> None:
+    """They hear the group and can send to it; of any node's messages, only those of the group are taken there."""
+    world = data_centres()
+    moves(world, "a")
+    world.run(1)
+    asks = MapRequest(7, NoAddress(), (XTR3,), (RequestRecord.of(HOST),))
+    inside = EncapsulatedControlMessage.wrap(asks.encode(), XTR3, 5555, HOST.address)
+    messages = [asks, replace(asks, probe=True), replace(asks, smr=True), inside, MapReply(7, ())]
+    sent = len(world.packets)
+    for message in messages:
+        hear(world, "a1", message.encode())
+    assert world.packets[sent:] == []
+    assert world["a1"].drops == {"group-foreign": len(messages)}
 
 
 @pytest.mark.requirement("X09")

@@ -203,7 +203,10 @@ class Engine:
             message = decode(arrival.payload)
             self.counters[f"received-{_name(arrival.payload)}"] += 1
             handler = self._handlers.get(type(message))
-            if handler is None:
+            # X09: hosts of the site can send to the group of its xTRs, but to no RLOC (requirement S01).
+            if arrival.destination == self._config.map_notify_group and not isinstance(message, MapNotify):
+                yield from self._context.drop("group-foreign", now, source=source)
+            elif handler is None:
                 yield from self._context.drop(f"no-role-for-{_name(arrival.payload)}", now, source=source)
             else:
                 yield from handler(message, arrival, now)
