@@ -21,6 +21,10 @@ PAUSE = 0.002
 """Seconds until the kernel is asked again to take a frame. Where hundreds of hosts move at once, the queue of what a
 switch has to hand out is full, and empty again after milliseconds."""
 
+PATIENCE = 1.0
+"""Seconds after which an interface that takes nothing is taken for one that is down, and what waits is lost. A host
+that is looked for has no more time than that to answer either."""
+
 
 class Announcer:
     """Speaks on the site interfaces, in the order in which it was asked to (requirements X01, X05 and X11)."""
@@ -31,6 +35,7 @@ class Announcer:
         self._limit: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
         self._waiting: deque[Callable[[], None]] = deque()
         self._again: float | None = None
+        self._full_since: float | None = None
 
     def announce(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
         """Tell everybody on a site interface that a neighbour has this MAC address now.
@@ -78,13 +83,17 @@ class Announcer:
         self._counters["hosts-announced"] += 1
 
     def _send(self) -> None:
-        self._again = None
+        self._again, now = None, self._now()
         while self._waiting:
             try:
                 self._waiting[0]()
+                self._full_since = None
             except OSError as error:
                 if error.errno in (errno.ENOBUFS, errno.EAGAIN):
-                    self._again = self._now() + PAUSE
-                    return
+                    self._full_since = now if self._full_since is None else self._full_since
+                    if now - self._full_since < PATIENCE:
+                        self._again = now + PAUSE
+                        return
                 # The interface is down: nobody is there.
             self._waiting.popleft()
+        self._full_since = None

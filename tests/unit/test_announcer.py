@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from nodes.daemon.announcer import ANNOUNCEMENTS, PAUSE, QUESTIONS
+from nodes.daemon.announcer import ANNOUNCEMENTS, PATIENCE, PAUSE, QUESTIONS
 from nodes.dataplane.strangers import Stranger
 from nodes.lisp.effects import FindHost, HostLeft
 from nodes.lisp.eid import EidPrefix, host_prefix
@@ -72,3 +72,18 @@ def test_questions_that_strangers_cause_leave_room_for_announcements(router: Rou
     router.dynamic.expire()
     assert [one[0] for one in router.taken()] == ["ask"] * QUESTIONS + ["announce"]
     assert router.dynamic.counters["questions-refused"] == 500
+
+
+def test_an_interface_that_takes_nothing_is_not_waited_for_for_ever(router: Router) -> None:
+    """The router does not wake up for it any more; what is to be said when it takes frames again, is."""
+    router.port.room = 0
+    router.dynamic.left(HostLeft(HOSTS[0]))
+    router.now = PATIENCE - PAUSE
+    router.dynamic.expire()
+    assert router.dynamic.deadline() == PATIENCE
+    router.now = PATIENCE
+    router.dynamic.expire()
+    assert router.dynamic.deadline() is None
+    router.port.room, router.now = 1, PATIENCE + PAUSE
+    router.dynamic.left(HostLeft(HOSTS[1]))
+    assert [one[1] for one in router.taken()] == [HOSTS[1].address]
