@@ -13,10 +13,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
+from testbed.act.mobility.moved import Moved
 from testbed.client.box import (
     STOP_SECONDS,
     Box,
@@ -27,6 +29,7 @@ from testbed.client.box import (
     owner,
     parent_of,
     prepare,
+    runs_already,
 )
 from testbed.client.channel import Channel, InputError, LabError
 from testbed.client.running import ANSWER_SECONDS, NOT_ROOT, RUNS, LabClient
@@ -157,7 +160,7 @@ class Lab(LabClient):
         if self.run_dir.is_relative_to("/run"):
             raise InputError(f"{self.run_dir} is below /run, which a lab cannot see; choose another run directory")
         if any(name == self.name for name, _ in lab_processes()):
-            raise LabError(f"a lab named {self.name} runs already; take it down or choose another name")
+            raise LabError(runs_already(self.name))
         progress = progress or (lambda _step: None)
         began = time.monotonic()
         for words in self._rekeyed:
@@ -275,6 +278,12 @@ class Lab(LabClient):
         if self._events is not None or self.runs:
             self._take_events(0)
         return list(self._seen)
+
+    @property
+    def moves(self) -> list[Moved]:
+        """The moves so far, whoever asked for them, oldest first; very old ones are forgotten."""
+        told = [one for one in self.events if one["event"] == "moved"]
+        return [Moved(**{each.name: one[each.name] for each in fields(Moved)}) for one in told]
 
     def follow(self) -> Iterator[dict[str, Any]]:
         """Each event as it happens, until the lab ends; the first are those not yet seen."""

@@ -6,7 +6,7 @@ A packet is counted where it enters the core, so once for each tunnel and once n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,12 +68,14 @@ class Direction:
             the core saw nothing.
         strays: Tunnel ends that have no business between these two nodes, by name or address.
         relays: The RTRs that packets passed.
+        before: The paths that were to be expected, one after the other, before one of the two nodes moved meanwhile.
     """
 
     expected: Path | None
     passages: tuple[Passage, ...]
     strays: tuple[str, ...]
     relays: tuple[str, ...] = ()
+    before: tuple[Path, ...] = ()
 
     @property
     def seen(self) -> Path:
@@ -88,12 +90,13 @@ class Direction:
     @property
     def ok(self) -> bool:
         """Whether what was seen is what the topology says, between the right tunnel ends."""
-        return self.expected in (None, self.seen) and not self.strays
+        return (self.expected is None or self.seen in (*self.before, self.expected)) and not self.strays
 
     def to_json(self) -> dict[str, Any]:
         """The object ``there`` or ``back`` of ``traffic.json``."""
         return {
             "expected": self.expected,
+            "expected_before": list(self.before),
             "seen": self.seen,
             "ok": self.ok,
             "passages": [one.to_json() for one in self.passages],
@@ -120,17 +123,24 @@ class Way:
         """Add packets of the flow whose client has this port."""
         self._packets[flow, tunnel] += packets
 
-    def direction(self, topology: Topology, ends: tuple[str, str], expected: Path | None) -> Direction:
-        """What all flows did together, from the first to the second of ``ends``."""
+    def direction(self, worlds: Sequence[Topology], ends: tuple[str, str], expected: Sequence[Path]) -> Direction:
+        """What all flows did together, from the first to the second of ``ends``.
+
+        Args:
+            worlds: The world, several times where one of the ends moved meanwhile: before, and after each move.
+            ends: The two nodes.
+            expected: The path that each of these worlds says; none where they say nothing of the two.
+        """
+        topology = worlds[-1]
         routers = routers_by_rloc(topology)
-        sites = {topology[end].site for end in ends}
+        sites = {world[end].site for world in worlds for end in ends}
         strays: dict[str, None] = {}
         totals: Counter[Tunnel | None] = Counter()
         for (_, tunnel), packets in self._packets.items():
             totals[tunnel] += packets
         passed = relays(((one.source, one.destination) for one in totals if one), routers)
-        detours = expected in (Path.REENCAPSULATED, Path.PROXIED)
-        wanted = set(topology.sites[topology[ends[1]].site].via) if detours else set()
+        detours = {Path.REENCAPSULATED, Path.PROXIED} & set(expected)
+        wanted = {rtr for world in worlds for rtr in world.sites[world[ends[1]].site].via} if detours else set()
         passages = []
         for tunnel, packets in totals.most_common():
             names = []
@@ -145,7 +155,8 @@ class Way:
             first, last = names or ("", "")
             passages.append(Passage(tunnel, first, last, packets, packets / alike))
         passages = sorted(passages, key=lambda one: _hops(one, passages, len(passed)))
-        return Direction(expected, tuple(passages), tuple(strays), tuple(sorted(passed)))
+        now, before = expected[-1] if expected else None, tuple(expected[:-1])
+        return Direction(now, tuple(passages), tuple(strays), tuple(sorted(passed)), before)
 
     def of_flow(self, flow: int) -> list[Tunnel]:
         """The tunnels that one flow took, the busiest first."""

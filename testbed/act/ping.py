@@ -3,19 +3,23 @@
 The verdict rests on what arrived at the core routers while the echo was under way, not on what the routers say of
 themselves: a request that went the wrong way fails its pair, even if a reply came. The way back is judged with the pair
 turned round. A pair that is to be unreachable passes when no reply comes, however far its request got.
+
+No request may be lost, but one: a host that moved sends the first packet to an old neighbour to the MAC address that it
+had there. So it asks such a neighbour again, once; the pair's result tells it.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from nodes.lisp.eid import IPAddress
 from testbed.act.echo import Echo, Pinger
+from testbed.act.mobility.moved import Moved
 from testbed.act.places import as_it_stands
 from testbed.act.tunnels import relays, routers_by_rloc, serves
 from testbed.client.channel import LabError
@@ -41,6 +45,11 @@ class PingLab(SocketMaker, Protocol):
         """The site that each host is in."""
         ...
 
+    @property
+    def moves(self) -> list[Moved]:
+        """The moves so far."""
+        ...
+
     def show(self, node: str, what: str) -> Any:
         """Ask a LISP node's daemon."""
         ...
@@ -60,6 +69,7 @@ class PairResult:
         rtt_ms: Round-trip time in milliseconds, None without a reply.
         ok: Whether what was seen is what the topology says, between the right tunnel ends.
         evidence: What was seen where, in words.
+        lost: How many requests were lost before one had this result.
     """
 
     source: str
@@ -71,6 +81,7 @@ class PairResult:
     rtt_ms: float | None
     ok: bool
     evidence: str
+    lost: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The row of ``ping.json``."""
@@ -84,6 +95,7 @@ class PairResult:
             "ok": self.ok,
             "version": self.version,
             "evidence": self.evidence,
+            "lost": self.lost,
         }
 
 
@@ -128,29 +140,79 @@ def ping(lab: PingLab, directory: Path, *, timeout: float = 2.0) -> PingResult:
     topology = as_it_stands(lab.topology, lab.places())
     before = _data_counters(lab, topology)
     with Capture(lab, [router.name for router in topology.core]) as capture, Pinger(lab) as pinger:
-        _exchange(pinger, topology, timeout, capture)
+        sent = exchange(pinger, topology, old_neighbours(topology, lab.moves), timeout, capture.drain)
     after = _data_counters(lab, topology)
     requests = _requests(capture.frames, pinger)
     routers = routers_by_rloc(topology)
-    judged = enumerate(zip(topology.expectations, pinger.echoes, strict=True))
-    pairs = tuple(judge(one, echo, requests.get(number, []), topology, routers) for number, (one, echo) in judged)
+    pairs = []
+    for one, numbers in zip(topology.expectations, sent, strict=True):
+        crossed = [packet for number in numbers for packet in requests.get(number, [])]
+        judged = judge(one, pinger.echoes[numbers[-1]], crossed, topology, routers)
+        pairs.append(replace(judged, lost=len(numbers) - 1))
     moved = {node: _difference(before[node], after[node]) for node in after}
-    result = PingResult(pairs, moved, directory / "ping.pcap")
+    result = PingResult(tuple(pairs), moved, directory / "ping.pcap")
     capture.write(result.capture)
     (directory / "ping.json").write_text(json.dumps(result.to_json(), indent=1) + "\n")
     return result
 
 
-def _exchange(pinger: Pinger, topology: Topology, timeout: float, capture: Capture) -> None:
-    """Send one echo a pair, the next as soon as the last is answered or has taken its pace, and collect the replies."""
+def old_neighbours(topology: Topology, moves: Iterable[Moved]) -> set[tuple[str, str, int]]:
+    """Hosts that left a neighbour, that neighbour, and the IP version: pairs of which the first request may be lost.
+
+    Args:
+        topology: The world as it stands.
+        moves: The moves that made it so.
+    """
+    left: dict[str, set[str]] = {}
+    for one in moves:
+        left.setdefault(one.node, set()).add(one.origin)
+    return {
+        (one.source, one.destination, one.version)
+        for one in topology.expectations
+        if one.path is not Via.UNREACHABLE
+        and topology[one.destination].site in left.get(one.source, set()) - {topology[one.source].site}
+        and _on_one_subnet(topology[one.source], topology[one.destination].address_of(one.version))
+    }
+
+
+def _on_one_subnet(host: Node, address: IPAddress) -> bool:
+    return any(address in own.network for one in host.interfaces for own in one.addresses)
+
+
+def exchange(
+    pinger: Pinger, topology: Topology, left: set[tuple[str, str, int]], timeout: float, look: Callable[[], object]
+) -> list[list[int]]:
+    """Send one echo a pair, the next as soon as the last is answered or has taken its pace, and collect the replies.
+
+    Args:
+        pinger: What sends them.
+        topology: The world as it stands.
+        left: The :func:`old_neighbours`: those whose echo has no answer get another one.
+        timeout: Seconds to wait for a reply.
+        look: Called after each of the echoes.
+
+    Returns:
+        The numbers of each pair's echoes, in the topology's order.
+    """
     for one in topology.expectations:
         pinger.open(one.source, one.version)
-    for one in topology.expectations:
-        echo = pinger.send(one.source, topology[one.destination].address_of(one.version))
-        pinger.wait([echo], echo.sent + _PACE_S)
-        capture.drain()
-    for echo in pinger.echoes:
-        pinger.wait([echo], echo.sent + timeout)
+    sent: list[list[int]] = [[] for _ in topology.expectations]
+    wanted = list(zip(topology.expectations, sent, strict=True))
+    for _ in range(2):
+        for one, numbers in wanted:
+            numbers.append(len(pinger.echoes))
+            echo = pinger.send(one.source, topology[one.destination].address_of(one.version))
+            pinger.wait([echo], echo.sent + _PACE_S)
+            look()
+        for _, numbers in wanted:
+            echo = pinger.echoes[numbers[-1]]
+            pinger.wait([echo], echo.sent + timeout)
+        wanted = [
+            (one, numbers)
+            for one, numbers in wanted
+            if (one.source, one.destination, one.version) in left and not pinger.echoes[numbers[-1]].done
+        ]
+    return sent
 
 
 def first_reply(lab: PingLab, source: str, destination: str, *, within: float, version: int | None = None) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from testbed.act.mobility.moved import Moved
 from testbed.model import Path, Topology
 
 
@@ -35,3 +36,18 @@ def as_it_stands(topology: Topology, places: Mapping[str, str]) -> Topology:
         else:
             expected.append(one)
     return replace(topology, nodes=nodes, expectations=tuple(expected))
+
+
+def as_it_changed(topology: Topology, places: Mapping[str, str], moves: Iterable[Moved]) -> list[Topology]:
+    """The topology as it stood, then as it stood after each of some moves; see :func:`as_it_stands`.
+
+    Args:
+        topology: The resolved world.
+        places: The site that each host was in before the first of them.
+        moves: The moves, oldest first.
+    """
+    worlds = [as_it_stands(topology, places)]
+    for one in moves:
+        places = {**places, one.node: one.site}
+        worlds.append(as_it_stands(topology, places))
+    return worlds

@@ -1,21 +1,26 @@
 """`traffic`: a load from one node to another by iperf3, and by which path it crossed the core.
 
-What the two ends measured says how much arrived; what a sample at the core routers shows says how it got there.
+What the two ends measured says how much arrived; what a sample at the core routers shows says how it got there. Where
+one of the two moves meanwhile, the paths of each place where it was are right, for the sample does not say which came
+when.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from nodes.lisp.eid import IPAddress
 from testbed.act import iperf
 from testbed.act.iperf import Flow, Load, Report
+from testbed.act.mobility.moved import Moved
 from testbed.act.passages import Direction, Tunnel, count
-from testbed.act.places import as_it_stands
+from testbed.act.places import as_it_changed
 from testbed.client.channel import InputError
-from testbed.client.running import LabClient
+from testbed.lab import Lab
 from testbed.model import Path as Via
 from testbed.model import Topology
 from testbed.observe.sampler import Sampler
@@ -38,6 +43,7 @@ class TrafficResult:
         there: What the core saw of the packets to the destination.
         back: What it saw of those that came back; None when none was there to be seen, as with UDP.
         tunnels: Of each flow, in the order of the report, the tunnels it took to the destination, in that of the path.
+        moves: The moves of the two nodes meanwhile.
     """
 
     source: str
@@ -48,6 +54,7 @@ class TrafficResult:
     there: Direction
     back: Direction | None
     tunnels: tuple[tuple[Tunnel, ...], ...]
+    moves: tuple[Moved, ...] = ()
 
     @property
     def total(self) -> Flow:
@@ -144,6 +151,7 @@ class TrafficResult:
             **_figures(self.total),
             "there": self.there.to_json(),
             "back": self.back and self.back.to_json(),
+            "moves": [asdict(one) for one in self.moves],
             "flows": flows,
             "intervals": [
                 {"start": round(start, 3), "end": round(end, 3), "sent_mbps": round(sent, 3)}
@@ -154,7 +162,7 @@ class TrafficResult:
 
 
 def traffic(
-    lab: LabClient,
+    lab: Lab,
     source: str,
     destination: str,
     *,
@@ -182,15 +190,19 @@ def traffic(
     """
     sender, receiver, version = _addresses(lab, source, destination, version)
     _same_instance(lab.topology, source, destination, version)
-    topology = as_it_stands(lab.topology, lab.places())
+    topology = lab.topology
     load = Load(udp, UDP_RATE if udp and rate is None else rate, seconds, flows)
+    began, places = time.monotonic(), lab.places()
     with Sampler(lab, [router.name for router in topology.core]) as sampler:
         report = iperf.measure(lab, source, destination, receiver, load, sampler.look)
+    moves = [one for one in lab.moves if one.node in (source, destination) and one.plugged >= began]
+    worlds = as_it_changed(topology, places, moves)
     ports = [flow.port for flow in report.flows]
     there, back = count(sampler.frames, topology, sender, receiver, report.server_port, ports)
-    expected = {(one.source, one.destination): one.path for one in topology.expectations if one.version == version}
-    answers = back.direction(topology, (destination, source), expected.get((destination, source)))
-    seen = there.direction(topology, (source, destination), expected.get((source, destination)))
+    answers, seen = (
+        way.direction(worlds, ends, _expected(worlds, ends, version))
+        for way, ends in ((back, (destination, source)), (there, (source, destination)))
+    )
     ways = [one.tunnel for one in seen.passages]
     result = TrafficResult(
         source,
@@ -201,6 +213,7 @@ def traffic(
         seen,
         answers if answers.passages or not udp else None,
         tuple(tuple(sorted(there.of_flow(port), key=ways.index)) for port in ports),
+        tuple(moves),
     )
     file = lab.run_dir / FILE
     file.write_text(json.dumps(result.to_json(), indent=1) + "\n")
@@ -208,7 +221,18 @@ def traffic(
     return result
 
 
-def _addresses(lab: LabClient, source: str, destination: str, version: int | None) -> tuple[IPAddress, IPAddress, int]:
+def _expected(worlds: list[Topology], ends: tuple[str, str], version: int) -> list[Via]:
+    """The path that each of the worlds says, once where it stays the same."""
+    told = [
+        one.path
+        for world in worlds
+        for one in world.expectations
+        if (one.source, one.destination, one.version) == (*ends, version)
+    ]
+    return [path for path, _ in groupby(told)]
+
+
+def _addresses(lab: Lab, source: str, destination: str, version: int | None) -> tuple[IPAddress, IPAddress, int]:
     """The two addresses and their IP version."""
     if source == destination:
         raise InputError(f"traffic from {echoed(source)} to itself crosses nothing; name two nodes")
@@ -237,7 +261,8 @@ def _same_instance(topology: Topology, source: str, destination: str, version: i
 
 def _complaint(source: str, destination: str, way: Direction) -> str:
     strays = f"; wrong tunnel end: {', '.join(way.strays)}" if way.strays else ""
-    return f"from {source} to {destination}: expected {way.expected}, seen {way}{strays}"
+    expected = ", then ".join(str(one) for one in (*way.before, way.expected))
+    return f"from {source} to {destination}: expected {expected}, seen {way}{strays}"
 
 
 def _figures(flow: Flow) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def give(path: Path, to: tuple[int, int] | None) -> None:
         os.chown(path, *to)
 
 
+def runs_already(name: str) -> str:
+    """Why a lab cannot be booted under a name."""
+    return f"a lab named {name} runs already; take it down, or give this one another name (--name)"
+
+
 def lock(files: RunFiles) -> int:
     """Make the run directory and take its lock; the lab runs as long as anybody holds the descriptor.
 
@@ -78,7 +83,7 @@ def lock(files: RunFiles) -> int:
         os.pwrite(descriptor, _MARK, 0)
     except BlockingIOError:
         os.close(descriptor)
-        raise LabError(f"a lab named {files.root.name} runs already; take it down or choose another name") from None
+        raise LabError(runs_already(files.root.name)) from None
     except OSError as error:
         os.close(descriptor)
         raise LabError(f"{files.lock}: {error.strerror}") from error

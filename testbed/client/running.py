@@ -302,9 +302,12 @@ class LabClient:
         """Move hosts as :meth:`move` does, all at once: one right after the other, in milliseconds each.
 
         Raises:
+            InputError: ``nodes`` is one name instead of names.
             LabError: One cannot go there, and none has left; or a move failed: that host and those behind it are where
                 they were.
         """
+        if isinstance(nodes, str):
+            raise InputError(f"move_all takes a list of names, not {nodes!r}; of one host: move({nodes!r}, {site!r})")
         data, _ = self._ask("move", MOVE_SECONDS, nodes=list(nodes), site=site, silent=silent)
         return [Moved(**one) for one in data]
 

@@ -95,6 +95,7 @@ def mobility(*, dataplane: str | None = None, html: Path | None = None) -> int:
     from testbed.observe.report.mobility.findings import Findings
 
     findings = Findings(timeline)
+    narrator.blackouts(findings)
     narrator.verdict(findings)
     data, wire = lab.run_dir / "mobility.json", lab.run_dir / "mobility.pcapng"
     shown = html or lab.run_dir / "mobility.html"

@@ -42,6 +42,8 @@ def traffic(
 
     protocol = f"{'UDP' if udp else 'TCP'} over IPv{result.version}"
     draw(throughput(result), f"{source} to {destination}: {protocol}, {result.report.seconds:.1f} s")
+    for one in result.moves:
+        print(f"{one.node} moved from {one.origin} to {one.site} meanwhile")
     print(f"there  {result.there}")
     if result.back:
         print(f"back   {result.back}")
@@ -87,6 +89,12 @@ def _ping(lab: Lab, *, timeout: float = 2.0, as_json: bool = False) -> int:
             f"FAIL {pair.source} -> {pair.destination} (IPv{pair.version}): "
             f"expected {pair.expected}, seen {pair.seen}; {pair.evidence}"
         )
+    for pair in result.pairs:
+        if pair.ok and pair.lost:
+            print(
+                f"{pair.source} -> {pair.destination} (IPv{pair.version}): the second request was answered; "
+                "a host that moved loses the first one to an old neighbour (README, Limits)"
+            )
     silent = [node for node, moved in result.counters.items() if moved is None]
     if silent:
         print(f"no counters of {', '.join(silent)}: no daemon answers there")

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from ipaddress import ip_network
 
+from nodes.lisp.config import Role
 from testbed.lab import InputError, Lab
 from testbed.words import echoed, one_of
 
-SHOWN = (
-    "map-cache",
-    "locators",
-    "contacts",
-    "database",
-    "registrations",
-    "dynamic-eids",
-    "subscriptions",
-    "roles",
-    "statistics",
-    "interfaces",
-)
-"""What `show` shows."""
+_TUNNELS = frozenset((Role.ITR, Role.PITR, Role.RTR))
+SHOWN: Mapping[str, frozenset[Role]] = {
+    "map-cache": _TUNNELS,
+    "locators": _TUNNELS,
+    "contacts": _TUNNELS | {Role.ETR, Role.PETR},
+    "database": frozenset((Role.ETR,)),
+    "registrations": frozenset((Role.MAP_SERVER,)),
+    "dynamic-eids": frozenset((Role.ETR,)),
+    "subscriptions": _TUNNELS | {Role.MAP_SERVER},
+    "roles": frozenset(Role),
+    "statistics": frozenset(Role),
+    "interfaces": frozenset(Role),
+}
+"""What `show` shows, and which roles have it."""
 
 
 def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> None:
     """Show a table of a LISP node."""
     if what not in SHOWN:
         raise InputError(f"nothing is called {echoed(what)}, {one_of(SHOWN, what)}")
-    data = Lab.attach(lab).show(node, what)
+    data = _lab_where(lab, node, what).show(node, what)
     if as_json:
         print(json.dumps(data, indent=1))
         return
@@ -40,11 +43,26 @@ def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> Non
         draw(facts(data), title)
 
 
+def _lab_where(lab: str | None, node: str, what: str) -> Lab:
+    """The lab, where a node's roles have a table.
+
+    Raises:
+        InputError: They have none of that kind: it would be empty whatever happened.
+    """
+    running = Lab.attach(lab)
+    lisp = running[node].lisp
+    if lisp is not None and not lisp.roles & SHOWN[what]:
+        roles = ", ".join(role for role in Role if role in lisp.roles)
+        others = [one.name for one in running.topology.lisp_routers if one.lisp and one.lisp.roles & SHOWN[what]]
+        raise InputError(f"{node} ({roles}) has no {what}; {one_of(others, '', 'nodes that have them')}")
+    return running
+
+
 def verify(lab: str | None, node: str, what: str, *, as_json: bool = False) -> int:
     """Compare the kernel's maps of a node with its engine's view; returns 1 where they differ, else 0."""
     if what != "map-cache":
         raise InputError(f"--verify is for the map-cache, not for {echoed(what)}")
-    found = Lab.attach(lab).verify(node)
+    found = _lab_where(lab, node, what).verify(node)
     if as_json:
         print(json.dumps(found, indent=1))
     elif found["runs"] != "ebpf":

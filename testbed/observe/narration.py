@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,9 +20,6 @@ _STYLES = {
     "map-register": "cyan", "detected": "cyan", "map-notify": "yellow", "map-notify-ack": "yellow",
     "solicit-map-request": "magenta", "map-request": "magenta", "map-reply": "bright_blue", "host-left": "dim",
 }  # fmt: skip
-
-Way = tuple[str, str, int]
-"""A correspondent, "to" or "from" it, and the IP version."""
 
 
 class Narrator:
@@ -58,16 +55,19 @@ class Narrator:
         if len(said) < len(events):
             self.say(f"{'':10}  and {several(len(events) - len(said), 'message')} that say one of these again", "dim")
 
-    def silences(self, host: str, found: Mapping[Way, float]) -> None:
-        """Show how long each correspondent and the host did not hear of each other."""
-        drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
-        drawn.add_column("Correspondent")
-        ways = list(dict.fromkeys((direction, version) for _, direction, version in found))
-        for direction, version in ways:
-            drawn.add_column(f"{'from' if direction == 'to' else 'to'} {host}, IPv{version}", justify="right")
-        for name in dict.fromkeys(name for name, _, _ in found):
-            drawn.add_row(name, *(milliseconds(found[name, *way]) for way in ways))
-        draw(drawn, "longest time without a datagram")
+    def blackouts(self, findings: Findings) -> None:
+        """Show how long each correspondent and the host did not hear of each other by each move."""
+        probes = {(one.correspondent, one.direction, one.version): one for one in findings.datagrams}
+        ways = list(dict.fromkeys((direction, version) for _, direction, version in probes))
+        for number, moved in enumerate(findings.timeline.moves):
+            drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+            drawn.add_column("Correspondent")
+            for direction, version in ways:
+                drawn.add_column(f"{'from' if direction == 'to' else 'to'} {moved.node}, IPv{version}", justify="right")
+            for name in findings.correspondents:
+                gaps = (findings.gap(probes[name, *way], number) for way in ways)
+                drawn.add_row(name, *(milliseconds(gap[1] - gap[0]) if gap else "" for gap in gaps))
+            draw(drawn, f"\nthe move to {moved.site}: longest time without a datagram")
 
     def verdict(self, findings: Findings) -> None:
         """Say whether all is as it should be."""

@@ -284,7 +284,7 @@ def throughput(result: TrafficResult) -> Table:
         drawn.add_column(heading, justify="right")
     drawn.add_column("Encapsulated to RLOC")
     for flow, tunnels in zip(result.report.flows, result.tunnels, strict=True):
-        rlocs = ", ".join(str(one.destination) for one in tunnels)
+        rlocs = ", ".join(dict.fromkeys(str(one.destination) for one in tunnels))
         drawn.add_row(str(flow.port), *_flow_cells(flow, result.load.udp), rlocs or "-")
     if len(result.report.flows) > 1:
         drawn.add_section()

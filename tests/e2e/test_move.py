@@ -59,6 +59,7 @@ def test_a_tcp_connection_lives_through_moves_there_and_back(lab: Lab) -> None:
                     there.sendall(b"so I see")
                     assert mobile.recv(100) == b"so I see"
                     assert of_the_host(lab, "plain") == before
+                    assert lab.moves[-1] == moved
 
 
 def announced(frames: list[Frame], mac: bytes) -> set[bytes]:

@@ -19,7 +19,7 @@ import testbed.lab
 from nodes.linux import unix_socket
 from testbed import command_line, commands
 from testbed.client.box import prepare
-from testbed.lab import Lab
+from testbed.lab import InputError, Lab
 from testbed.load import load
 from testbed.order import Order, RunFiles
 from testbed.server.attachments import Attachments
@@ -115,6 +115,16 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
         ([*LAB, "b1", "roles"], "b1 runs no LISP daemon; " + ROUTERS),
         ([*LAB, "xtr9", "roles"], "there is no node xtr9; " + NODES),
         ([*LAB, "xtr1", "roles", "--verify"], "--verify is for the map-cache, not for roles"),
+        (
+            [*LAB, "ms", "map-cache"],
+            "ms (map-server) has no map-cache; nodes that have them are pxtr, xtr1, ",
+        ),
+        ([*LAB, "mr", "map-cache", "--verify"], "mr (map-resolver) has no map-cache; nodes that have them are pxtr, "),
+        ([*LAB, "xtr1", "registrations"], "xtr1 (itr, etr) has no registrations; nodes that have them are ms"),
+        (
+            [*LAB, "pxtr", "dynamic-eids"],
+            "pxtr (pitr, petr) has no dynamic-eids; nodes that have them are xtr1, ",
+        ),
     ],
     "lig": [
         ([*LAB, "xtr1", "there"], "there is not an EID, allowed is an IPv4 or IPv6 address or prefix"),
@@ -289,3 +299,9 @@ def test_lists_and_lines_for_people() -> None:
     )
     assert one_of(["a", "ab"], "ab", "nodes") == "nodes are a, ab"
     assert printable("a\tb\x1b[0m") == r"a\tb\x1b[0m"
+
+
+def test_one_name_where_names_are_wanted() -> None:
+    """Python would take it for a list of letters."""
+    with pytest.raises(InputError, match=r"a list of names, not 'mobile'; of one host: move\('mobile', 'dc2'\)"):
+        testbed.lab.LabClient("nowhere").move_all("mobile", "dc2")

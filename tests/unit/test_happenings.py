@@ -127,7 +127,10 @@ def test_no_frame_comes_through_a_cable_that_is_not_plugged_in(lab: Any) -> None
     first = Frame(100_000_990_000, "xtr2", "sw2", bytes(12) + b"\x08\x06" + bytes(28))
     happenings = Happenings(lab, HOST, ["b1"])
     said(lab, "xtr2", 100.00099, "dynamic-eid-found", eid=EID)
-    events = happenings.of(MOVED, cast(Watch, Unwatched([], first)), 100.0)
+    watch = cast(Watch, Unwatched([], first))
+    moved = Watch.seen(watch, MOVED)
+    events = happenings.of(moved, watch, 100.0)
     assert [one.kind for one in events] == ["link-down", "link-up", "first-frame", "detected", "first-packet"]
-    assert events[1].at == events[2].at == pytest.approx(0.00099)
+    assert events[1].at == events[2].at == moved.plugged - 100.0 == pytest.approx(0.00099)
+    assert Watch.seen(cast(Watch, Unwatched([], None)), MOVED) is MOVED
     happenings.close()

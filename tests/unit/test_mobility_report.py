@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from testbed.graph import graph
 from testbed.load import load
+from testbed.observe.narration import Narrator
+from testbed.observe.report.mobility import page
 from testbed.observe.report.mobility.findings import Findings
 from testbed.observe.report.mobility.view import MOST_ROWS, MoveView
 from testbed.observe.report.mobility.words import sentence
@@ -43,6 +46,34 @@ def test_a_run_in_which_something_is_wrong(wrong: Mapping[str, int | str], says:
     findings = Findings(run(**wrong))  # type: ignore[arg-type]
     assert not findings.ok
     assert says in list(findings.sentences())
+
+
+def deafened(probe: Probe, seconds: float) -> Probe:
+    """A probe of which nothing arrives for a time after the first move begins."""
+    return replace(
+        probe, samples=tuple(replace(one, delay=None) if 0 < one.at < seconds else one for one in probe.samples)
+    )
+
+
+def test_the_terminal_has_the_blackouts_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each where it belongs: no two of them are alike."""
+    timeline = run()
+    probes = tuple(deafened(one, 0.01 + number / 1000) for number, one in enumerate(timeline.probes))
+    timeline = replace(timeline, probes=probes)
+    findings = Findings(timeline)
+    Narrator().blackouts(findings)
+    shown = capsys.readouterr().out
+    document = page(timeline, load("mobility"), frames(), "kept")
+    rows = [re.findall(r"<t[dh][^>]*>([^<]*)", row) for row in re.findall(r"<tr>.*?</tr>", document, re.DOTALL)]
+    columns = list(dict.fromkeys((one.direction, one.version) for one in findings.datagrams))
+    for number, table in enumerate(shown.split("the move to ")[1:]):
+        assert table.startswith(f"{timeline.moves[number].site}: longest time without a datagram\n")
+        for name in CORRESPONDENTS:
+            told = re.findall(r"[\d.]+ ms", next(line for line in table.splitlines() if line.startswith(f" {name} ")))
+            for (direction, version), words in zip(columns, told, strict=True):
+                way = f"{'from' if direction == 'to' else 'to'} {HOST}"
+                [row] = [one for one in rows if one[:3] == [name, way, f"IPv{version}"] and len(one) > 7]
+                assert words == row[-2 + number]
 
 
 def test_each_move_has_its_own_events_and_gaps() -> None:

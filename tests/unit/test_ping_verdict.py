@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
-from testbed.act.echo import Echo
-from testbed.act.ping import PairResult, judge
+from nodes.lisp.eid import IPAddress
+from testbed.act.echo import Echo, Pinger
+from testbed.act.mobility.moved import Moved
+from testbed.act.ping import PairResult, exchange, judge, old_neighbours
+from testbed.act.places import as_it_stands
 from testbed.load import load, loads
 from testbed.model import Expectation, Path, Topology
 from testbed.observe.capture import Frame
@@ -110,7 +115,7 @@ def test_no_reply_is_unreachable_and_says_how_far_it_came(world: Topology) -> No
 
 def test_the_row_has_the_documented_keys(world: Topology) -> None:
     row = Scene(world, "h1", "h2", Path.LOCAL).judged().to_json()
-    assert list(row) == ["from", "to", "expected", "seen", "encapsulated", "rtt_ms", "ok", "version", "evidence"]
+    assert " ".join(row) == "from to expected seen encapsulated rtt_ms ok version evidence lost"
 
 
 def test_a_tunnel_of_another_tenant_fails(world: Topology) -> None:
@@ -185,3 +190,64 @@ def test_by_way_of_an_rtr_where_none_is_expected_fails(mixed: Topology) -> None:
     result = scene.judged()
     assert (result.ok, result.seen) == (False, Path.REENCAPSULATED)
     assert "wrong tunnel end: rtr" in result.evidence
+
+
+AWAY, HOME = Moved("mobile", "dc1", "dc2", 100.0, 100.001), Moved("mobile", "dc2", "dc1", 200.0, 200.001)
+LEFT = {("mobile", "near1", 4), ("mobile", "near1", 6)}
+
+
+@pytest.mark.parametrize(
+    ("moves", "place", "old"),
+    [
+        ([], "dc1", set()),
+        ([AWAY], "dc2", LEFT),
+        ([AWAY, HOME], "dc1", {("mobile", "near2", 4), ("mobile", "near2", 6)}),
+    ],
+    ids=["at home", "away", "and back"],
+)
+def test_old_neighbours_are_those_that_a_host_left_on_its_subnet(
+    moves: list[Moved], place: str, old: set[tuple[str, str, int]]
+) -> None:
+    """Not whom it finds by its gateway, and not the way from them to it: their entries are corrected."""
+    assert old_neighbours(as_it_stands(load("mobility"), {"mobile": place}), moves) == old
+
+
+class Network:
+    """Answers echoes at once, but those of some pairs: of these the first ones, as many as it is told."""
+
+    def __init__(self, world: Topology, lost: dict[tuple[str, str, int], int]) -> None:
+        self.echoes: list[Echo] = []
+        self.lost = {(source, world[to].address_of(version)): number for (source, to, version), number in lost.items()}
+
+    def open(self, source: str, version: int) -> None:
+        pass
+
+    def send(self, source: str, target: IPAddress) -> Echo:
+        left = self.lost.get((source, target), 0)
+        self.lost[source, target] = left - 1
+        self.echoes.append(Echo(source, target, rtt=None if left > 0 else 0.001))
+        return self.echoes[-1]
+
+    def wait(self, echoes: Sequence[Echo], _until: float) -> bool:
+        return all(one.done for one in echoes)
+
+
+@pytest.mark.parametrize(
+    ("lost", "asked"),
+    [
+        ({("mobile", "near1", 4): 1}, [("mobile", "near1", 4)]),
+        ({("mobile", "near1", 6): 2}, [("mobile", "near1", 6)]),  # not a third time
+        ({("near1", "mobile", 4): 1, ("mobile", "b1", 6): 1}, []),  # of all others none may be lost
+    ],
+)
+def test_only_a_host_that_moved_asks_twice_and_only_its_old_neighbours(
+    lost: dict[tuple[str, str, int], int], asked: list[tuple[str, str, int]]
+) -> None:
+    world = as_it_stands(load("mobility"), {"mobile": "dc2"})
+    network = Network(world, lost)
+    sent = exchange(cast(Pinger, network), world, LEFT, 1.0, lambda: None)
+    pairs = [(one.source, one.destination, one.version) for one in world.expectations]
+    assert [pair for pair, numbers in zip(pairs, sent, strict=True) if len(numbers) == 2] == asked
+    assert sorted(number for numbers in sent for number in numbers) == list(range(len(network.echoes)))
+    unanswered = [pair for pair, numbers in zip(pairs, sent, strict=True) if not network.echoes[numbers[-1]].done]
+    assert unanswered == [pair for pair in pairs if lost.get(pair, 0) > (pair in LEFT)]

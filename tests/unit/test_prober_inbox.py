@@ -117,18 +117,6 @@ def test_what_is_not_of_the_flow_is_passed_over_and_nothing_beside_it(ends: Ends
     assert len(flow.arrived) == len(flow.numbers)
 
 
-def test_a_silence_counts_once_and_the_next_from_the_last_arrival_on(ends: Ends) -> None:
-    flow, inbox = Flow(FLOW, *ends), Inbox()
-    now = time.monotonic_ns()
-    flow.arrived.extend((now - 3000 * SECOND, now - 1000 * SECOND, now - 500 * SECOND))
-    assert flow.silence(inbox) == 2000 * SECOND
-    assert 500 * SECOND <= flow.silence(inbox) < 1000 * SECOND
-    flow.send()
-    receive(flow, inbox, ends[1], 1)
-    assert 500 * SECOND <= flow.silence(inbox) < 1000 * SECOND
-    assert flow.silence(inbox) < 500 * SECOND
-
-
 def test_two_flows_share_an_inbox(ends: Ends) -> None:
     inbox = Inbox()
     there, back = Flow(0, *ends), Flow(1, ends[1], ends[0])

@@ -11,14 +11,17 @@ import pytest
 
 from testbed.act import iperf
 from testbed.act.iperf import Flow, Load, Report
+from testbed.act.mobility.moved import Moved
 from testbed.act.passages import Direction, Tunnel, count
+from testbed.act.places import as_it_changed
 from testbed.act.traffic import TrafficResult, traffic
 from testbed.client.channel import LabError
-from testbed.client.running import LabClient
+from testbed.lab import Lab
 from testbed.load import load
 from testbed.model import Path, Topology
 from testbed.observe.capture import Frame
 from testbed.observe.decoder import decode
+from testbed.observe.tables import throughput
 from tests.unit.frames import ethernet, ip_packet, lisp_data
 
 H1, H4 = "192.168.1.11", "192.168.2.11"
@@ -57,7 +60,7 @@ class Core:
     def there(self, *flows: int, ends: tuple[str, str] = ("h1", "h4"), expected: Path | None = None) -> Direction:
         addresses = [self.world[end].address for end in ends]
         way, _ = count(self.frames, self.world, addresses[0], addresses[1], SERVER, flows)
-        return way.direction(self.world, ends, expected)
+        return way.direction([self.world], ends, [expected] if expected else [])
 
 
 def test_the_ports_of_the_inner_header_are_read() -> None:
@@ -250,7 +253,47 @@ def test_the_whole_is_the_sum_of_the_flows(result: TrafficResult) -> None:
 )
 def test_tenants_do_not_hear_each_other(source: str, destination: str, version: int | None, line: str) -> None:
     """S13: the address of another tenant's host is, to the sender, that of one of its own."""
-    client = LabClient("nowhere")
-    client.topology = load("tenants")
     with pytest.raises(LabError, match=line):
-        traffic(client, source, destination, version=version)
+        traffic(Lab("tenants"), source, destination, version=version)
+
+
+AWAY = Moved("mobile", "dc1", "dc2", 100.0, 100.001)
+
+
+def while_it_moves(*moves: Moved, last: str = "xtr2") -> Direction:
+    """What near1, in dc1, sends to the host that moves from there: in the end from its xTR to another one."""
+    mobility = load("mobility")
+    worlds = as_it_changed(mobility, {"mobile": "dc1"}, moves)
+    core = Core(mobility)
+    ends = ("near1", "mobile")
+    core.tunnel(segment(*(str(mobility[one].address) for one in ends), 40000, SERVER), "xtr1", last)
+    way, _ = count(core.frames, mobility, mobility["near1"].address, mobility["mobile"].address, SERVER, [40000])
+    return way.direction(worlds, ends, [Path.LOCAL, Path.ENCAPSULATED] if moves else [Path.LOCAL])
+
+
+def test_a_move_meanwhile_makes_the_paths_of_both_places_right() -> None:
+    """And of no other place: what goes to the branch is wrong wherever the host was."""
+    assert while_it_moves(AWAY).ok
+    assert [one.strays for one in (while_it_moves(AWAY, last="xtr3"), while_it_moves())] == [
+        ("xtr3 (10.0.8.2)",),
+        ("xtr2 (10.0.7.2)",),
+    ]
+    assert while_it_moves(AWAY).to_json()["expected_before"] == ["local"]
+
+
+def test_a_path_that_neither_place_has_is_told_with_both(result: TrafficResult) -> None:
+    there = replace(while_it_moves(AWAY), expected=Path.NATIVE)
+    moved = replace(result, there=there, moves=(AWAY,))
+    assert moved.complaints == [
+        "from h1 to h4: expected local, then native, seen encapsulated: xtr1 (10.0.6.2) to xtr2 (10.0.7.2)"
+    ]
+    assert moved.to_json()["moves"] == [
+        {"node": "mobile", "origin": "dc1", "site": "dc2", "unplugged": 100.0, "plugged": 100.001}
+    ]
+
+
+def test_an_rloc_that_two_routers_send_to_is_shown_once(result: TrafficResult) -> None:
+    """By the old xTR and the new one of the host that sends."""
+    tunnels = tuple(Tunnel(ip_address(RLOCS[one]), ip_address(RLOCS[3]), 0) for one in (1, 2))
+    drawn = throughput(replace(result, tunnels=(tunnels, tunnels)))
+    assert [*drawn.columns[-1].cells][:2] == [RLOCS[3]] * 2

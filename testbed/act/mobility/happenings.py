@@ -74,24 +74,18 @@ class Happenings:
         """What happened in a move, in the order of time.
 
         Args:
-            moved: The move.
+            moved: The move, as the watch has seen it.
             watch: What has looked at the wires while it happened.
             zero: What times count from, in monotonic seconds.
         """
         first = watch.first_frame(moved)
-        found = [*self._cable(moved, first), *self._messages(watch), *self._logged(moved)]
+        found = [*_cable(moved), *self._messages(watch), *self._logged(moved)]
         if first is not None:
             found += [self._first_frame(moved, first), *self._first_packets(moved, watch, first.time_ns / _SECOND)]
         # Of one moment, in the order in which things come about.
         return sorted(
             (replace(one, at=one.at - zero) for one in found), key=lambda one: (one.at, KINDS.index(one.kind))
         )
-
-    def _cable(self, moved: Moved, first: Frame | None) -> Iterator[Event]:
-        # The kernel plugs in, then says so: a frame may come through within these microseconds.
-        plugged = moved.plugged if first is None else min(moved.plugged, first.time_ns / _SECOND)
-        yield Event(moved.unplugged, moved.node, "link-down", f"at {moved.origin}")
-        yield Event(plugged, moved.node, "link-up", f"at {moved.site}")
 
     def _first_frame(self, moved: Moved, frame: Frame) -> Event:
         words = ", ".join(headline(frame.data))
@@ -150,3 +144,8 @@ class Happenings:
     def _kept(self, frame: Frame) -> int:
         self.packets.append(frame)
         return len(self.packets) - 1
+
+
+def _cable(moved: Moved) -> Iterator[Event]:
+    yield Event(moved.unplugged, moved.node, "link-down", f"at {moved.origin}")
+    yield Event(moved.plugged, moved.node, "link-up", f"at {moved.site}")

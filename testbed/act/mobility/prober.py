@@ -5,9 +5,7 @@
 PLAN is one line of JSON with ``interval_ns``, ``groups``, ``flows``: [[from, to], …], ``streams``: [[one, other], …]
 and the file ``result``. Flows and streams are descriptors of non-blocking sockets, each in the namespace of its node:
 those of flows are bound, those of streams connected. It says "ready" in a line on its standard output, sends until its
-standard input ends, and writes what it saw into ``result``; ``testbed.act.mobility.probes`` reads it. Asked in
-between, by a line on its standard input, it tells in a line how long each flow heard nothing at the longest since it
-was last asked, in nanoseconds.
+standard input ends, and writes what it saw into ``result``; ``testbed.act.mobility.probes`` reads it.
 
 Each interval is a turn. In each turn the flows of one of the groups get a datagram each (where there is one group, all
 of them), and each stream a chunk every twenty turns in either direction. What a stream carries is known at every
@@ -18,14 +16,12 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import select
 import signal
 import socket
 import sys
 import time
 from array import array
-from itertools import pairwise
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
@@ -45,7 +41,7 @@ _CHUNK = 8 * _CHUNK_WORDS
 _ONES = sum(1 << 64 * word for word in range(_CHUNK_WORDS))
 _STEPS = sum(word << 64 * word for word in range(_CHUNK_WORDS))
 """Chunks as one number: of ones, and of words that count from nought."""
-_ASKED_TURNS, _STREAM_TURNS, _READ_TURNS = 10, 20, 100
+_ORDERS_TURNS, _STREAM_TURNS, _READ_TURNS = 10, 20, 100
 _ROOM = 1 << 13
 
 
@@ -63,7 +59,6 @@ class Flow:
         open_for(destination)
         self._to = destination.getsockname()
         self.sent, self.numbers, self.arrived = array("q"), array("q"), array("q")
-        self._told, self._latest = 0, time.monotonic_ns()
 
     def send(self) -> None:
         """Send the next one; one that the kernel refuses is one that is lost."""
@@ -82,13 +77,6 @@ class Flow:
             numbers, times, more = inbox.take(self._destination, self._head, len(self.sent))
             self.numbers.extend(numbers)
             self.arrived.extend(array("q", [at + to_monotonic for at in times]))
-
-    def silence(self, inbox: Inbox) -> int:
-        """The longest time without an arrival since this was last asked, in nanoseconds; it may still last."""
-        self.receive(inbox)
-        times = (self._latest, *self.arrived[self._told :])
-        self._told, self._latest = len(self.arrived), times[-1]
-        return max(later - earlier for earlier, later in pairwise((*times, time.monotonic_ns())))
 
 
 def _to_monotonic() -> int:
@@ -183,13 +171,13 @@ def _sockets(pair: list[int]) -> tuple[socket.socket, socket.socket]:
 
 
 def _pace(interval: int, groups: int, flows: list[Flow], streams: list[Stream], inbox: Inbox) -> array[int]:
-    """Send at the pace until the standard input ends, and tell who asks; returns how late turns were, in nanoseconds.
+    """Send at the pace until the standard input ends; returns how late turns were, in nanoseconds.
 
     What has arrived is taken a few flows at a time: the kernel has noted when it came. Turns that are missed by more
     than a moment are left out: what was sent in one go to make up for them would be no even pace.
     """
-    asked = select.poll()
-    asked.register(sys.stdin.fileno(), select.POLLIN)
+    orders = select.poll()
+    orders.register(sys.stdin.fileno(), select.POLLIN)
     lateness = array("q")
     due = time.monotonic_ns()
     turn = 0
@@ -210,10 +198,8 @@ def _pace(interval: int, groups: int, flows: list[Flow], streams: list[Stream], 
             stream.receive()
             stream.send()
         turn += 1
-        if turn % _ASKED_TURNS == 0 and asked.poll(0):
-            if not os.read(sys.stdin.fileno(), 64):
-                return lateness
-            print(json.dumps([flow.silence(inbox) for flow in flows]), flush=True)
+        if turn % _ORDERS_TURNS == 0 and orders.poll(0):
+            return lateness
 
 
 def _finish(flows: list[Flow], streams: list[Stream], inbox: Inbox) -> None:

@@ -9,7 +9,7 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -229,25 +229,6 @@ class Probes:
             self._process.kill()
             self._process.communicate()
             self._process = None
-
-    def silences(self) -> dict[tuple[str, str, int], float]:
-        """The longest time without an arrival since this was last asked, in seconds; it may still last.
-
-        Returns:
-            That of the datagrams of each correspondent, direction and IP version.
-
-        Raises:
-            LabError: The prober failed.
-        """
-        if self._process is None or self._process.stdin is None or self._process.stdout is None:
-            raise LabError("probes: they do not run")
-        with suppress(BrokenPipeError):
-            self._process.stdin.write("?\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise LabError(f"probes: the prober ended with exit status {self._process.wait()}")
-        return {way: longest / _SECOND for way, longest in zip(self._ways, json.loads(line), strict=True)}
 
     def stop(self) -> Seen:
         """Stop sending, wait for what is under way, and return what was seen.

@@ -47,14 +47,12 @@ def there_and_back(lab: Lab, host: str, narrator: Narrator) -> tuple[Timeline, l
         time.sleep(_BEFORE)  # the traffic as it was
         for site in (away, home):
             with Watch(lab, host) as watch:
-                probes.silences()
-                moves.append(lab.move(host, site))
-                narrator.moved(moves[-1])
+                moved = lab.move(host, site)
+                narrator.moved(moved)
                 time.sleep(_SETTLES)  # what is watched: whatever the move brings about
-                silences = probes.silences()
+            moves.append(watch.seen(moved))
             fresh = happenings.of(moves[-1], watch, moves[0].unplugged)
             narrator.tell(fresh, moves[-1].unplugged - moves[0].unplugged)
-            narrator.silences(host, silences)
             events += fresh
         narrator.say("sending ends; every byte of TCP is to arrive")
         seen = probes.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from nodes.lisp.config import Role
@@ -106,6 +106,15 @@ class Watch:
         since = round(moved.unplugged * _SECOND)
         routers = {node.name for node in self._lab.topology.lisp_routers if node.site == moved.site}
         return next((one for one in self.arrivals.frames if one.node in routers and one.time_ns >= since), None)
+
+    def seen(self, moved: Moved) -> Moved:
+        """A move with the time at which its cable was plugged in at the latest.
+
+        The kernel plugs in, then whoever asked for it looks at the clock, when he has his turn again: a frame may have
+        come through before.
+        """
+        first = self.first_frame(moved)
+        return moved if first is None else replace(moved, plugged=min(moved.plugged, first.time_ns / _SECOND))
 
     def convergence(self, moved: Moved, correspondents: Iterable[str], versions: Sequence[int]) -> list[Convergence]:
         """When each correspondent's packets went to the host's new place.
