@@ -53,6 +53,7 @@ def _wrong(task: Task[Any], words: list[str]) -> str | None:
     flags |= {f"-{name}": one for one in arguments for name in one.names if len(name) == 1}
     positions = [one for one in arguments if one.positional]
     placed = []
+    given: set[Argument] = set()
     waiting = iter(words)
     for word in waiting:
         flag, equals, value = word.partition("=")
@@ -71,6 +72,9 @@ def _wrong(task: Task[Any], words: list[str]) -> str | None:
             if following is None or following in flags:
                 return f"{flag} needs a value"
             value = following
+        if argument in given and argument.kind is not list:
+            return f"--{_flag(argument)} is given twice"
+        given.add(argument)
         digits = value.removeprefix("-")
         if argument.kind is int and not (digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS):
             return f"{flag} {echoed(value)}: allowed is a whole number"

@@ -75,6 +75,8 @@ def check_writable(file: str, option: str) -> None:
     Raises:
         InputError: It cannot.
     """
+    if file == "-":
+        raise InputError(f"{option} -: say a file; what is for people goes to standard output")
     there = Path(file).exists()
     try:
         open(file, "a").close()

@@ -51,6 +51,8 @@ def _complaints(chosen: tuple[str, ...], topology: str, html: str) -> Iterator[s
         yield "--topology is for the scenario reachability"
     if html and "mobility" not in chosen:
         yield "--html is for the scenario mobility"
+    if html == "-":
+        yield "--html -: say a file; what is for people goes to standard output"
     if html and not Path(html).resolve().parent.is_dir():
         yield f"--html {echoed(html)}: there is no directory {echoed(Path(html).resolve().parent)}"
     if html and Path(html).is_dir():

@@ -38,7 +38,7 @@ def show(lab: str | None, node: str, what: str, *, as_json: bool = False) -> Non
 
     title = f"{node}: {what}"
     if isinstance(data, list):
-        draw(table(what, data) if data else None, title)
+        draw(table(what, data), title)
     else:
         draw(facts(data), title)
 
@@ -82,7 +82,12 @@ def lig(lab: str | None, node: str, eid: str, *, instance_id: int = 0, as_json: 
         ip_network(eid)
     except ValueError:
         raise InputError(f"{echoed(eid)} is not an EID, allowed is an IPv4 or IPv6 address or prefix") from None
-    answer = Lab.attach(lab).lig(node, eid, instance_id)
+    running = Lab.attach(lab)
+    lisp = running[node].lisp
+    if lisp is not None and not lisp.map_resolvers:
+        asking = [one.name for one in running.topology.lisp_routers if one.lisp and one.lisp.map_resolvers]
+        raise InputError(f"{node} has no Map-Resolver to ask; {one_of(asking, '', 'nodes that have one')}")
+    answer = running.lig(node, eid, instance_id)
     if as_json:
         print(json.dumps(answer, indent=1))
         return

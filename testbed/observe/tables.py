@@ -24,11 +24,12 @@ Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], Any]]
 
 
-def draw(drawn: Table | None, title: str) -> None:
+def draw(drawn: Table, title: str) -> None:
     """Print a table under its title, as wide as it needs to be: a word broken in two can be neither read nor copied."""
-    print(title if drawn else f"{title}: empty")
-    if drawn is None:
+    if not drawn.row_count:
+        print(f"{title}: empty")
         return
+    print(title)
     console = _console()
     console = _console(console.measure(drawn, options=console.options.update(max_width=_WIDEST)).maximum)
     with console.capture() as capture:

@@ -83,6 +83,7 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
         (["two-dc", "three-dc"], "three-dc is too much: ci/lab up FILE [OPTIONS]"),
         (["two-dc", "--nmae", "x"], "there is no option --nmae; options are --file, --foreground, --name, "),
         (["two-dc", "--name"], "--name needs a value"),
+        (["two-dc", "--name=a", "-n", "b"], "--name is given twice"),
         (["two-dc", "--name", "a b"], "'a b' is not a name for a lab, allowed are letters, digits and . _ - "),
         (["two-dc", "--foreground=yes"], "--foreground takes no value"),
         (["two-dc", "--dataplane", "ebfp"], "unknown data plane 'ebfp', allowed are auto, ebpf, python (did you mean "),
@@ -128,6 +129,7 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
     ],
     "lig": [
         ([*LAB, "xtr1", "there"], "there is not an EID, allowed is an IPv4 or IPv6 address or prefix"),
+        ([*LAB, "ms", "1.2.3.4"], "ms has no Map-Resolver to ask; nodes that have one are pxtr, xtr1, xtr2, xtr3"),
         ([*LAB, "xtr1", "1.2.3.4", "--instance-id", "-1"], "-1 is not an instance-ID, allowed are 0 to 16777215"),
     ],
     "key": [([*LAB, "xtr1", "two"], "key ID two is not allowed, allowed are 0 to 255")],
@@ -166,12 +168,14 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
     "demo": [
         (["--scenario", "mobilty"], "there is no scenario mobilty; scenarios are reachability, mobility (did you "),
         (["--dataplane", "X"], "unknown data plane 'X', allowed are auto, ebpf, python"),
+        (["--html", "-"], "--html -: say a file; what is for people goes to standard output"),
         (["--html", "/nowhere/\x07.html"], r"--html '/nowhere/\x07.html': there is no directory /nowhere"),
     ],
     "bench": [
         (["boot"], "say where the raw rounds go, for example: ci/lab bench boot --json boot.json"),
         (["speed", "--json", "x"], "nothing is called speed, allowed are boot, scale, dataplane, mobility"),
         (["boot", "--rounds", "3"], "boot has no --rounds; dataplane and mobility have"),
+        (["boot", "--json", "-"], "--json -: say a file; what is for people goes to standard output"),
         (["boot", "--json", "/nowhere/x"], "--json /nowhere/x: No such file or directory, allowed is a file that can "),
     ],
     "conformance": [

@@ -36,8 +36,9 @@ def test_who_is_told_of_what(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_empty_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    draw(None, "xtr1: registrations")
-    assert capsys.readouterr().out == "xtr1: registrations: empty\n"
+    draw(table("registrations", []), "xtr1: registrations")
+    draw(facts({"control": {}, "data": {}}), "mr: statistics")
+    assert capsys.readouterr().out == "xtr1: registrations: empty\nmr: statistics: empty\n"
 
 
 def test_a_router_with_many_addresses_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
