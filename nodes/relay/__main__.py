@@ -58,18 +58,21 @@ class Relay:
         while True:
             for descriptor, _ in ready.poll():
                 if end := by_descriptor.get(descriptor):
-                    idle = end.line.deadline is None
+                    awaited = end.line.deadline
                     end.receive()
-                    if idle:
-                        self._await(end)
+                    if end.line.deadline != awaited:
+                        self._await(end, awaited)
                 elif descriptor == self._timer.fileno():
                     self._timer.clear()
                 else:
                     self._carrier.settle()
             self._pass_on()
 
-    def _await(self, end: End) -> None:
-        """Remember when the next frame of an end's line is due, if it has one."""
+    def _await(self, end: End, instead: int | None = None) -> None:
+        """Remember when the next frame of an end's line is due, if it has one, instead of what was remembered."""
+        if instead is not None:
+            self._waiting.remove((instead, end.fileno(), end))
+            heapq.heapify(self._waiting)
         if end.line.deadline is not None:
             heapq.heappush(self._waiting, (end.line.deadline, end.fileno(), end))
 

@@ -38,23 +38,35 @@ class End:
         self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
         self._socket.bind((name, _ETH_P_ALL))
+        self._since = 0
 
     def fileno(self) -> int:
         """The descriptor, for a selector."""
         return self._socket.fileno()
 
     def receive(self) -> None:
-        """Put what has come in on the line: a batch at most, so that frames of other links are not late."""
+        """Put what has come in on the line: a batch at most, so that frames of other links are not late.
+
+        The kernel's stamp says when a frame was sent into the link, however late it is read, and in which order.
+        """
         put, receive = self.line.put, self._socket.recvmsg
-        now = time.monotonic_ns()
-        # The kernel's stamp says when a frame came, however late we read it; it is of the clock on the wall.
-        since = now - time.time_ns()
+        since = self._compare_clocks()
         with suppress(OSError):  # nothing more, or the interface is down
             for _ in range(_BATCH):
                 frame, ancillary, _, _ = receive(_MAX_FRAME, _ANCILLARY)
                 seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2]) if ancillary else (0, 0)
                 stamp = seconds * 1_000_000_000 + nanoseconds + since
-                put(frame, stamp if now - _OLDEST < stamp < now else time.monotonic_ns())
+                now = time.monotonic_ns()
+                put(frame, stamp if now - _OLDEST < stamp < now else now)
+
+    def _compare_clocks(self) -> int:
+        """What makes a stamp, which is of the clock on the wall, a moment of the monotonic clock when it is added.
+
+        It changes only where it cannot be right, not with what passes between readings: what came first stays first.
+        """
+        before, wall, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        self._since = min(max(self._since, before - wall), after - wall)
+        return self._since
 
     def send(self, frame: bytes) -> None:
         """Send a frame; an interface that is down or full loses it, as a cable would."""

@@ -1,4 +1,4 @@
-"""One direction of a delay line: frames wait in the order in which they came. No clock, no sockets."""
+"""One direction of a delay line: frames leave in the order in which they were sent into it. No clock, no sockets."""
 
 from __future__ import annotations
 
@@ -23,12 +23,22 @@ class Line:
         self._frames: deque[tuple[int, bytes]] = deque()
 
     def put(self, frame: bytes, arrived: int) -> None:
-        """Take a frame that arrived at a moment in nanoseconds."""
+        """Take a frame that arrived at a moment in nanoseconds; it leaves before those that arrived later.
+
+        They need not be told in their order. Each processor has a queue of its own for what is sent on a veth, so what
+        one sends may be told before what another one sent earlier: the one that hears an ARP reply sends what waited
+        for it, and the sender, whom that wakes, goes on with the next on another. On a cable nothing overtakes.
+        """
         if len(frame) > self._room:
             self.dropped += 1
             return
         self._room -= len(frame)
-        self._frames.append((arrived + self.delay, frame))
+        leaves, frames = arrived + self.delay, self._frames
+        later = []
+        while frames and frames[-1][0] > leaves:
+            later.append(frames.pop())
+        frames.append((leaves, frame))
+        frames.extend(reversed(later))
 
     def due(self, now: int) -> list[bytes]:
         """The frames whose time has come; they are the line's no more."""
