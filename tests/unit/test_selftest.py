@@ -113,18 +113,26 @@ def test_the_report_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "status"),
-    [({"a": "failed"}, 0), ({"a": "passed"}, 1), ({"a": "failed", "b": "failed"}, 1)],
-    ids=["caught", "not caught", "another row fails"],
+    ("outcomes", "crash", "status"),
+    [
+        ({"a": "failed"}, False, 0),
+        ({"a": "passed"}, False, 1),
+        ({"a": "failed", "b": "failed"}, False, 1),
+        ({"a": "failed"}, True, 1),
+    ],
+    ids=["caught", "not caught", "another row fails", "the router crashes"],
 )
 def test_the_exit_status(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     outcomes: dict[str, str],
+    crash: bool,
     status: int,
 ) -> None:
-    """1 when a defect is not caught, or not by its own row alone."""
+    """1 when a defect is not caught, or not by its own row alone; a crash is caught by every test."""
+    monkeypatch.setattr(router, "CACHE", tmp_path)
+    (tmp_path / "C19").mkdir()
 
     class Trials(command.Trials):
         def places(self) -> dict[str, set[str]]:
@@ -132,6 +140,8 @@ def test_the_exit_status(
 
         def _run(self, defect: str, *_: Any) -> list[Evidence]:
             with_it = outcomes if defect else {}
+            if defect and crash:
+                router.crash_of(defect).write_text("ZeroDivisionError")
             return [test(one.name, with_it.get(one.name, one.outcome), *one.requirements) for one in SOUND]
 
     monkeypatch.setattr(command, "Trials", Trials)
@@ -142,7 +152,9 @@ def test_the_exit_status(
     assert (document["caught"] == 1 and document["wrongly_failed"] == 0) == (status == 0)
     out = capsys.readouterr().out
     assert f"1 seeded, {document['caught']} caught, {document['wrongly_failed']} wrongly failed" in out
-    assert ("C19 is not caught" in out, "C38 fails as well" in out) == ("failed" not in outcomes["a"], "b" in outcomes)
+    not_caught = crash or outcomes["a"] != "failed"
+    assert ("C19 is not caught" in out, "C38 fails as well" in out) == (not_caught, "b" in outcomes)
+    assert ("a router with it crashes: ZeroDivisionError" in out) == crash
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,6 @@ from testbed.drivers import Driver, driver
 from testbed.drivers.driver import SHIPPED
 from testbed.lab import Lab
 from testbed.model import Topology
-from tests.conformance.instrument import marks
-from tests.conformance.instrument.under_test import ROOM
 from tests.conformance.selftest.defect import Defect
 from tests.conformance.selftest.defects import DEFECTS
 from tests.conformance.selftest.programs import CACHE
@@ -61,6 +59,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what does not come by its router through a driver."""
-    ours = [one for one in items if one.get_closest_marker("ours") or marks.room(one) != ROOM]
+    ours = [one for one in items if one.get_closest_marker("ours")]
     items[:] = [one for one in items if one not in ours]
     config.hook.pytest_deselected(items=ours)

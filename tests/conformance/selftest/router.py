@@ -19,9 +19,14 @@ from typing import Any
 
 from tests.conformance.selftest.defect import Defect, Edit, OnLink
 from tests.conformance.selftest.defects import DEFECTS
-from tests.conformance.selftest.programs import compiled
+from tests.conformance.selftest.programs import CACHE, compiled
 
 _TABLE = "selftest"
+
+
+def crash_of(defect: str) -> Path:
+    """The file in which a router with this defect has left why it crashed, if one did."""
+    return CACHE / defect / "crash"
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -104,10 +109,15 @@ def main() -> int:
     config = json.loads(Path(rest[rest.index("--config") + 1]).read_text(encoding="utf-8"))
     if not defect.roles or set(defect.roles) & set(config["roles"]):
         seed(defect, config)
-    from nodes.daemon import __main__ as daemon
+    from nodes.daemon import __main__ as program
+    from nodes.daemon.daemon import CRASHED
 
     sys.argv = [sys.argv[0], *rest]
-    return daemon.main()
+    status = program.main()
+    if status == CRASHED:
+        log = Path(rest[rest.index("--log") + 1]).read_text(encoding="utf-8")
+        crash_of(name).write_text(json.loads(log.splitlines()[-1])["fields"]["error"], encoding="utf-8")
+    return status
 
 
 if __name__ == "__main__":

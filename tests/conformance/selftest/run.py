@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.conformance.instrument.marks import TESTS
 from tests.conformance.instrument.verdicts import Evidence
 from tests.conformance.selftest.defect import Defect
 from tests.conformance.selftest.judgement import Found, compared
+from tests.conformance.selftest.router import crash_of
 
 ROOM = "tests/conformance"
 CROSS_SECTION = (f"{ROOM}/test_reachability.py", f"{ROOM}/test_solicitation.py")
@@ -94,11 +96,15 @@ class Trials:
     def _one(self, defect: Defect, places: Sequence[str], sound: Sequence[Evidence]) -> Found:
         begun = time.monotonic()
         name = defect.requirement
+        crash_of(name).unlink(missing_ok=True)
         attempts = [self._run(name, name, places, defect.data_path, 1)]
         found = compared(defect, self._catalogue, sound, *attempts)
         if found.wrongly_failed or not found.caught:
             attempts.append(self._run(name, f"{name}-again", places, defect.data_path, 1))
-        return compared(defect, self._catalogue, sound, *attempts, seconds=time.monotonic() - begun)
+        found = compared(defect, self._catalogue, sound, *attempts, seconds=time.monotonic() - begun)
+        if crash_of(name).exists():  # what a dead router does not do says nothing of the tests
+            found = replace(found, caught=False, reasons=[f"a router with it crashes: {crash_of(name).read_text()}"])
+        return found
 
     def _run(self, defect: str, log: str, places: Sequence[str], data_path: str, jobs: int) -> list[Evidence]:
         order = {"defect": defect, "places": list(places), "data_path": data_path, "jobs": jobs}
