@@ -30,7 +30,7 @@ TABLE = "1000000000"  # instance 0's own routes
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, dataplane: str) -> Iterator[Lab]:
-    name = f"test-stretched-{dataplane}"
+    name = f"test-stretched-{dataplane}-{os.getpid()}"
     run_dir = tmp_path_factory.mktemp("runs") / name
     with Lab(WORLD, name=name, run_dir=run_dir, dataplane=dataplane) as running:
         eventually(lambda: len(hosts(running, "router1")) + len(hosts(running, "router2")) == 2, "both hosts found")
@@ -128,7 +128,10 @@ def test_the_world_does_what_its_file_implies(lab: Lab) -> None:
 
 @pytest.mark.requirement("S07")
 def test_one_router_with_all_five_roles(lab: Lab) -> None:
-    """XTR, Map-Server, Map-Resolver, PITR and PETR in one process, and both routers rely on it."""
+    """XTR, Map-Server, Map-Resolver, PITR and PETR in one process, and both routers rely on it.
+
+    The other router's host hears from a host without LISP, and sends to it, by way of this one.
+    """
     roles = lab.show("router1", "roles")["roles"]
     assert roles == sorted(["itr", "etr", "map-server", "map-resolver", "pitr", "petr"])
     registered = {
@@ -138,6 +141,19 @@ def test_one_router_with_all_five_roles(lab: Lab) -> None:
     for router in ("router1", "router2"):
         (record,) = lab.lig(router, str(PC2))["records"]
         assert (record["eid"], [one["rloc"] for one in record["locators"]]) == ("11.11.11.12/32", ["200.1.247.2"])
+    elsewhere = "198.51.100.1"
+    with Capture(lab, ["core1"]) as core:
+
+        def sources() -> set[tuple[str, ...]]:
+            """Outside and inside LISP headers."""
+            core.drain()
+            packets = [packet for frame in core.frames if b"forged" in frame.data and (packet := decode(frame.data))]
+            return {tuple(str(header.source) for header in packet.headers) for packet in packets}
+
+        inject(lab, "core2", elsewhere, str(PC2))
+        inject(lab, "pc2", str(PC2), elsewhere)
+        eventually(lambda: ("200.1.247.1", elsewhere) in sources(), "the PITR sends what comes from elsewhere")
+        eventually(lambda: (str(PC2),) in sources(), "the PETR sends what goes elsewhere")
 
 
 @pytest.mark.requirement("S08")

@@ -146,13 +146,30 @@ class Session:
         self._probes = probes
         self._seen: Seen | None = None
 
+    def stop(self) -> Seen:
+        """End it, and return what was seen."""
+        if self._seen is None:
+            self._seen = self._probes.stop()
+        return self._seen
+
     def end(self) -> Seen:
         """End it: every TCP connection lives, what arrived is what was sent, and all of it did."""
         if self._seen is None:
-            self._seen = self._probes.stop()
-            for one in self._seen.streams:
-                way = f"{one.direction} {one.correspondent}"
-                assert not one.lost, f"TCP {way}: {one.lost}"
-                assert one.wrong == 0, f"TCP {way}: {one.wrong} of {one.received} bytes are wrong"
-                assert one.received == one.sent > 0, f"TCP {way}: {one.received} of {one.sent} bytes arrived"
-        return self._seen
+            seen = self.stop()
+            lives(seen)
+            is_right(seen)
+        return self.stop()
+
+
+def lives(seen: Seen) -> None:
+    """Every TCP connection carries what it is given, to the end."""
+    for one in seen.streams:
+        way = f"{one.direction} {one.correspondent}"
+        assert not one.lost, f"TCP {way}: {one.lost}"
+        assert one.received == one.sent > 0, f"TCP {way}: {one.received} of {one.sent} bytes arrived"
+
+
+def is_right(seen: Seen) -> None:
+    """Every byte that arrived is the one that was sent."""
+    for one in seen.streams:
+        assert one.wrong == 0, f"TCP {one.direction} {one.correspondent}: {one.wrong} of {one.received} bytes are wrong"

@@ -15,7 +15,7 @@ from tests.conformance.clause import clause
 from tests.conformance.mobility.roaming import Roaming
 from tests.conformance.tester import packets, wire
 from tests.conformance.tester.clock import Clock
-from tests.conformance.tester.daemons import frozen
+from tests.conformance.tester.daemons import deaf, frozen
 from tests.conformance.tester.places import uplink
 from tests.conformance.tester.players import Etr, Itr, MapResolver
 from tests.conformance.tester.traffic import inject
@@ -60,23 +60,31 @@ def clock(hasty: Roaming, left: Left) -> Clock:
 
 @pytest.mark.requirement("C27", "X17")
 def test_a_map_notify_that_nobody_acknowledges_is_repeated(hasty: Roaming, clock: Clock) -> None:
-    """Three times each 3 s, then with twice the interval each time; who hears one of them at last lets its host go."""
+    """Three times each 3 s, then with twice the interval each time; who hears none but a later one lets its host go."""
     lab, eid = hasty.lab, hasty.lab["near3"].address_of(hasty.version)
     if lab.places()["near3"] != "dc3":  # an attempt before this one failed
         lab.move("near3", "dc3")
         hasty.say("near3")
     eventually(lambda: hasty.having(eid) == ["xtr3"], "the host is found")
-    with Watch(lab, ["xtr3"]) as watch, frozen(lab, "xtr3"):
-        lab.move("near3", "dc2")
-        hasty.say("near3")
+    with Watch(lab, ["xtr3", "ms"]) as watch:
 
         def notifies() -> list[Seen]:
             return hasty.about(watch, wire.MAP_NOTIFY, "xtr3", eid)
 
-        watch.until(lambda: len(notifies()) >= 6, "five repetitions", within=clock.limit(27))
+        with frozen(lab, "xtr3"):
+            with deaf(lab, "xtr3"):  # what comes while it stands still would be read afterwards
+                lab.move("near3", "dc2")
+                watch.until(notifies, "a Map-Notify that is lost")
+            hasty.say("near3")
+            watch.until(lambda: len(notifies()) >= 6, "five repetitions", within=clock.limit(27))
         with clause("C27"):
             clock.assert_spaced(notifies(), (3, 3, 3, 6, 12))
             assert len({one.message.nonce for one in notifies()}) == 1
+        with clause("X17"):  # not only that it misses the host sooner or later
+            acknowledged = watch.until(
+                lambda: hasty.about(watch, wire.MAP_NOTIFY_ACK, "ms", eid), "a Map-Notify-Ack", within=clock.limit(24)
+            )
+            assert {one.outer.source for one in acknowledged} == {hasty.rloc("xtr3")}
     with clause("X17"):
         clock.eventually(lambda: hasty.having(eid) == ["xtr2"], "the old xTR lets it go", within=24)
 

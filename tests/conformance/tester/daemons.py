@@ -127,6 +127,17 @@ def frozen(lab: Lab, node: str) -> Iterator[None]:
         lab.run(node, ["kill", "-CONT", "--", whole])
 
 
+@contextmanager
+def deaf(lab: Lab, node: str) -> Iterator[None]:
+    """What control messages come to a node meanwhile are lost on its way in; captures see them."""
+    chain = f"chain in {{ type filter hook input priority 0; udp dport {wire.CONTROL} drop; }}"
+    assert lab.run(node, ["nft", f"table inet deaf {{ {chain}; }}"]).returncode == 0
+    try:
+        yield
+    finally:
+        lab.run(node, ["nft", "delete", "table", "inet", "deaf"])
+
+
 def map_cache(lab: Lab, node: str) -> dict[str, dict[str, Any]]:
     """The map-cache of a node by EID-prefix."""
     return {row["eid"]: row for row in lab.show(node, "map-cache")}

@@ -255,6 +255,31 @@ DEFECTS = (
         data_path="python",
     ),
     Defect(
+        "S07",
+        "a router that is an ITR is no PITR",
+        (
+            Edit(
+                "nodes/dataplane/decision.py",
+                "elif Role.PITR in tables.roles and instance_id == 0:",
+                "elif Role.PITR in tables.roles and Role.ITR not in tables.roles and instance_id == 0:",
+            ),
+        ),
+        data_path="python",
+    ),
+    Defect(
+        "S08",
+        "inside an EID-prefix a negative Map-Reply is about the one EID that was asked for",
+        (
+            Edit(
+                f"{_ENGINE}map_server.py",
+                "hole = least_specific_hole(eid, self._registrations.known_inside(prefix), prefix)",
+                "hole = eid",
+            ),
+        ),
+        roles=("map-server",),
+        data_path="python",
+    ),
+    Defect(
         "S09",
         "a Map-Resolver leaves it to a Map-Server to say what is no EID",
         (
@@ -265,5 +290,18 @@ DEFECTS = (
             ),
         ),
         roles=("map-resolver",),
+    ),
+    Defect(
+        "S11",
+        "other priorities and weights of the same locators do not reach the data path",
+        (
+            Edit(
+                "nodes/lisp/map_cache.py",
+                "if there is None or there.forwarding != entry.forwarding or not entry.forwarding.locators:",
+                "places = [[one.address for one in two.forwarding.locators] for two in (there or entry, entry)]\n"
+                "        if there is None or places[0] != places[1] or not places[1]:",
+            ),
+        ),
+        roles=("itr",),
     ),
 )

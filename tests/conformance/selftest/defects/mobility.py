@@ -119,6 +119,22 @@ DEFECTS = (
         ),
     ),
     _defect(
+        "X13",
+        "an ITR lets a TCP session through only if it has seen how that began",
+        Edit(
+            "nodes/dataplane/outbound.py",
+            "        headers = parse(packet)\n",
+            "        headers = parse(packet)\n"
+            '        begun = self.__dict__.setdefault("_begun", set())\n'
+            "        session = headers.source, headers.destination, headers.ports\n"
+            "        if headers.protocol == 6 and packet[headers.header_length + 13] & 2:\n"
+            "            begun.add(session)\n"
+            "        elif headers.protocol == 6 and not self._transit and session not in begun:\n"
+            '            return flows.dropping(Drop("no such session"), context, self._instance_id)\n',
+        ),
+        roles=("itr",),
+    ),
+    _defect(
         "X14",
         "the home of a host that has returned keeps its mapping at the other site",
         Edit(
@@ -143,6 +159,34 @@ DEFECTS = (
         roles=("itr",),
     ),
     _defect(
+        "X17",
+        "a Map-Notify that is sent again is not signed with the site's key",
+        Edit(
+            f"{_ENGINE}notifier.py",
+            "sealed(notify, key.secret)",
+            'sealed(notify, "" if news.repetition.repeated else key.secret)',
+        ),
+        roles=("map-server",),
+    ),
+    _defect(
+        "X18",
+        "after a restart nobody registers a host but the xTR that had it before",
+        Edit(
+            f"{_ENGINE}map_server.py",
+            "            self._registrations.register(one)\n",
+            "            self._registrations.register(one)\n"
+            '            self.__dict__.setdefault("_had", {}).setdefault(one.record.prefix, set()).add(one.xtr)\n',
+        ),
+        Edit(
+            f"{_ENGINE}map_server.py",
+            "        elif self._registrations.register(registration):",
+            '        elif registration.xtr in self.__dict__.get("_had", {}).get(prefix, [registration.xtr]) and (\n'
+            "            self._registrations.register(registration)\n"
+            "        ):",
+        ),
+        roles=("map-server",),
+    ),
+    _defect(
         "C27",
         "the intervals at which a Map-Notify is repeated do not grow",
         Edit(f"{_ENGINE}repetition.py", "self.interval *= 2", "self.interval *= 1"),
@@ -156,6 +200,28 @@ DEFECTS = (
             "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)",
             "MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records * 2)",
         ),
+    ),
+    _defect(
+        "S06",
+        "of several gateways in one subnet a router is one only",
+        Edit(
+            "nodes/daemon/gateways.py",
+            "    return (*gateway.addresses, *gateway.foreign)",
+            "    of_subnet = {one.network: one for one in sorted((*gateway.addresses, *gateway.foreign), key=int)}\n"
+            "    return tuple(of_subnet.values())",
+        ),
+    ),
+    _defect(
+        "S14",
+        "in the first segment by a new mapping two words change places",
+        Edit(
+            "nodes/dataplane/outbound.py",
+            "                flow = self._decide(packet, key, came_from)\n",
+            "                flow = self._decide(packet, key, came_from)\n"
+            "                if protocol == 6 and len(packet) > 100:\n"
+            "                    packet = packet[:-4] + packet[-2:] + packet[-4:-2]\n",
+        ),
+        roles=("itr", "pitr"),
     ),
     _defect(
         "S15",
