@@ -59,6 +59,7 @@ class Narrator:
         """Show how long each correspondent and the host did not hear of each other by each move."""
         probes = {(one.correspondent, one.direction, one.version): one for one in findings.datagrams}
         ways = list(dict.fromkeys((direction, version) for _, direction, version in probes))
+        self.say("")
         for number, moved in enumerate(findings.timeline.moves):
             drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
             drawn.add_column("Correspondent")
@@ -67,7 +68,7 @@ class Narrator:
             for name in findings.correspondents:
                 gaps = (findings.gap(probes[name, *way], number) for way in ways)
                 drawn.add_row(name, *(milliseconds(gap[1] - gap[0]) if gap else "" for gap in gaps))
-            draw(drawn, f"\nthe move to {moved.site}: longest time without a datagram")
+            draw(drawn, f"the move to {moved.site}: longest time without a datagram")
 
     def verdict(self, findings: Findings) -> None:
         """Say whether all is as it should be."""
