@@ -13,6 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from testbed.commands.values import check_writable
 from testbed.lab import InputError
 from testbed.words import echoed, one_of
 
@@ -66,24 +67,7 @@ def check_output(name: str, json_file: str) -> None:
     """
     if not json_file:
         raise InputError(f"say where the raw rounds go, for example: ci/lab bench {name} --json {name}.json")
-    check_writable(json_file, "--json")
-
-
-def check_writable(file: str, option: str) -> None:
-    """See that a file can be written; one that is not there is not made yet.
-
-    Raises:
-        InputError: It cannot.
-    """
-    if file == "-":
-        raise InputError(f"{option} -: say a file; what is for people goes to standard output")
-    there = Path(file).exists()
-    try:
-        open(file, "a").close()
-        if not there:
-            Path(file).unlink()
-    except OSError as error:
-        raise InputError(f"{option} {echoed(file)}: {error.strerror}, allowed is a file that can be written") from None
+    check_writable("--json", Path(json_file))
 
 
 def read_earlier(file: str, bench: str, key: str) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from testbed.commands.labs import progress, terminated_as_interrupted
 from testbed.commands.proofs import reachability
-from testbed.commands.values import unwritten
+from testbed.commands.values import check_writable, unwritten
 from testbed.lab import InputError, Lab
 from testbed.words import echoed, one_of
 
@@ -35,6 +35,8 @@ def demo(scenario: str = "", *, topology: str = "", dataplane: str | None = None
     chosen = (scenario,) if scenario else SCENARIOS[:1] if topology else SCENARIOS
     if complaint := next(_complaints(chosen, topology, html), None):
         raise InputError(complaint)
+    if html:
+        check_writable("--html", Path(html))
     status = 0
     if "reachability" in chosen:
         status = reachability(topology or _WORLD, dataplane=dataplane)
@@ -51,12 +53,6 @@ def _complaints(chosen: tuple[str, ...], topology: str, html: str) -> Iterator[s
         yield "--topology is for the scenario reachability"
     if html and "mobility" not in chosen:
         yield "--html is for the scenario mobility"
-    if html == "-":
-        yield "--html -: say a file; what is for people goes to standard output"
-    if html and not Path(html).resolve().parent.is_dir():
-        yield f"--html {echoed(html)}: there is no directory {echoed(Path(html).resolve().parent)}"
-    if html and Path(html).is_dir():
-        yield f"--html {echoed(html)}: is a directory"
 
 
 @contextmanager

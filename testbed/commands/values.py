@@ -109,6 +109,23 @@ def by_udp(tcp: bool, udp: bool) -> bool:
     return udp
 
 
+def check_writable(option: str, file: Path) -> None:
+    """See that a file can be written, before what goes there takes minutes; one that is not there is not made yet.
+
+    Raises:
+        InputError: It cannot.
+    """
+    if str(file) == "-":
+        raise InputError(f"{option} -: say a file; what is for people goes to standard output")
+    new = not file.exists()
+    try:
+        file.open("a").close()
+        if new:
+            file.unlink()
+    except OSError as error:
+        raise InputError(f"{option} {echoed(file)}: {error.strerror}, allowed is a file that can be written") from None
+
+
 def unwritten(path: Path, error: OSError) -> LabError:
     """Why a file that somebody named cannot be written: it is no place for one, or the disk is full."""
     kind = LabError if error.errno == errno.ENOSPC else InputError

@@ -169,7 +169,10 @@ WRONG: dict[str, list[tuple[list[str], str]]] = {
         (["--scenario", "mobilty"], "there is no scenario mobilty; scenarios are reachability, mobility (did you "),
         (["--dataplane", "X"], "unknown data plane 'X', allowed are auto, ebpf, python"),
         (["--html", "-"], "--html -: say a file; what is for people goes to standard output"),
-        (["--html", "/nowhere/\x07.html"], r"--html '/nowhere/\x07.html': there is no directory /nowhere"),
+        (
+            ["--html", "/nowhere/\x07.html"],
+            r"--html '/nowhere/\x07.html': No such file or directory, allowed is ",
+        ),
     ],
     "bench": [
         (["boot"], "say where the raw rounds go, for example: ci/lab bench boot --json boot.json"),

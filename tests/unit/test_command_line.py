@@ -84,9 +84,9 @@ def test_an_option_without_its_value_is_one_line(words: list[str], complaint: st
         (["--topology", "two-dc", "--html", "x.html"], "--html is for the scenario mobility"),
         (
             ["--scenario", "mobility", "--html", "/not-there/x.html"],
-            "--html /not-there/x.html: there is no directory /not-there",
+            "--html /not-there/x.html: No such file or directory, allowed is a file that can be written",
         ),
-        (["--html", "/tmp"], "--html /tmp: is a directory"),
+        (["--html", "/tmp"], "--html /tmp: Is a directory, allowed is a file that can be written"),
     ],
 )
 def test_a_demo_that_means_nothing_is_one_line_and_2(words: list[str], complaint: str) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ci.benches import check_output, check_writable, read_earlier, versions, write_json
+from ci.benches import check_output, read_earlier, versions, write_json
 from ci.benches.dataplane import KEYS, MOST_ROUNDS, ROUNDS, chart, measure, table
 from ci.benches.dataplane.figures import Figure, figures
-from testbed.commands.values import number
+from testbed.commands.values import check_writable, number
 from testbed.lab import InputError
 from testbed.words import echoed, one_of
 
@@ -32,7 +32,7 @@ def run(
         LabError: It could not be measured.
     """
     if plot:
-        check_writable(plot, "--plot")
+        check_writable("--plot", Path(plot))
     if earlier:
         found = figures(read_earlier(earlier, "dataplane", "rounds"))
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.client.box import give, owner
+from testbed.commands.values import check_writable
 from testbed.lab import InputError
 from testbed.words import echoed, listed, one_of
 from tests.conformance.catalogue import DATA_PATHS, CatalogueError, Requirement, binding, load, named
@@ -148,18 +149,10 @@ def _check_files(files: Mapping[str, Path]) -> None:
     """See that files can be written, and are not one, before the tests take minutes; make none."""
     options: dict[Path, str] = {}
     for option, file in files.items():
-        if str(file) == "-":
-            raise CatalogueError(f"{option} -: say a file; what is for people goes to standard output")
         if earlier := options.get(file.resolve()):
             raise CatalogueError(f"{option} {echoed(file)}: {earlier} writes there")
         options[file.resolve()] = option
-        new = not file.exists()
-        try:
-            file.open("a").close()
-        except OSError as error:
-            raise CatalogueError(f"{option} {echoed(file)}: {error.strerror}") from None
-        if new:
-            file.unlink()
+        check_writable(option, file)
 
 
 def _progress(found: Run) -> None:
