@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from _pytest.runner import runtestprotocol
@@ -52,7 +53,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if not failed or attempt == most:
             break
         item.warn(FailedFirst(f"attempt {attempt}: {failed[0].longreprtext}"))
-        item.session._setupstate.teardown_exact(None)  # labs too: who knows how this one left them
+        # Labs too: who knows how this one left them. One that has died may not let itself be taken down.
+        take_down, through = item.session._setupstate.teardown_exact, (pytest.exit.Exception, KeyboardInterrupt)
+        down = pytest.CallInfo.from_call(partial(take_down, None), "teardown", through)
+        if down.excinfo is not None:
+            item.warn(FailedFirst(f"after attempt {attempt}: {down.excinfo.exconly()}"))
     for one in reports:
         item.ihook.pytest_runtest_logreport(report=one)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

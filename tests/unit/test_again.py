@@ -69,6 +69,12 @@ broken = [True]
 def fragile():
     assert not broken or broken.pop() is None
 
+@pytest.fixture(scope="module")
+def dying():
+    yield
+    if seen.count("dying") == 1:
+        pytest.fail("it has ended")
+
 def test_twice(cold):
     tries("twice", 1)
 
@@ -78,6 +84,9 @@ def test_never(cold):
 def test_lab_that_did_not_boot(fragile):
     pass
 
+def test_lab_that_died(dying):
+    tries("dying", 1)
+
 def test_what_was_seen():
     print(seen)
 """
@@ -85,6 +94,7 @@ ORDER_OF_LABS = [
     *["booted", "restarted", "twice"] * 2,
     *["restarted", "never"],
     *["booted", "restarted", "never"],
+    *["dying", "dying"],
 ]
 MANY = """
 @pytest.mark.parametrize("number", range({}))
@@ -121,10 +131,11 @@ def test_what_judges_times_is_judged_again(tmp_path: Path) -> None:
 
 
 def test_what_needs_a_lab_is_judged_twice(tmp_path: Path) -> None:
-    """A lab that does not boot is built anew as well."""
+    """A lab that does not boot is built anew as well, and one that cannot be taken down."""
     done = run(tmp_path, "tests/e2e/test_lab.py", LABS)
     assert str(ORDER_OF_LABS) in done.stdout, done.stdout
-    assert "1 failed, 3 passed, 3 warnings" in done.stdout
+    assert "1 failed, 4 passed, 5 warnings" in done.stdout
+    assert "FailedFirst: after attempt 1: Failed: it has ended" in done.stdout
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
 
 
