@@ -108,9 +108,14 @@ class Direction:
             return "not seen in the core"
         ways = []
         for one in self.passages:
-            share = "" if one.share == 1 else f"{100 * one.share:.0f} % "
-            ways.append(f"{share}{one}")
+            ways.append(f"{'' if one.share == 1 else _per_cent(one.share)}{one}")
         return f"{self.seen}: {', '.join(ways)}"
+
+
+def _per_cent(share: float) -> str:
+    """A share of which some is there, and some is not: neither is rounded away."""
+    whole = round(100 * share)
+    return f"{'under 1' if whole < 1 else 'over 99' if whole > 99 else whole} % "
 
 
 class Way:

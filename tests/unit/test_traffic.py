@@ -137,6 +137,16 @@ def test_shares_are_of_what_is_alike(world: Topology) -> None:
     assert {one.tunnel.instance_id for one in seen.passages if one.tunnel} == {0, 7}
 
 
+def test_no_way_is_rounded_away(world: Topology) -> None:
+    core = Core(world)
+    for target, packets in (("xtr2", 999), ("xtr3", 1)):
+        core.tunnel(segment(H1, H4, 40000, SERVER), "xtr1", target, stands_for=packets)
+    assert str(core.there(40000)) == (
+        f"encapsulated: over 99 % xtr1 ({RLOCS[1]}) to xtr2 ({RLOCS[2]}), "
+        f"under 1 % xtr1 ({RLOCS[1]}) to xtr3 ({RLOCS[3]})"
+    )
+
+
 def test_a_tunnel_to_a_stranger_is_not_ok(world: Topology) -> None:
     core = Core(world)
     core.tunnel(segment(H1, H4, 40000, SERVER), "xtr1", "xtr3")
