@@ -71,10 +71,10 @@ def registered(world: World) -> dict[str, str]:
 
 @pytest.mark.requirement("X01", "X02")
 def test_host_that_shows_itself_is_registered_at_once() -> None:
-    """The host route first, then a Map-Register of the /32 with the locator-set of the permitted prefix."""
+    """A Map-Register of the /32 with the locator-set of the permitted prefix, then at once the host route."""
     world = stretched()
     effects = world.put("r2", HostSeen(PC2, PORT))
-    assert [type(one) for one in effects] == [AddHost, Persist, Send, Report]
+    assert [type(one) for one in effects] == [Persist, Send, AddHost, Report]
     (sent,) = world.sent(MapRegister, R2)
     message = sent.message
     assert isinstance(message, MapRegister)
@@ -93,7 +93,7 @@ def test_hosts_that_show_themselves_together_go_into_one_message() -> None:
     """A machine's addresses of both IP versions, or hundreds of machines: each message would be answered."""
     world = stretched()
     effects = world.put("r2", HostsSeen((HostSeen(PC2, PORT), HostSeen(PC3, PORT))))
-    assert [type(one) for one in effects] == [AddHost, AddHost, Persist, Send, Report, Report]
+    assert [type(one) for one in effects] == [Persist, Send, AddHost, AddHost, Report, Report]
     (sent,) = world.sent(MapRegister, R2)
     assert isinstance(sent.message, MapRegister)
     assert [record.prefix for record in sent.message.records] == [PC2, PC3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -100,9 +100,10 @@ class Etr:
         """Hosts showed themselves: inside a permitted prefix they become dynamic-EIDs (requirements X01, X02)."""
         news: dict[str, list[EidRecord]] = {}
         returned = []
+        here: list[Effect] = []
         for one in seen.hosts:
             if not self._home.covers(one.eid):
-                if record := (yield from self._take_in(one, now)):
+                if record := self._take_in(one, now, here):
                     news.setdefault(one.interface, []).append(record)
             elif self._home.is_away(one.eid):
                 # X10: a host of the subnet is not registered; one that was away is back.
@@ -110,31 +111,37 @@ class Etr:
                 if not self._home.is_away(one.eid):
                     returned.append(self._home.withdrawal(one.eid))
         yield from self._register_found(now)
+        yield from here
         for interface, records in news.items():
             yield from self._tell_peers(records, now, interface)
         if returned:
             yield from self._tell_peers(returned, now)
 
-    def _take_in(self, seen: HostSeen, now: float) -> Generator[Effect, None, EidRecord | None]:
-        """A host is here; its record, if that is news. :meth:`_register_found` is to follow."""
+    def _take_in(self, seen: HostSeen, now: float, here: list[Effect]) -> EidRecord | None:
+        """A host is here; its record, if that is news, and in ``here`` what is to be done for it.
+
+        :meth:`_register_found` is to follow, and goes first: before a Map-Server has told somebody who then sends here,
+        the host route is there. What comes sooner, once, goes by what was known before.
+        """
         before = self._database.host(seen.eid)
         if before is not None and before.interface == seen.interface:
             return None
-        if before is None:
-            yield from self._handover.seen(seen.eid, now)
-            if not self._handover.may_claim(seen.eid, now):
-                yield from self._context.drop("host-of-another-xtr", now, eid=seen.eid, interface=seen.interface)
-                return None
+        elsewhere = list(self._handover.seen(seen.eid, now)) if before is None else []
+        if before is None and not self._handover.may_claim(seen.eid, now):
+            dropped = self._context.drop("host-of-another-xtr", now, eid=seen.eid, interface=seen.interface)
+            here += [*elsewhere, *dropped]
+            return None
         try:
             record = self._database.add(Host(seen.eid, seen.interface, before.found_at if before else now))
         except RefusedError as error:
-            yield from self._context.drop(error.reason, now, eid=seen.eid, interface=seen.interface)
+            dropped = self._context.drop(error.reason, now, eid=seen.eid, interface=seen.interface)
+            here += [*elsewhere, *dropped]
             return None
         if before is not None:
-            yield RemoveHost(seen.eid, before.interface)
-        # The host route comes first: whoever hears of the mapping may send at once.
-        yield AddHost(seen.eid, seen.interface)
-        yield Report("dynamic-eid-found", {"eid": str(seen.eid), "interface": seen.interface})
+            here.append(RemoveHost(seen.eid, before.interface))
+        # The host route comes before what was known of another place ends: between the two nobody would be there.
+        here += [AddHost(seen.eid, seen.interface), *elsewhere]
+        here.append(Report("dynamic-eid-found", {"eid": str(seen.eid), "interface": seen.interface}))
         if before is None and self._registers_hosts:
             self._unregistered.append(record)
         return record
@@ -279,8 +286,10 @@ class Etr:
         eid = record.prefix
         if group.is_ours(record):
             group.confirm(eid, now)
-            yield from self._take_in(HostSeen(eid, interface), now)
+            here: list[Effect] = []
+            self._take_in(HostSeen(eid, interface), now, here)
             yield from self._register_found(now)
+            yield from here
         elif record.ttl_minutes or self._home.covers(eid):
             yield from self._handover.moved(record, now)
         elif (host := self._database.host(eid)) is not None:
