@@ -273,7 +273,7 @@ class Daemon:
     # The engine
 
     def _step(self, happened: Input) -> None:
-        self._do(self._engine.step(happened, self._now()))
+        self._do(self._engine.effects(happened, self._now()))
 
     def _do(self, effects: Iterable[Effect]) -> None:
         may_send = True

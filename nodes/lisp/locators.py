@@ -77,12 +77,12 @@ def next_hop(locator: Address, own: Collection[IPAddress]) -> IPAddress | None:
 
 def rlocs_of(locator: Address) -> tuple[Address, ...]:
     """The RLOCs of a locator in their order: one, or the hops of an Explicit Locator Path."""
-    return tuple(hop.address for hop in _path(locator))
+    return tuple(hop.address for hop in locator.hops) if isinstance(locator, ExplicitLocatorPath) else (locator,)
 
 
 def last_hop(locator: Address) -> Address | None:
     """The RLOC where a locator ends: the ETR's own, whatever comes before it; None for an empty path."""
-    return rlocs_of(locator)[-1] if rlocs_of(locator) else None
+    return (rlocs_of(locator) or (None,))[-1]
 
 
 def explicit_path(rlocs: Sequence[IPAddress]) -> Address:

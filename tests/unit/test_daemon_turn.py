@@ -50,7 +50,7 @@ class Engine:
     def __init__(self) -> None:
         self.told: list[Input] = []
 
-    def step(self, happened: Input, _now: float) -> list[Effect]:
+    def effects(self, happened: Input, _now: float) -> list[Effect]:
         self.told.append(happened)
         if isinstance(happened, Tick):
             return [Unresolved(THIRD)]

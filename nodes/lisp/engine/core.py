@@ -56,8 +56,8 @@ _NAMES: Mapping[int, str] = {one: one.name.lower().replace("_", "-") for one in 
 class Engine:
     """The control plane of one node, without input or output.
 
-    The caller passes every input to :meth:`step` and carries out the effects in order; when the clock reaches
-    :meth:`deadline`, it passes a :class:`Tick`. No datagram makes :meth:`step` raise.
+    The caller passes every input to :meth:`step` and carries out the effects in order, each as it comes; when the clock
+    reaches :meth:`deadline`, it passes a :class:`Tick`. No datagram makes :meth:`step` raise.
 
     Attributes:
         counters: Messages received and sent by type, and drops by reason.
@@ -136,7 +136,7 @@ class Engine:
     def start(self, now: float) -> list[Effect]:
         """Default map-cache entries and first Map-Registers."""
         self._deadline_known = False
-        return self._done(effect for role in self._timed for effect in role.start(now))
+        return list(self._done(effect for role in self._timed for effect in role.start(now)))
 
     def step(self, happened: Input, now: float) -> list[Effect]:
         """Take one input at a time and say what is to be done.
@@ -145,12 +145,18 @@ class Engine:
             happened: The input.
             now: Seconds of the clock; never less than in an earlier call.
         """
+        return list(self.effects(happened, now))
+
+    def effects(self, happened: Input, now: float) -> Iterator[Effect]:
+        """The same as :meth:`step`, each effect as soon as it is known: the first ones are on their way by then.
+
+        All of them are to be taken before the next input.
+        """
         due = self.deadline()
         self._deadline_known = False
-        ticked: list[Effect] = []
         if due is not None and due <= now:
-            ticked = self._done(effect for role in self._timed for effect in role.tick(now))
-        return ticked + self._done(self._inputs[type(happened)](happened, now))
+            yield from self._done(effect for role in self._timed for effect in role.tick(now))
+        yield from self._done(self._inputs[type(happened)](happened, now))
 
     def deadline(self) -> float | None:
         """When a :class:`Tick` is due, in seconds of the clock; None if nothing is."""
@@ -235,13 +241,16 @@ class Engine:
     def _cannot(self, why: str) -> Callable[[Query | ChangeLocator | ChangeKey, float], list[Effect]]:
         return lambda asked, _now: [Answer(asked.token, None, f"{self._config.name} {why}")]
 
-    def _done(self, effects: Iterable[Effect]) -> list[Effect]:
-        done = list(effects)
-        done.sort(key=_is_for_the_log)  # somebody waits for the rest
-        for effect in done:
+    def _done(self, effects: Iterable[Effect]) -> Iterator[Effect]:
+        for_the_log: list[Report] = []  # somebody waits for the rest
+        for effect in effects:
+            if isinstance(effect, Report):
+                for_the_log.append(effect)
+                continue
             if isinstance(effect, Send):
                 self.counters[f"sent-{_name(effect.payload)}"] += 1
-        return done
+            yield effect
+        yield from for_the_log
 
     def _roles(self) -> dict[str, Any]:
         config = self._context.config
@@ -256,10 +265,6 @@ class Engine:
             "petrs": [str(one) for one in config.petrs],
             "eid_aggregates": [str(prefix) for prefix in config.eid_aggregates],
         }
-
-
-def _is_for_the_log(effect: Effect) -> bool:
-    return isinstance(effect, Report)
 
 
 def _nothing(_happened: object, _now: float) -> Iterator[Effect]:

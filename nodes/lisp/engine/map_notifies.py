@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from nodes.lisp.config import Key
 from nodes.lisp.effects import Send
@@ -21,8 +22,7 @@ def in_parts(records: Iterable[EidRecord], key: Key, *rlocs: IPAddress) -> Itera
         key: What the messages are signed with.
         rlocs: Where each of them may have to go.
     """
-    empty = len(sealed(MapNotify(0, key.key_id, key.algorithm, ()), key.secret))
-    room = left = min(map(payload_limit, rlocs)) - empty
+    room = left = min(map(payload_limit, rlocs)) - _without_records(key.algorithm)
     part: list[EidRecord] = []
     for record in records:
         size = len(record.encode())
@@ -33,6 +33,12 @@ def in_parts(records: Iterable[EidRecord], key: Key, *rlocs: IPAddress) -> Itera
         left -= size
     if part:
         yield part
+
+
+@cache
+def _without_records(algorithm: int) -> int:
+    """How many bytes a Map-Notify has that says nothing, signed by an algorithm."""
+    return len(sealed(MapNotify(0, 0, algorithm, ()), ""))
 
 
 def acknowledgement(notify: MapNotify, key: Key, server: IPAddress) -> Send:

@@ -197,7 +197,7 @@ class MapServer:
     def _take(self, registrations: Iterable[Registration], now: float) -> Iterator[Effect]:
         """Take in what one Map-Register says, and tell the xTRs whose hosts another one has now (requirement X03)."""
         changed: list[EidPrefix] = []
-        done: list[Effect] = []
+        done: list[tuple[Registration, str]] = []
         for registration in registrations:
             prefix = registration.record.prefix
             before, word = self._registrations.parts(prefix), self._word(prefix)
@@ -213,19 +213,19 @@ class MapServer:
         # The old place first, which sends on what others still send there; then those; files and logs last.
         yield from self._moves.tell(now)
         yield from self.publisher.publish(changed, now)
-        yield from done
+        for registration, event in done:
+            prefix = registration.record.prefix
+            yield self._kept(prefix)
+            yield Report(event, {"site": registration.site, "eid": str(prefix), "etr": str(registration.etr)})
 
-    def _register(self, registration: Registration) -> Iterator[Effect]:
-        prefix = registration.record.prefix
-        fields = {"site": registration.site, "eid": str(prefix), "etr": str(registration.etr)}
+    def _register(self, registration: Registration) -> Iterator[tuple[Registration, str]]:
+        """Take in a registration or a withdrawal; if that changed something, it comes back with the event's name."""
         # RFC 9301 section 5.4: a Record TTL of 0 removes the mapping; only the ETR that registered it may.
         if registration.record.ttl_minutes == 0:
             if self._registrations.withdraw(registration):
-                yield self._kept(prefix)
-                yield Report("registration-withdrawn", fields)
+                yield registration, "registration-withdrawn"
         elif self._registrations.register(registration):
-            yield self._kept(prefix)
-            yield Report("registration-changed", fields)
+            yield registration, "registration-changed"
 
     def _kept(self, prefix: EidPrefix) -> Persist:
         """What is kept of a prefix across a restart: what each ETR registered, or nothing any more."""

@@ -89,6 +89,10 @@ class Registrar:
         kept = durable.get(NONCE_KEY, 0)
         self._nonce = self._before = max(kept if isinstance(kept, int) else 0, int(start_time * (1 << 32)))
         self._keys: dict[MapServerPeer, Key] = {peer: peer.key for peer in context.config.map_servers}
+        self._around = {
+            peer: max(len(self._message(peer, key, (), 0)) for key in _keys(peer))
+            for peer in context.config.map_servers
+        }
         self._chunks: list[Chunk] = []
         self._homes: dict[EidPrefix, list[Chunk]] = {}  # of each prefix: one for each Map-Server
         self._by_nonce: dict[int, Chunk] = {}
@@ -323,8 +327,7 @@ class Registrar:
         fitting = (chunk for chunk in chunks if chunk.room >= size and len(chunk.records) < MAX_RECORDS)
         chunk = home or next(fitting, None)
         if chunk is None:
-            around = max(len(self._message(peer, key, (), 0)) for key in _keys(peer))
-            chunk = Chunk(peer, payload_limit(peer.address) - around)
+            chunk = Chunk(peer, payload_limit(peer.address) - self._around[peer])
             self._chunks.append(chunk)
         if home is None:
             homes.append(chunk)
