@@ -184,18 +184,19 @@ class Daemon:
 
     def serve(self) -> None:
         """Report "listening", start the engine and work until told to stop."""
+        # Messages go first, then hosts that show themselves, then what their packets and others' need meanwhile.
         for descriptor, receive in self._ports.readers.items():
             self._loop.add(descriptor, partial(self._datagrams, receive))
         for descriptor, receive_errors in self._icmp.readers.items() if self._icmp is not None else ():
             self._loop.add(descriptor, partial(self._datagrams, receive_errors))
+        if self._dynamic is not None:
+            for descriptor, read in self._dynamic.readers.items():
+                self._loop.add(descriptor, partial(_ignore_events, read))
         if self._path is not None and self._plumbing is not None:
             self._read_path(self._path)
             self._loop.add(self._plumbing.native.fileno(), self._routes)
             self._own_links()
-        if self._dynamic is not None:
-            for descriptor, read in self._dynamic.readers.items():
-                self._loop.add(descriptor, partial(_ignore_events, read))
-            if self._plumbing is not None:
+            if self._dynamic is not None:
                 self._plumbing.look_for_neighbours()
         self._journal.write("listening", {"roles": sorted(self._config.roles), "pid": os.getpid()})
         self._tell("listening")

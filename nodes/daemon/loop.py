@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import select
 import selectors
 import signal
@@ -35,12 +36,15 @@ class Loop:
         # Without the class of ``selectors`` around it: a router that was asleep wakes up sooner.
         self._epoll = select.epoll()
         self._owners: dict[int, tuple[int, Ready]] = {}
+        self._places: dict[int, int] = {}
+        self._numbers = itertools.count()
         self._stopped = False
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     def add(self, descriptor: int, ready: Ready) -> None:
-        """Call ``ready`` when ``descriptor`` can be read."""
+        """Call ``ready`` when ``descriptor`` can be read; of several at the same time those that were added first."""
         self._epoll.register(descriptor, select.EPOLLIN)
+        self._places[descriptor] = next(self._numbers)
         self._owners[descriptor] = selectors.EVENT_READ, ready
 
     def change(self, descriptor: int, events: int) -> None:
@@ -54,7 +58,7 @@ class Loop:
 
     def remove(self, descriptor: int) -> None:
         """Wait for a descriptor no longer."""
-        del self._owners[descriptor]
+        del self._owners[descriptor], self._places[descriptor]
         with suppress(OSError):  # it is closed already
             self._epoll.unregister(descriptor)
 
@@ -85,7 +89,7 @@ class Loop:
             longest = timeout()
             longest = None if longest is None else min(longest, _LONGEST_WAIT)
             before = time.monotonic()
-            ready = self._epoll.poll(longest, _BATCH)
+            ready = sorted(self._epoll.poll(longest, _BATCH), key=self._place)
             if self._precedence is not None:
                 self._precedence.waited(before, time.monotonic())
             for descriptor, events in ready:
@@ -99,6 +103,9 @@ class Loop:
             signal.set_wakeup_fd(-1)
             for end in self._wakeup:
                 end.close()
+
+    def _place(self, ready: tuple[int, int]) -> int:
+        return self._places.get(ready[0], 0)  # its owner may be gone
 
     def _serve(self, descriptor: int, events: int) -> None:
         wanted, ready = self._owners.get(descriptor, (0, None))

@@ -62,3 +62,18 @@ def test_what_is_waited_for_can_change() -> None:
     loop.close()
     ours.close()
     theirs.close()
+
+
+def test_who_was_added_first_is_served_first() -> None:
+    """Whatever became ready first: messages go before packets."""
+    loop, served = Loop(), list[str]()
+    first, second = os.pipe(), os.pipe()
+    loop.add(first[0], lambda _events: served.append("first"))
+    loop.add(second[0], lambda _events: served.append("second"))
+    for _, write_end in (second, first):
+        os.write(write_end, b"x")
+    loop.run(lambda: 5.0, loop.stop)
+    assert served == ["first", "second"]
+    loop.close()
+    for end in (*first, *second):
+        os.close(end)
