@@ -25,6 +25,7 @@ from nodes.daemon.plumbing import DATA_ROLES, QUEUE, Plumbing
 from nodes.daemon.ports import ControlPorts
 from nodes.daemon.requests import Requests
 from nodes.daemon.state import DurableState
+from nodes.daemon.unhurried import Unhurried
 from nodes.daemon.uplinks import Uplinks, present_rlocs
 from nodes.daemon.waiters import Waiters
 from nodes.dataplane.decision import Tables
@@ -155,6 +156,7 @@ class Daemon:
         self._registered = False
         self._reaches_core = True
         self._waiters, self._jobs = Waiters(), Jobs()
+        self._unhurried = Unhurried(partial(self._send, self._ports.send), time.monotonic)
         requests = Requests(
             config,
             self._engine,
@@ -169,7 +171,7 @@ class Daemon:
         )
         self._control = ControlSocket(arguments.state_dir, self._loop, requests.handle)
         self._carry: dict[type, Callable[[Any], None]] = {
-            Send: partial(self._send, self._ports.send),
+            Send: self._send_in_turn,
             SendToGroup: partial(self._send, self._ports.send_to_group),
             Install: self._install,
             Remove: self._remove,
@@ -207,6 +209,7 @@ class Daemon:
         self._loop.run(self._timeout, self._turn)
         if self._config.map_notify_group is not None:
             self._step(CoreLinks(False))  # a peer takes over at once
+        self._unhurried.release()
 
     def _read_path(self, path: DataPath) -> None:
         for descriptor, read in path.readers.items():
@@ -239,7 +242,7 @@ class Daemon:
         timed = (self._engine, self._path, self._dynamic)
         deadlines = [one.deadline() for one in timed if one is not None]
         waits = [(one - self._now()) / self._scale for one in deadlines if one is not None]
-        real = (self._waiters.deadline(), self._journal.deadline())
+        real = (self._waiters.deadline(), self._journal.deadline(), self._unhurried.deadline())
         waits += [one - time.monotonic() for one in real if one is not None]
         # Never to wake a moment too early, and find nothing due.
         return max(0.0, min(waits)) + 0.0005 if waits else None
@@ -269,6 +272,7 @@ class Daemon:
             for miss in misses:
                 self._step(miss)
         self._waiters.expire()
+        self._unhurried.expire()
         self._journal.expire()
 
     # The engine
@@ -308,6 +312,12 @@ class Daemon:
             self._journal.write("state-kept-again")
             self._tell("state-kept-again")
         return True
+
+    def _send_in_turn(self, effect: Send) -> None:
+        if effect.can_wait:
+            self._unhurried.hold(effect)
+        else:
+            self._send(self._ports.send, effect)
 
     def _send(self, send: Callable[[Any], None], effect: Send | SendToGroup) -> None:
         try:

@@ -22,12 +22,14 @@ class Send:
         payload: The LISP control message.
         destination: The RLOC it goes to and ``port`` its UDP port.
         from_control_port: Send from port 4342; otherwise from the node's ephemeral request port.
+        can_wait: Whether nobody waits for it: it may go some milliseconds later.
     """
 
     payload: bytes
     destination: IPAddress
     port: int = CONTROL_PORT
     from_control_port: bool = False
+    can_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

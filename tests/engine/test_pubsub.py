@@ -115,6 +115,27 @@ def test_the_old_place_and_the_subscribers_hear_before_anything_else_is_done() -
     assert min(kept) > effects.index(sends[2])
 
 
+def test_what_is_published_to_who_knows_it_can_wait() -> None:
+    """The new xTR has said it, the old one is told as such; here both are the same subscriber, one after the other."""
+    configs = map(subscribing, (dynamic("xtr1", XTR1), dynamic("xtr2", XTR2), xtr("xtr3", XTR3, BRANCH)))
+    world = world_of(*configs)
+    appears(world, "xtr1")
+    world.run(1)
+    for name in ("xtr2", "xtr3"):
+        assert world.resolve(name, HOST).locators[0].address == XTR1
+    for new, old in (("xtr2", XTR1), ("xtr1", XTR2)):
+        appears(world, new)
+        rloc = world[new].config.rlocs[0]
+        register = world.sent(MapRegister, rloc)[-1]
+        sends = [one for one in world.inject("ms", register.payload, rloc) if isinstance(one, Send)]
+        assert sends[0].destination == old
+        assert {one.destination: one.can_wait for one in sends[1:-1]} == {XTR2: True, XTR3: False}
+        assert [one.can_wait for one in sends[1:-1]] == [False, True]
+        assert (sends[-1].destination, sends[0].can_wait, sends[-1].can_wait) == (rloc, False, False)
+        world.run(5)
+        assert used(world, "xtr3") == rloc
+
+
 def test_where_data_is_published_the_old_place_solicits_who_goes_on_sending_there_only() -> None:
     world = world_of(subscribing(dynamic("xtr1", XTR1)), dynamic("xtr2", XTR2), xtr("xtr3", XTR3, BRANCH))
     appears(world, "xtr1")

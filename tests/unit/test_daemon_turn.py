@@ -8,6 +8,7 @@ from typing import Any
 from nodes.daemon.daemon import Daemon
 from nodes.daemon.jobs import Jobs
 from nodes.daemon.journal import Journal
+from nodes.daemon.unhurried import Unhurried
 from nodes.daemon.waiters import Waiters
 from nodes.lisp.effects import Effect, Unresolved
 from nodes.lisp.eid import EidPrefix, host_prefix
@@ -65,7 +66,7 @@ def test_misses_that_misses_and_ticks_make_are_handled_in_the_same_turn(tmp_path
     daemon: Any = Daemon.__new__(Daemon)
     daemon._path, daemon._engine = Path(), Engine()
     daemon._scale, daemon._registered, daemon._waiters, daemon._dynamic = 1.0, True, Waiters(), None
-    daemon._jobs = Jobs()
+    daemon._jobs, daemon._unhurried = Jobs(), Unhurried(lambda _message: None, lambda: 0.0)
     daemon._journal = Journal(tmp_path / "log.jsonl", "xtr1")
     daemon._carry = {Unresolved: daemon._unresolved}
     daemon._turn()

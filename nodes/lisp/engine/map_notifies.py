@@ -41,7 +41,14 @@ def _without_records(algorithm: int) -> int:
     return len(sealed(MapNotify(0, 0, algorithm, ()), ""))
 
 
-def acknowledgement(notify: MapNotify, key: Key, server: IPAddress) -> Send:
-    """RFC 9301 section 5.7: the Map-Notify-Ack is the Map-Notify with another type, and authenticated."""
+def acknowledgement(notify: MapNotify, key: Key, server: IPAddress, *, can_wait: bool = True) -> Send:
+    """RFC 9301 section 5.7: the Map-Notify-Ack is the Map-Notify with another type, and authenticated.
+
+    Args:
+        notify: What is acknowledged.
+        key: What that was signed with.
+        server: The Map-Server.
+        can_wait: Whether it only keeps the Map-Notify from being repeated.
+    """
     ack = MapNotifyAck(notify.nonce, key.key_id, key.algorithm, notify.records)
-    return Send(sealed(ack, key.secret), server, from_control_port=True)
+    return Send(sealed(ack, key.secret), server, from_control_port=True, can_wait=can_wait)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -194,7 +194,7 @@ class MapServer:
             return None
         return proxied(registration) if registration.proxy_reply else elsewhere(prefix)
 
-    def _take(self, registrations: Iterable[Registration], now: float) -> Iterator[Effect]:
+    def _take(self, registrations: Collection[Registration], now: float) -> Iterator[Effect]:
         """Take in what one Map-Register says, and tell the xTRs whose hosts another one has now (requirement X03)."""
         changed: list[EidPrefix] = []
         done: list[tuple[Registration, str]] = []
@@ -211,8 +211,9 @@ class MapServer:
             self._notifier.forget(registration.etr, prefix)
             self._moves.note(registration, before)
         # The old place first, which sends on what others still send there; then those; files and logs last.
+        knowing = {one.etr for one in registrations} | self._moves.receivers
         yield from self._moves.tell(now)
-        yield from self.publisher.publish(changed, now)
+        yield from self.publisher.publish(changed, now, knowing)
         for registration, event in done:
             prefix = registration.record.prefix
             yield self._kept(prefix)

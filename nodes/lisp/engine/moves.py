@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from nodes.lisp.effects import Effect
-from nodes.lisp.eid import EidPrefix
+from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.engine.notifier import Notifier, Receiver
 from nodes.lisp.locators import rlocs_of
 from nodes.lisp.registrations import Registration, Registrations, merged
@@ -74,6 +74,11 @@ class Moves:
         for one in subnets:
             if one.xtr != by:
                 self._tell(one, [gone])
+
+    @property
+    def receivers(self) -> set[IPAddress]:
+        """Who is to be told what was noted."""
+        return {receiver.rloc for receiver in self._news}
 
     def tell(self, now: float) -> Iterator[Effect]:
         """Send what was noted."""

@@ -76,7 +76,7 @@ class Publications:
             yield from self._context.drop("map-notify-authentication", now, source=arrival.source)
         elif ended:
             self._subscriptions.ended(notify.nonce)
-            yield acknowledgement(notify, key, arrival.source)
+            yield acknowledgement(notify, key, arrival.source, can_wait=False)
         elif resolution is not None:
             if is_refusal(notify.records):  # it gave up to wait for the acknowledgement of an earlier answer
                 yield from self._context.drop("subscription-unconfirmed", now, source=arrival.source)
@@ -86,7 +86,7 @@ class Publications:
                 asked = resolution.sent
                 self._subscriptions.confirmed(notify, resolution.eid, asked, arrival.source, now)
                 yield from self._cache.resolved(notify, resolution, arrival, now)
-                yield acknowledgement(notify, key, arrival.source)
+                yield acknowledgement(notify, key, arrival.source, can_wait=False)
         elif subscribed is not None:
             yield from self._told(notify, subscribed, key, arrival, now)
         return True

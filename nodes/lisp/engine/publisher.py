@@ -14,7 +14,8 @@ here asks for it). The last nonce of a subscription that has ended is kept until
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from nodes.lisp.config import Subscriber
@@ -26,7 +27,6 @@ from nodes.lisp.engine.map_notifies import in_parts
 from nodes.lisp.engine.subscribers import Subscribers, is_of, is_withdrawal
 from nodes.lisp.engine.subscription import SUBSCRIPTIONS, Purpose, Subscription, Telling, newer, prefix_of
 from nodes.lisp.inputs import Datagram
-from nodes.lisp.locators import last_hop
 from nodes.lisp.timers import Timers
 from nodes.lisp.wire import Action, EidRecord, MapNotify, MapNotifyAck, MapRequest, sealed, verify
 
@@ -147,8 +147,16 @@ class Publisher:
         # RFC 9437 section 5: the Map-Notify that confirms has the nonce of the Map-Request.
         yield self._send(telling, now)
 
-    def publish(self, changed: Iterable[EidPrefix], now: float) -> Iterator[Effect]:
-        """What is registered of these prefixes has changed, or is registered no more: all subscribers hear of it."""
+    def publish(
+        self, changed: Iterable[EidPrefix], now: float, knowing: Collection[IPAddress] = ()
+    ) -> Iterator[Effect]:
+        """What is registered of these prefixes has changed, or is registered no more: all subscribers hear of it.
+
+        Args:
+            changed: The prefixes.
+            now: Seconds of the engine's clock.
+            knowing: The RLOCs of those who have said so, or were just told in another way: theirs can wait.
+        """
         news: dict[Subscription, dict[EidPrefix, EidRecord]] = {}
         for prefix in changed:
             record = self._said(prefix)
@@ -166,10 +174,11 @@ class Publisher:
                 of_part = EidRecord.of(part, record.ttl_minutes, record.locators, action=record.action)
                 for subscription in there.values():
                     news.setdefault(subscription, {})[part] = of_part
-        # All hear of it first, those last to whom it leads: one of them said so. Then it is kept who is yet to
-        # acknowledge it.
-        for subscription, records in sorted(news.items(), key=lambda item: _leads_to(*item)):
-            yield from self._tell(subscription, records, now)
+        # All hear of it first. Then it is kept who is yet to acknowledge it.
+        knows = {subscription: any(rloc in knowing for rloc in subscription.rlocs) for subscription in news}
+        for subscription in sorted(news, key=knows.__getitem__):
+            for one in self._tell(subscription, news[subscription], now):
+                yield replace(one, can_wait=True) if knows[subscription] else one
         yield from (self._kept(subscription) for subscription in news if subscription.confirmed)
 
     def map_notify_ack(self, ack: MapNotifyAck, arrival: Datagram, now: float) -> Generator[Effect, None, bool]:
@@ -262,7 +271,7 @@ class Publisher:
 
     def _tell(
         self, subscription: Subscription, news: Mapping[EidPrefix, EidRecord], now: float, hurried: int = 0
-    ) -> Iterator[Effect]:
+    ) -> Iterator[Send]:
         """Publish to one subscriber; what it has not acknowledged of the same prefixes is overtaken."""
         for pending in subscription.pending:
             pending.missed |= news
@@ -370,8 +379,3 @@ class Publisher:
         if untold:
             self._untold.append((subscription, untold))
         return True
-
-
-def _leads_to(subscription: Subscription, records: Mapping[EidPrefix, EidRecord]) -> bool:
-    """Whether a subscriber has an RLOC of these locator-sets."""
-    return any(last_hop(one.address) in subscription.rlocs for record in records.values() for one in record.locators)
