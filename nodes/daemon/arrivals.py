@@ -16,6 +16,9 @@ MOST_QUESTIONS = 256
 """How many addresses a machine is asked for: what it had here before, what is known to be elsewhere, then one after the
 other of the prefix."""
 
+MOST_OTHERS = 4
+"""How many of the addresses that it had here before a machine is asked for when it comes back with one of them."""
+
 PAUSE = 1.0
 """Seconds between two searches for one machine: hypervisors announce it several times."""
 
@@ -48,6 +51,13 @@ class Arrivals:
         self._had[mac] = dict(islice(known.items(), MOST_QUESTIONS))
         if len(self._had) > _MOST_REMEMBERED:
             del self._had[next(iter(self._had))]
+
+    def others(self, mac: bytes, now: float) -> Iterator[EidPrefix]:
+        """What a machine had here besides when it was here before: a few, and none if too many arrive."""
+        for eid in islice(self._had.get(mac, ()), MOST_OTHERS):
+            if not self._questions.allows(None, now):
+                return
+            yield eid
 
     def questions(self, mac: bytes, instance_id: int, now: float) -> Iterator[IPAddress]:
         """The addresses to ask a machine for, the likeliest first; none that was just asked, or if too many arrive.

@@ -227,6 +227,7 @@ class DynamicEids:
         instance_id = self._ports[port]
         said = list(port.read(self._now()))
         if heard := self._admitted(said, instance_id):
+            self._ask_for_others(port, heard)
             # By now a machine that has arrived has said its other address as well.
             said += (more := list(port.read(self._now())))
             self._notice(port, heard + self._admitted(more, instance_id))
@@ -265,6 +266,14 @@ class DynamicEids:
                     self._admission.took(eid, mac)
                     heard.append((eid, one))
         return heard
+
+    def _ask_for_others(self, port: NeighbourSocket, heard: list[tuple[EidPrefix, Heard]]) -> None:
+        """Who comes back with one address has its others as well: what is asked for now is registered together."""
+        said = {eid for eid, _ in heard}
+        for eid, one in heard:
+            for other in self._arrivals.others(one.mac, self._now()) if eid not in self._hosts else ():
+                if other.instance_id == eid.instance_id and other not in said and other not in self._hosts:
+                    self._ask(port, other.address, one.mac)
 
     def _notice(self, port: NeighbourSocket, heard: list[tuple[EidPrefix, Heard]]) -> None:
         """Hosts spoke; those who did so together, or one with all its addresses, are registered together."""

@@ -41,6 +41,31 @@ def test_hosts_that_are_heard_together_are_one_event(router: Router) -> None:
     ]
 
 
+def test_a_machine_that_comes_back_with_one_address_is_asked_for_its_others(
+    router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """X01: they go into one Map-Register. Not those that it has just said itself, that are here, or another's."""
+    for eid in HOSTS:
+        router.hear(Heard(eid.address, MAC, announced=True))
+    router.hear(Heard(FAR[0].address, OTHER, announced=True))
+    for eid in (*HOSTS, FAR[0]):
+        router.dynamic.remove(RemoveHost(eid, SITE))
+    assert router.hear(*(Heard(eid.address, MAC, announced=True) for eid in HOSTS)) == []
+    for eid in HOSTS:
+        router.dynamic.remove(RemoveHost(eid, SITE))
+    router.stepped.clear()
+    first, second = HOSTS
+
+    def ask(wanted: IPAddress, own: IPAddress, mac: bytes | None = None) -> None:
+        router.port.said.append(("ask", wanted, mac, own))
+        router.port.heard.append(Heard(wanted, MAC, announced=True))
+
+    monkeypatch.setattr(router.port, "ask", ask)
+    assert router.hear(Heard(first.address, MAC, announced=True)) == [("ask", second.address, MAC, OWN[6])]
+    assert router.stepped == [HostsSeen((HostSeen(first, SITE), HostSeen(second, SITE)))]
+    assert router.hear(Heard(first.address, MAC, announced=True)) == []
+
+
 @pytest.mark.parametrize("eid", HOSTS)
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_host_that_came_here_is_told_where_its_gateway_is_now(
