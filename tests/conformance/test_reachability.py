@@ -35,7 +35,8 @@ def test_ping_json_has_the_documented_shape(lab: Lab, result: PingResult) -> Non
     assert len(document["pairs"]) == len(result.pairs)
     for row in document["pairs"]:
         assert tuple(row)[: len(ROW)] == ROW
-        assert set(row) - set(ROW) <= {"version", "evidence"}
+        assert set(row) - set(ROW) == {"version", "evidence", "lost"}
+        assert row["lost"] == 0  # no host has moved
         assert [type(row[key]) for key in ROW] == [str, str, str, str, bool, float, bool]
 
 
