@@ -1,4 +1,4 @@
-"""What a router says to hosts of its sites unasked, as fast as the kernel takes that: MAC addresses, and questions."""
+"""What a router says to hosts of a site unasked, as fast as the kernel takes that: MAC addresses, and questions."""
 
 from __future__ import annotations
 
@@ -27,40 +27,47 @@ that is looked for has no more time than that to answer either."""
 
 
 class Announcer:
-    """Speaks on the site interfaces, in the order in which it was asked to (requirements X01, X05 and X11)."""
+    """Speaks on a site interface, in the order in which it was asked to (requirements X01, X05 and X11).
 
-    def __init__(self, counters: Counter[str], now: Callable[[], float]) -> None:
-        """Say nothing yet; what is announced, and refused, is counted in ``counters``. ``now`` is a clock."""
-        self._counters, self._now = counters, now
+    Each interface has one of its own: where the queue of one is full, the hosts of another are told at once.
+    """
+
+    def __init__(self, port: NeighbourSocket, counters: Counter[str], now: Callable[[], float]) -> None:
+        """Say nothing yet.
+
+        Args:
+            port: The site interface.
+            counters: Where what is announced, and refused, is counted.
+            now: A clock.
+        """
+        self._port, self._counters, self._now = port, counters, now
         self._limit: RateLimit[None] = RateLimit(ANNOUNCEMENTS, EACH)
         self._waiting: deque[Callable[[], None]] = deque()
         self._again: float | None = None
         self._full_since: float | None = None
 
-    def announce(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
-        """Tell everybody on a site interface that a neighbour has this MAC address now.
+    def announce(self, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
+        """Tell everybody there that a neighbour has this MAC address now.
 
         Args:
-            port: The site interface.
             address: The neighbour's address.
             mac: Its MAC address; None is the router's.
             source: The router's address there.
         """
         if self._limit.allows(None, self._now()) and len(self._waiting) < QUESTIONS + ANNOUNCEMENTS:
-            self._say(partial(self._announce, port, address, mac, source))
+            self._say(partial(self._announce, address, mac, source))
         else:
             self._counters["announcements-refused"] += 1
 
-    def ask(self, port: NeighbourSocket, wanted: IPAddress, own: IPAddress) -> None:
-        """Ask everybody on a site interface for a host, once: where it is goes by whether it answers.
+    def ask(self, wanted: IPAddress, own: IPAddress) -> None:
+        """Ask everybody there for a host, once: where it is goes by whether it answers.
 
         Args:
-            port: The site interface.
             wanted: The host's address.
             own: The router's address there.
         """
         if len(self._waiting) < QUESTIONS:
-            self._say(partial(port.ask, wanted, own))
+            self._say(partial(self._port.ask, wanted, own))
         else:
             self._counters["questions-refused"] += 1
 
@@ -78,8 +85,8 @@ class Announcer:
         if self._again is None:
             self._send()
 
-    def _announce(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
-        port.announce(address, mac, source)
+    def _announce(self, address: IPAddress, mac: bytes | None, source: IPAddress) -> None:
+        self._port.announce(address, mac, source)
         self._counters["hosts-announced"] += 1
 
     def _send(self) -> None:

@@ -112,7 +112,7 @@ class DynamicEids:
         # X09: of a site's xTRs one speaks to the hosts for others.
         self._speaks = config.map_notify_group is None
         self.counters: Counter[str] = Counter()
-        self._announcer = Announcer(self.counters, now)
+        self._announcers = {port: Announcer(port, self.counters, now) for port in self._ports}
 
     @property
     def readers(self) -> Mapping[int, Callable[[], None]]:
@@ -203,13 +203,14 @@ class DynamicEids:
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do, by the engine's clock."""
-        waiting = (self._ageing.deadline(), self._announcer.deadline(), *(port.deadline() for port in self._ports))
+        said = (one.deadline() for one in self._announcers.values())
+        waiting = (self._ageing.deadline(), *said, *(port.deadline() for port in self._ports))
         return min((one for one in waiting if one is not None), default=None)
 
     def expire(self) -> None:
         """X05: ask for hosts that have been silent; those that do not answer are gone."""
-        self._announcer.expire()
-        for port in self._ports:
+        for port, announcer in self._announcers.items():
+            announcer.expire()
             port.listen(self._now())
         due = self._ageing.due(self._now())
         for eid in due.ask:
@@ -340,7 +341,7 @@ class DynamicEids:
         """Ask everybody for a host, even if the kernel does not take the question at once; False: by no own address."""
         own = self._plumbing.own_address(port.interface, address)
         if own is not None:
-            self._announcer.ask(port, address, own)
+            self._announcers[port].ask(address, own)
         return own is not None
 
     def _ask(self, port: NeighbourSocket, address: IPAddress, mac: bytes | None) -> bool:
@@ -358,7 +359,7 @@ class DynamicEids:
         source = self._plumbing.own_address(port.interface, eid.address) if port else None
         if port is None or source is None or not self._speaks:
             return
-        self._announcer.announce(port, eid.address, mac, source)
+        self._announcers[port].announce(eid.address, mac, source)
 
     # Tables
 

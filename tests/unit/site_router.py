@@ -1,4 +1,4 @@
-"""A router with one site interface, in memory: its engine takes every host."""
+"""A router with a site interface, or several, in memory: its engine takes every host."""
 
 from __future__ import annotations
 
@@ -72,11 +72,12 @@ class Port:
 
 
 class Router:
-    """A router with one site interface, at a time that the test sets."""
+    """A router, at a time that the test sets; hosts are where ``where`` says, by default on its first interface."""
 
     def __init__(
         self,
         monkeypatch: pytest.MonkeyPatch,
+        interfaces: tuple[str, ...] = (SITE,),
         silence: float = 60.0,
         gateway: Gateway = Gateway(SITE, mac=GATEWAY.hex(":")),  # noqa: B008
     ) -> None:
@@ -88,6 +89,7 @@ class Router:
             self.tables.native.set(host_prefix(address), True)
         self.stepped: list[Input] = []
         self.neighbours: dict[EidPrefix, bytes] = {}
+        self.where: dict[EidPrefix, str] = {}
         self.events: list[str] = []
         locators = (Locator(ip_address("10.0.1.1")),)
         routers = frozenset({*OWN.values(), ELSEWHERE})
@@ -95,7 +97,7 @@ class Router:
             "xtr1",
             frozenset({Role.ETR}),
             (locators[0].address,),
-            site_interfaces=(SITE,),
+            site_interfaces=interfaces,
             gateways=(gateway,),
             dynamic_eids=tuple(
                 DynamicEid(one, locators, proxy_reply_requests=1, routers=routers, host_silence=silence)
@@ -104,10 +106,10 @@ class Router:
             map_servers=(cast(MapServerPeer, None),),
         )
         plumbing = SimpleNamespace(
-            sites={SITE: 0},
+            sites=dict.fromkeys(interfaces, 0),
             add_host=lambda eid, _interface: self.tables.native.set(eid, True),
             remove_host=self.tables.native.pop,
-            interface_of=lambda _eid: SITE,
+            interface_of=lambda eid: self.where.get(eid, interfaces[0]),
             site_of=lambda _index: None,
             own_address=lambda _interface, near: OWN[near.version],
             forget_neighbour=lambda eid, _interface: self.neighbours.pop(eid, None),
@@ -124,7 +126,8 @@ class Router:
             lambda event, _fields: self.events.append(event),
             lambda: self.now,
         )
-        (self.port,) = cast(list[Port], list(self.dynamic._ports))
+        self.ports = cast(list[Port], list(self.dynamic._ports))
+        self.port = self.ports[0]
 
     def _step(self, happened: Input) -> None:
         self.stepped.append(happened)

@@ -87,3 +87,17 @@ def test_an_interface_that_takes_nothing_is_not_waited_for_for_ever(router: Rout
     router.port.room, router.now = 1, PATIENCE + PAUSE
     router.dynamic.left(HostLeft(HOSTS[1]))
     assert [one[1] for one in router.taken()] == [HOSTS[1].address]
+
+
+def test_where_the_queue_of_one_interface_is_full_another_is_not_held_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sites of other tenants, say."""
+    router = Router(monkeypatch, (SITE, "sw2"))
+    full, other = router.ports
+    full.room, router.where[HOSTS[1]] = 0, other.interface
+    for eid in HOSTS:
+        router.dynamic.left(HostLeft(eid))
+    assert [one[1] for one in other.said] == [HOSTS[1].address]
+    full.room, router.now = 1, PAUSE
+    router.dynamic.expire()
+    assert [one[1] for one in full.said] == [HOSTS[0].address]
+    assert len(other.said) == 1
