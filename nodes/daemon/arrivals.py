@@ -42,6 +42,7 @@ class Arrivals:
         self._elsewhere = elsewhere
         self._had: dict[bytes, dict[EidPrefix, None]] = {}
         self._searches: RateLimit[bytes] = RateLimit(1, PAUSE)
+        self._returns: RateLimit[bytes] = RateLimit(1, PAUSE)
         self._questions: RateLimit[None] = RateLimit(BURST, EACH)
 
     def had(self, mac: bytes, eid: EidPrefix) -> None:
@@ -52,9 +53,20 @@ class Arrivals:
         if len(self._had) > _MOST_REMEMBERED:
             del self._had[next(iter(self._had))]
 
-    def others(self, mac: bytes, now: float) -> Iterator[EidPrefix]:
-        """What a machine had here besides when it was here before: a few, and none if too many arrive."""
-        for eid in islice(self._had.get(mac, ()), MOST_OTHERS):
+    def others(self, mac: bytes, is_wanted: Callable[[EidPrefix], bool], now: float) -> Iterator[EidPrefix]:
+        """What a machine had here besides when it was here before: a few, and none if too many arrive.
+
+        Once in a while: of a machine that stays another router's, each answer would ask for the next.
+
+        Args:
+            mac: Its MAC address.
+            is_wanted: Whether it is to be asked for one of them.
+            now: Seconds of the clock.
+        """
+        wanted = [eid for eid in islice(self._had.get(mac, ()), MOST_OTHERS) if is_wanted(eid)]
+        if not wanted or not self._returns.allows(mac, now):
+            return
+        for eid in wanted:
             if not self._questions.allows(None, now):
                 return
             yield eid

@@ -203,9 +203,8 @@ class DynamicEids:
 
     def deadline(self) -> float | None:
         """When :meth:`expire` has something to do, by the engine's clock."""
-        said = (one.deadline() for one in self._announcers.values())
-        waiting = (self._ageing.deadline(), *said, *(port.deadline() for port in self._ports))
-        return min((one for one in waiting if one is not None), default=None)
+        said = (*(one.deadline() for one in self._announcers.values()), *(port.deadline() for port in self._ports))
+        return min((one for one in (self._ageing.deadline(), *said) if one is not None), default=None)
 
     def expire(self) -> None:
         """X05: ask for hosts that have been silent; those that do not answer are gone."""
@@ -271,10 +270,13 @@ class DynamicEids:
     def _ask_for_others(self, port: NeighbourSocket, heard: list[tuple[EidPrefix, Heard]]) -> None:
         """Who comes back with one address has its others as well: what is asked for now is registered together."""
         said = {eid for eid, _ in heard}
+
+        def is_wanted(other: EidPrefix) -> bool:
+            return other.instance_id == self._ports[port] and other not in said and other not in self._hosts
+
         for eid, one in heard:
-            for other in self._arrivals.others(one.mac, self._now()) if eid not in self._hosts else ():
-                if other.instance_id == eid.instance_id and other not in said and other not in self._hosts:
-                    self._ask(port, other.address, one.mac)
+            for other in self._arrivals.others(one.mac, is_wanted, self._now()) if eid not in self._hosts else ():
+                self._ask(port, other.address, one.mac)
 
     def _notice(self, port: NeighbourSocket, heard: list[tuple[EidPrefix, Heard]]) -> None:
         """Hosts spoke; those who did so together, or one with all its addresses, are registered together."""

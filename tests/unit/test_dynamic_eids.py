@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 
+from nodes.daemon.arrivals import PAUSE
 from nodes.daemon.dynamic_eids import NEIGHBOURS, TOLD
 from nodes.dataplane.neighbours import Arrived, Astray, Heard
 from nodes.lisp.config import Gateway
@@ -64,6 +65,24 @@ def test_a_machine_that_comes_back_with_one_address_is_asked_for_its_others(
     assert router.hear(Heard(first.address, MAC, announced=True)) == [("ask", second.address, MAC, OWN[6])]
     assert router.stepped == [HostsSeen((HostSeen(first, SITE), HostSeen(second, SITE)))]
     assert router.hear(Heard(first.address, MAC, announced=True)) == []
+
+
+def test_a_machine_that_stays_another_routers_is_not_asked_for_ever_by_its_own_answers(
+    router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in two places, say, and was left to the other: its answers for one address would ask for the next."""
+    for eid in HOSTS:
+        router.hear(Heard(eid.address, MAC))
+    for eid in HOSTS:
+        router.dynamic.remove(RemoveHost(eid, SITE))
+    monkeypatch.setattr(router.dynamic, "_step", router.stepped.append)
+    heard, asked = [Heard(HOSTS[0].address, MAC)], 0
+    while heard and asked < 100:
+        heard = [Heard(one[1], MAC) for one in router.hear(*heard) if one[0] == "ask"]
+        asked += len(heard)
+    assert asked == 1
+    router.now = PAUSE
+    assert [one[1] for one in router.hear(Heard(HOSTS[0].address, MAC))] == [HOSTS[1].address]
 
 
 @pytest.mark.parametrize("eid", HOSTS)
