@@ -87,8 +87,9 @@ DEFECTS = (
     ),
     _defect(
         "X09",
-        "the standby waits for four seconds until it takes a silent gateway for dead",
-        Edit(f"{_ENGINE}election.py", "DEAD = 0.7", "DEAD = 4.0"),
+        "the standby waits for a minute until it takes a silent gateway for dead",
+        Edit(f"{_ENGINE}election.py", "peer.heard_at + DEAD", "peer.heard_at + 60"),
+        Edit(f"{_ENGINE}election.py", "one.heard_at + DEAD", "one.heard_at + 60"),
     ),
     _defect(
         "X10",
