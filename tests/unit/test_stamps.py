@@ -77,9 +77,11 @@ def test_a_new_capture_takes_all_that_came_by_one_drain(alone: Here) -> None:
     """Were the first frame stamped when it is read, it would seem to be newer than the drain, and be the last."""
     for _ in range(20):
         with Capture(alone, ["here"]) as capture, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as itself:
+            itself.settimeout(10)
             itself.bind(("127.0.0.1", 0))
             for number in range(5):
                 itself.sendto(bytes([number]), itself.getsockname())
+                assert itself.recv(1) == bytes([number])  # so the capture has it
             sent = time.time_ns()
             frames = capture.drain()
         assert [frame.data[-1] for frame in frames] == list(range(5))
