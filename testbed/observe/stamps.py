@@ -49,7 +49,7 @@ def at_once(open_socket: Callable[[int, int, int], socket.socket]) -> Iterator[N
         while not _stamped(itself):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the kernel stamps no packets, not within {_LONGEST_S:g} s")
-            time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S)  # nothing tells when the kernel has begun
         yield
 
 

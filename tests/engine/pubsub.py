@@ -18,10 +18,12 @@ from nodes.lisp.eid import EidPrefix, IPAddress
 from nodes.lisp.wire import (
     EncapsulatedControlMessage,
     MapNotify,
+    MapNotifyAck,
     MapRegister,
     MapRequest,
     NoAddress,
     RequestRecord,
+    sign,
 )
 from tests.engine.stretched import HOST, SUBNET, XTR3, appears, dynamic
 from tests.engine.world import (
@@ -131,3 +133,19 @@ def request_of(config: NodeConfig, eid: EidPrefix = HOST, **changes: object) -> 
 
 def ecm(request: MapRequest, source: IPAddress, eid: EidPrefix = HOST) -> bytes:
     return EncapsulatedControlMessage.wrap(request.encode(), source, 50_000, eid.address).encode()
+
+
+def acknowledges(world: World, notify: MapNotify, source: IPAddress = XTR3) -> None:
+    """The xTR that somebody plays has heard something."""
+    ack = MapNotifyAck(notify.nonce, SECRET.key_id, SECRET.algorithm, notify.records)
+    world.inject("ms", sign(ack, SECRET.secret).encode(), source)
+
+
+def played() -> tuple[World, NodeConfig]:
+    """Somebody plays the branch's xTR, and has subscribed as RFC 9437 section 5 says it: by the last nonce and one."""
+    world = stretched()
+    config = world.stop("xtr3").config
+    ((_, confirmation),) = notifies(world, XTR3)
+    world.inject("ms", ecm(request_of(config, nonce=confirmation.nonce + 1), XTR3), XTR3)
+    acknowledges(world, notifies(world, XTR3)[-1][1])
+    return world, config
